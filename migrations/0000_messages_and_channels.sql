@@ -1,0 +1,20 @@
+CREATE TABLE `messages` (
+	`channel` text NOT NULL,
+	`seq` integer NOT NULL,
+	`time` integer NOT NULL,
+	`action` text NOT NULL,
+	`client` text,
+	`payload` text NOT NULL,
+	PRIMARY KEY(`channel`, `seq`)
+) WITHOUT ROWID;
+--> statement-breakpoint
+CREATE TABLE `channels` (
+	`name` text PRIMARY KEY NOT NULL,
+	`settings` text NOT NULL
+) WITHOUT ROWID;
+--> statement-breakpoint
+-- The demo channel: open to everyone.
+INSERT INTO `channels` (`name`, `settings`) VALUES (
+	'marvel_chat_room',
+	'{"anonymous_clients":true,"presence":true,"message_history":100,"public_messaging":{"active":true,"auth":false}}'
+);

@@ -1,0 +1,41 @@
+import type { HistoryQuery } from "../protocol/schemas.ts";
+
+/** A run of positions, both ends included; empty where `from > to`. */
+export interface Range {
+  from: number;
+  to: number;
+}
+
+/** Which end of its range a page must keep if it has to end early: the oldest for `forward`, else the newest. */
+export type Direction = "forward" | "backward";
+
+/**
+ * The positions that a page of history covers. As `seq` has no gaps, that is arithmetic: `after` reads forward from
+ * there; otherwise the page is the latest before `before`, or before the end.
+ *
+ * @param last The channel's last `seq`, 0 where there is none.
+ */
+export function pageRange(
+  { limit, before, after }: Pick<HistoryQuery, "limit"> & Partial<HistoryQuery>,
+  last: number,
+): Range & { direction: Direction } {
+  const end = Math.min(last, before === undefined ? last : before - 1);
+  return after === undefined
+    ? { from: Math.max(1, end - limit + 1), to: end, direction: "backward" }
+    : { from: after + 1, to: Math.min(after + limit, end), direction: "forward" };
+}
+
+/**
+ * Takes messages until their text reaches the byte budget. The first one always passes: a message is never too large
+ * to be read back.
+ */
+export function takeWithin<T extends { payload: string }>(messages: Iterable<T>, budget: number): T[] {
+  const taken: T[] = [];
+  let bytes = 0;
+  for (const message of messages) {
+    if (bytes >= budget) break;
+    bytes += message.payload.length;
+    taken.push(message);
+  }
+  return taken;
+}

@@ -1,0 +1,28 @@
+import { integer, primaryKey, sqliteTable, text } from "drizzle-orm/sqlite-core";
+import type { ChannelSettings } from "../protocol/schemas.ts";
+
+/**
+ * The archive: every message of every channel. The primary key is the table itself (`WITHOUT ROWID`, which the
+ * migration adds, as drizzle-kit cannot say it) and there is no second index, so a message costs one row written.
+ */
+export const messages = sqliteTable(
+  "messages",
+  {
+    channel: text().notNull(),
+    seq: integer().notNull(),
+    /** Milliseconds since the epoch. */
+    time: integer().notNull(),
+    action: text({ enum: ["event", "message"] }).notNull(),
+    /** JSON, or null where the sender is not known. */
+    client: text(),
+    /** JSON. */
+    payload: text().notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.channel, table.seq] })],
+);
+
+/** The channels that have settings of their own. */
+export const channels = sqliteTable("channels", {
+  name: text().primaryKey(),
+  settings: text({ mode: "json" }).$type<ChannelSettings>().notNull(),
+});

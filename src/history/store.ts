@@ -1,0 +1,56 @@
+import { desc, eq, sql } from "drizzle-orm";
+import { drizzle, type DrizzleD1Database } from "drizzle-orm/d1";
+import type { StoredMessage } from "../protocol/frames.ts";
+import type { Direction, Range } from "./range.ts";
+import { messages } from "./schema.ts";
+
+/** The archive in D1; the only place that queries its messages. Every method may throw where D1 does not answer. */
+export class HistoryStore {
+  readonly #db: DrizzleD1Database;
+
+  constructor(database: D1Database) {
+    this.#db = drizzle(database);
+  }
+
+  /**
+   * Stores many messages by one statement. Repeating it is harmless: what is there already stays as it is.
+   *
+   * All rows travel as one JSON parameter, since D1 binds at most 100 parameters to a statement; so the text of one
+   * call must stay below D1's 2 MB for a string.
+   */
+  async append(channel: string, batch: readonly StoredMessage[]): Promise<void> {
+    const rows = JSON.stringify(batch.map((m) => [m.seq, m.time, m.action, m.client, m.payload]));
+    // WHERE true: without it SQLite reads ON CONFLICT as the join's (https://sqlite.org/lang_upsert.html, section 2.2).
+    await this.#db.run(sql`
+      INSERT INTO ${messages} (channel, seq, time, action, client, payload)
+      SELECT ${channel}, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4
+      FROM json_each(${rows}) WHERE true
+      ON CONFLICT DO NOTHING`);
+  }
+
+  /** The `seq` of the channel's last archived message, 0 where there is none. */
+  async lastSeq(channel: string): Promise<number> {
+    const last = await this.#db
+      .select({ seq: messages.seq })
+      .from(messages)
+      .where(eq(messages.channel, channel))
+      .orderBy(desc(messages.seq))
+      .limit(1)
+      .get();
+    return last?.seq ?? 0;
+  }
+
+  /**
+   * The messages of a range, oldest first. Where their text passes the byte budget, those at the far end of the
+   * direction are left out, by D1 itself: they would not fit into memory here. At least one is given.
+   */
+  async read(channel: string, { from, to }: Range, direction: Direction, budget: number): Promise<StoredMessage[]> {
+    if (from > to) return [];
+    const order = sql.raw(direction === "forward" ? "ASC" : "DESC");
+    return this.#db.all<StoredMessage>(sql`
+      SELECT seq, time, action, client, payload FROM (
+        SELECT *, sum(length(payload)) OVER (ORDER BY seq ${order}) - length(payload) AS text_before
+        FROM ${messages} WHERE channel = ${channel} AND seq BETWEEN ${from} AND ${to}
+      ) WHERE text_before < ${budget} ORDER BY seq`);
+  }
+}

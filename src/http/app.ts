@@ -1,0 +1,39 @@
+import { Hono } from "hono";
+import { bodyLimit } from "hono/body-limit";
+import type { Env } from "../env.ts";
+import { causeOf, type ErrorCode, ERRORS, type Fault, FaultError } from "../protocol/errors.ts";
+import { tooLarge } from "../protocol/json.ts";
+import { MAX_BODY_BYTES } from "../protocol/limits.ts";
+import { messages } from "./messages.ts";
+import { problem, problemType } from "./problem.ts";
+import { publish } from "./publish.ts";
+import { settings } from "./settings.ts";
+import { socket } from "./socket.ts";
+
+export const app = new Hono<{ Bindings: Env }>();
+
+app.use(bodyLimit({ maxSize: MAX_BODY_BYTES, onError: (c) => problem(c, tooLarge().fault) }));
+
+app.route("/", publish);
+app.route("/", messages);
+app.route("/", socket);
+app.route("/", settings);
+
+app.get("/problems/:code", (c) => {
+  const code = c.req.param("code");
+  return code in ERRORS ? c.json(problemType(code as ErrorCode)) : c.notFound();
+});
+
+app.notFound((c) => problem(c, { code: "not-found", detail: `Nothing answers ${c.req.method} ${c.req.path}.` }));
+
+app.onError((error, c) => problem(c, faultOf(error)));
+
+function faultOf(error: Error): Fault {
+  if (error instanceof FaultError) return error.fault;
+  console.error({ message: "request failed", error: causeOf(error) });
+  // Errors of a Durable Object that may pass: https://developers.cloudflare.com/durable-objects/best-practices/error-handling/
+  if ("retryable" in error || "overloaded" in error) {
+    return { code: "unavailable", detail: "The channel does not answer just now.", retryAfter: 1 };
+  }
+  return { code: "internal", detail: "The request could not be completed." };
+}

@@ -1,0 +1,69 @@
+import type { Fault } from "./errors.ts";
+
+/** A message as it is stored and carried between the log, D1 and the wire. Both texts are JSON already. */
+export interface StoredMessage {
+  seq: number;
+  /** Milliseconds since the epoch, by the channel's own clock; never less than its predecessor's. */
+  time: number;
+  /** `event`: published by the server side. `message`: sent by a client over its socket. */
+  action: "event" | "message";
+  /** Who sent it, as JSON, where that is known. */
+  client: string | null;
+  payload: string;
+}
+
+/** Who is behind a socket. Anonymous clients have `permissions {dbo_id: 0, row_id: 0}`. */
+export interface Client {
+  socketId: string;
+  permissions: { dbo_id: number; row_id: number };
+  extras: Record<string, unknown>;
+}
+
+/** The text of one stored message, the same live, in a replay and in history. */
+export function messageFrame(channel: string, { action, client, seq, time, payload }: StoredMessage): string {
+  const who = client === null ? "" : `"client":${client},`;
+  const options = `{"channel":${JSON.stringify(channel)},"seq":${seq},"time":"${isoTime(time)}"}`;
+  return `{"action":"${action}",${who}"options":${options},"payload":${payload}}`;
+}
+
+/** The text of many stored messages as one JSON array, in order. */
+export function messageFrames(channel: string, messages: readonly StoredMessage[]): string {
+  return `[${messages.map((message) => messageFrame(channel, message)).join(",")}]`;
+}
+
+/**
+ * Answers a client's `history`, or its `join` that asked for it: the latest messages, oldest first.
+ *
+ * @param seq The channel's last `seq`.
+ */
+export function historyFrame(channel: string, seq: number, messages: readonly StoredMessage[]): string {
+  const options = JSON.stringify({ channel, seq });
+  return `{"action":"history","options":${options},"payload":${messageFrames(channel, messages)}}`;
+}
+
+/** Answers a `join`. */
+export interface Joined {
+  /** The channel's last `seq` at the moment of joining: what comes live is numbered on from here. */
+  seq: number;
+  /** Only for a join with `after`: whether all that was missed follows now, before anything new. */
+  resumed?: boolean;
+  /** What was granted of what was asked for. */
+  granted: { history: boolean; presence: boolean };
+}
+
+export function joinFrame(channel: string, client: Client, { seq, resumed, granted }: Joined): string {
+  return JSON.stringify({ action: "join", client, options: { channel, seq, resumed }, payload: granted });
+}
+
+export function leaveFrame(channel: string): string {
+  return JSON.stringify({ action: "leave", options: { channel }, payload: null });
+}
+
+export function errorFrame(channel: string, { code, detail, ...more }: Fault): string {
+  return JSON.stringify({ action: "error", options: { channel }, payload: { code, message: detail, ...more } });
+}
+
+/** RFC 3339 in UTC with milliseconds. */
+export function isoTime(time: number): string {
+  return new Date(time).toISOString();
+}

@@ -1,0 +1,48 @@
+import { MAX_BODY_BYTES, MAX_JSON_DEPTH } from "./limits.ts";
+import { refuse, type Result } from "./errors.ts";
+
+/**
+ * Parses text from a stranger within the bounds on bytes and depth.
+ *
+ * What it accepts comes back from `JSON.stringify` as the same JSON value. So a number beyond a double's range is
+ * refused (`1e999` would silently become `null`). Of duplicate keys the last one counts, as in every JSON.parse, and
+ * a lone surrogate is kept, as the `\udXXX` escape that JSON.stringify writes for it.
+ */
+export function parseJson(text: string): Result<unknown> {
+  if (utf8Length(text) > MAX_BODY_BYTES) return tooLarge();
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    return refuse("invalid-json", (error as SyntaxError).message);
+  }
+  return inspect(value, MAX_JSON_DEPTH) ?? { ok: true, value };
+}
+
+export function tooLarge(): { ok: false } & Result<never> {
+  return refuse("too-large", `At most ${MAX_BODY_BYTES} bytes are accepted.`, { limit: MAX_BODY_BYTES });
+}
+
+function inspect(value: unknown, levels: number): Result<never> | undefined {
+  if (typeof value === "number" && !Number.isFinite(value)) {
+    return refuse("invalid-number", "Numbers must fit into an IEEE 754 double (RFC 8259, section 6).");
+  }
+  if (typeof value !== "object" || value === null) return undefined;
+  if (levels === 0) {
+    return refuse("too-deep", `At most ${MAX_JSON_DEPTH} levels of arrays and objects are accepted.`, {
+      limit: MAX_JSON_DEPTH,
+    });
+  }
+  for (const child of Object.values(value)) {
+    const fault = inspect(child, levels - 1);
+    if (fault) return fault;
+  }
+  return undefined;
+}
+
+const encoder = new TextEncoder();
+
+/** Bytes of a text in UTF-8. */
+export function utf8Length(text: string): number {
+  return encoder.encode(text).length;
+}

@@ -1,0 +1,35 @@
+/** Every bound on what a stranger controls, and on what one answer may cost, with its reason. */
+
+/** Bytes of an HTTP request body and of a frame from a client: chat and state updates are far smaller. */
+export const MAX_BODY_BYTES = 65_536;
+
+/** Levels of arrays and objects in a message: keeps every recursive reader, ours and yours, off its stack's end. */
+export const MAX_JSON_DEPTH = 64;
+
+/** Characters in a channel's name. */
+export const MAX_CHANNEL_NAME_LENGTH = 128;
+
+/** Messages in one page of history. */
+export const MAX_PAGE_SIZE = 1_000;
+export const DEFAULT_PAGE_SIZE = 100;
+
+/**
+ * Bytes of message text after which a page of history, a `history` frame or a replay ends, whatever its count:
+ * 1,000 messages of 64 KiB would not fit into a Worker's memory.
+ */
+export const MAX_PAGE_BYTES = 4 * 1024 * 1024;
+
+/** Missed messages replayed on a `join`; a client further behind is told to page through history. */
+export const MAX_REPLAY = 1_000;
+
+/**
+ * Messages that a channel's log holds in its Durable Object. It bounds the backlog while D1 is away (a message is
+ * only overwritten once archived) and how far back reading needs no D1.
+ */
+export const LOG_CAPACITY = 10_000;
+
+/** Sockets of one channel: the runtime holds at most 32,768 hibernatable sockets an object. */
+export const MAX_SOCKETS = 32_000;
+
+/** `seq` counts up by one from 1, so this bound is never met; it keeps a position an exact number. */
+export const MAX_SEQ = Number.MAX_SAFE_INTEGER;

@@ -1,0 +1,9 @@
+declare namespace Cloudflare {
+  interface Env extends ProjectEnv {
+    MIGRATIONS: import("cloudflare:test").D1Migration[];
+  }
+  interface GlobalProps {
+    mainModule: typeof import("../../src/index.ts");
+  }
+}
+type ProjectEnv = import("../../src/env.ts").Env;

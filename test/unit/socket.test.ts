@@ -1,0 +1,231 @@
+import { describe, expect, it } from "vitest";
+import { MAX_BODY_BYTES, MAX_JSON_DEPTH, MAX_REPLAY } from "../../src/protocol/limits.ts";
+import {
+  API_KEY,
+  call,
+  connect,
+  history,
+  join,
+  newChannel,
+  newOpenChannel,
+  publish,
+  request,
+  stubOf,
+} from "./support.ts";
+
+describe("joining", () => {
+  it("is answered with the channel's last seq, who the client is, and what was granted (JOI2)", async () => {
+    const channel = await newOpenChannel();
+    await publish(channel, "one");
+    const socket = await connect(channel);
+    socket.send({ action: "join", options: { channel }, payload: { history: false, presence: false } });
+    expect(await socket.frame()).toEqual({
+      action: "join",
+      client: { socketId: expect.any(String), permissions: { dbo_id: 0, row_id: 0 }, extras: {} },
+      options: { channel, seq: 1 },
+      payload: { history: false, presence: false },
+    });
+  });
+
+  it("brings the latest messages in one history frame, oldest first, where asked for (JOI4, FRA3)", async () => {
+    const channel = await newOpenChannel({ message_history: 25 });
+    for (let n = 1; n <= 30; n++) await publish(channel, n);
+    const socket = await join(channel, {}, { history: true });
+    const frame = await socket.frame();
+    expect(frame).toMatchObject({ action: "history", options: { channel, seq: 30 } });
+    expect(frame.payload).toEqual((await history(channel, "?limit=25")).messages);
+    expect(frame.payload).toHaveLength(25);
+  });
+
+  it("grants no history where the channel shows none (JOI2)", async () => {
+    const channel = await newOpenChannel({ message_history: 0 });
+    await publish(channel, "secret");
+    const socket = await connect(channel);
+    socket.send({ action: "join", payload: { history: true } });
+    expect((await socket.frame()).payload).toEqual({ history: false, presence: false });
+    socket.send({ action: "history" });
+    expect((await socket.frame()).payload).toMatchObject({ code: "forbidden" });
+  });
+
+  it("is followed by every message after its seq, and by none before it (JOI1, JOI3)", async () => {
+    const channel = await newOpenChannel();
+    await publish(channel, "before");
+    const socket = await join(channel);
+    await publish(channel, "after");
+    expect(await socket.frame()).toMatchObject({ options: { seq: 2 }, payload: "after" });
+  });
+});
+
+describe("resuming", () => {
+  it("replays exactly what was missed, in order, before anything new (RES1, RES3)", async () => {
+    const channel = await newOpenChannel();
+    for (let n = 1; n <= 5; n++) await publish(channel, n);
+    const socket = await connect(channel);
+    socket.send({ action: "join", options: { after: 2 }, payload: { history: true } });
+    await publish(channel, 6);
+    const [joined, ...replayed] = await socket.frames(5);
+    expect(joined?.options).toMatchObject({ resumed: true });
+    expect(replayed).toEqual((await history(channel, "?after=2")).messages);
+  });
+
+  it("says so where nothing was missed", async () => {
+    const channel = await newOpenChannel({ message_history: 0 });
+    await publish(channel, 1);
+    const socket = await connect(channel);
+    socket.send({ action: "join", options: { after: 1 } });
+    expect((await socket.frame()).options).toEqual({ channel, seq: 1, resumed: true });
+  });
+
+  it.each<[string, number, { count?: number; settings?: object }]>([
+    ["lies in the future", 7, {}],
+    ["is further back than is replayed in one go", 0, { count: MAX_REPLAY + 1 }],
+    ["lies in a channel that shows its clients no history", 0, { settings: { message_history: 0 } }],
+  ])("says plainly that it cannot where the position %s (RES2)", async (_, after, { count = 3, settings = {} }) => {
+    const channel = await newOpenChannel(settings);
+    await stubOf(channel).publish(
+      { kind: "server" },
+      Array.from({ length: count }, () => "1"),
+    );
+    const socket = await connect(channel);
+    socket.send({ action: "join", options: { after } });
+    expect((await socket.frame()).options).toEqual({ channel, seq: count, resumed: false });
+    await publish(channel, "new");
+    expect(await socket.frame()).toMatchObject({ options: { seq: count + 1 }, payload: "new" });
+  });
+
+  it("says plainly that it cannot where more text was missed than is replayed in one go (RES2)", async () => {
+    const channel = await newOpenChannel();
+    const text = JSON.stringify("x".repeat(60_000));
+    await stubOf(channel).publish(
+      { kind: "server" },
+      Array.from({ length: 80 }, () => text),
+    );
+    const socket = await connect(channel);
+    socket.send({ action: "join", options: { after: 0 } });
+    expect((await socket.frame()).options).toEqual({ channel, seq: 80, resumed: false });
+  });
+});
+
+describe("a client's message", () => {
+  it("reaches everybody who joined, its sender too, with who sent it (FRA1, FRA2)", async () => {
+    const channel = await newOpenChannel();
+    const sender = await connect(channel);
+    sender.send({ action: "join" });
+    const { client } = await sender.frame();
+    const other = await join(channel);
+    sender.send({ action: "message", options: { channel }, payload: { text: "hi" } });
+    const echo = await sender.frame();
+    expect(echo).toMatchObject({ action: "message", client, options: { channel, seq: 1 }, payload: { text: "hi" } });
+    expect(await other.frame()).toEqual(echo);
+    expect((await history(channel)).messages).toEqual([echo]);
+  });
+
+  it("takes effect in the order of sending, also right behind a join", async () => {
+    const channel = await newOpenChannel();
+    const socket = await connect(channel);
+    socket.send({ action: "join" });
+    for (const n of [1, 2, 3]) socket.send({ action: "message", payload: n });
+    expect((await socket.frames(4)).map(({ action, payload }) => (action === "join" ? action : payload))).toEqual([
+      "join",
+      1,
+      2,
+      3,
+    ]);
+  });
+});
+
+describe("a frame that is wrong", () => {
+  const deep = "[".repeat(MAX_JSON_DEPTH + 1) + "]".repeat(MAX_JSON_DEPTH + 1);
+  it.each<[string, string | ArrayBuffer, object]>([
+    ["binary", new Uint8Array([1, 2]).buffer, { code: "not-text" }],
+    ["not JSON", "{", { code: "invalid-json" }],
+    ["not an object", "[]", { code: "invalid-field" }],
+    ["without an action", "{}", { code: "invalid-field", field: "action" }],
+    ["of an unknown action", '{"action":"shout"}', { code: "invalid-field", field: "action" }],
+    ["of a server's action", '{"action":"event","payload":1}', { code: "invalid-field", field: "action" }],
+    ["with an unknown field", '{"action":"leave","foo":1}', { code: "invalid-field", field: "foo" }],
+    [
+      "with an unknown option",
+      '{"action":"message","options":{"socketId":"x"},"payload":1}',
+      { field: "options.socketId" },
+    ],
+    ["for another channel", '{"action":"leave","options":{"channel":"elsewhere"}}', { field: "options.channel" }],
+    ["with a position below 0", '{"action":"join","options":{"after":-1}}', { field: "options.after", limit: 0 }],
+    [
+      "with a position that is no whole number",
+      '{"action":"join","options":{"after":1.5}}',
+      { field: "options.after" },
+    ],
+    ["with a wish that is no boolean", '{"action":"join","payload":{"history":1}}', { field: "payload.history" }],
+    ["a message without payload", '{"action":"message"}', { field: "payload" }],
+    ["with a number that does not fit", '{"action":"message","payload":1e999}', { code: "invalid-number" }],
+    ["too deep", `{"action":"message","payload":${deep}}`, { code: "too-deep", limit: MAX_JSON_DEPTH }],
+    [
+      "too large",
+      JSON.stringify({ action: "message", payload: "x".repeat(MAX_BODY_BYTES) }),
+      { code: "too-large", limit: MAX_BODY_BYTES },
+    ],
+    [
+      "too large in bytes, not in characters",
+      JSON.stringify({ action: "message", payload: "日".repeat(22_000) }),
+      { code: "too-large" },
+    ],
+  ])("is answered with an error, and nothing else happens: %s (ERR2, ERR3, LIM1-3)", async (_, frame, expected) => {
+    const channel = await newOpenChannel();
+    const [sender, witness] = [await join(channel), await join(channel)];
+    sender.send(frame);
+    const error = await sender.frame();
+    expect(error).toMatchObject({ action: "error", options: { channel } });
+    expect(error.payload).toMatchObject({ message: expect.any(String), ...expected });
+    sender.send({ action: "message", payload: "still here" });
+    for (const socket of [sender, witness]) {
+      expect(await socket.frame()).toMatchObject({ action: "message", options: { seq: 1 }, payload: "still here" });
+    }
+  });
+});
+
+describe("connecting", () => {
+  it("is refused to strangers where the channel has no settings (CHA3, AUT2)", async () => {
+    await expect(connect(newChannel())).rejects.toThrow(/^401 .*"\/problems\/unauthorized"/);
+  });
+
+  it("is open to the server side there (AUT1)", async () => {
+    const channel = newChannel();
+    const socket = await connect(channel, { Authorization: `Bearer ${API_KEY}` });
+    await publish(channel, "early");
+    socket.send({ action: "join", payload: { history: true } });
+    const [joined, past] = await socket.frames(2);
+    expect(joined?.payload).toEqual({ history: true, presence: false });
+    expect(past?.payload).toMatchObject([{ payload: "early" }]);
+  });
+
+  it("lets no header pose as an identity", async () => {
+    await expect(connect(newChannel(), { "X-Identity": '{"kind":"server"}' })).rejects.toThrow(/^401/);
+  });
+
+  it("needs an upgrade (CON1)", async () => {
+    const answer = await request(`/channels/${await newOpenChannel().then(encodeURIComponent)}/socket`);
+    expect(answer.status).toBe(426);
+    expect(answer.headers.get("Upgrade")).toBe("websocket");
+  });
+
+  it("chooses the subprotocol durable-channels.v1 where it is offered (CON5)", async () => {
+    const path = `/channels/${encodeURIComponent(await newOpenChannel())}/socket`;
+    const headers = { Upgrade: "websocket", "Sec-WebSocket-Protocol": "other, durable-channels.v1" };
+    const answer = await request(path, { headers });
+    expect(answer.headers.get("Sec-WebSocket-Protocol")).toBe("durable-channels.v1");
+    answer.webSocket?.accept();
+    answer.webSocket?.close();
+  });
+
+  it("ends where changed settings no longer admit the client (CON6, AUT3)", async () => {
+    const channel = await newOpenChannel();
+    const stranger = await join(channel);
+    const server = await connect(channel, { Authorization: `Bearer ${API_KEY}` });
+    await call("PUT", `/channels/${encodeURIComponent(channel)}`, { anonymous_clients: false });
+    expect((await stranger.frame()).payload).toMatchObject({ code: "unauthorized" });
+    expect(await stranger.close()).toEqual({ code: 4403, reason: "unauthorized" });
+    server.send({ action: "join" });
+    expect((await server.frame()).action).toBe("join");
+  });
+});
