@@ -2,10 +2,7 @@ import { eq } from "drizzle-orm";
 import { drizzle, type DrizzleD1Database } from "drizzle-orm/d1";
 import * as v from "valibot";
 import { channels } from "../history/schema.ts";
-import { ChannelSettings } from "../protocol/schemas.ts";
-
-/** What is stored may have been written by an older or a newer version: absent settings get their default, unknown ones wait. */
-const StoredSettings = v.object(ChannelSettings.entries);
+import { type ChannelSettings, StoredSettings } from "../protocol/schemas.ts";
 
 /** The channels' settings in D1. Every method may throw where D1 does not answer. */
 export class SettingsStore {

@@ -21,7 +21,7 @@ app.route("/", settings);
 
 app.get("/problems/:code", (c) => {
   const code = c.req.param("code");
-  return code in ERRORS ? c.json(problemType(code as ErrorCode)) : c.notFound();
+  return Object.hasOwn(ERRORS, code) ? c.json(problemType(code as ErrorCode)) : c.notFound();
 });
 
 app.notFound((c) => problem(c, { code: "not-found", detail: `Nothing answers ${c.req.method} ${c.req.path}.` }));

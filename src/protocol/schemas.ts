@@ -2,6 +2,15 @@ import * as v from "valibot";
 import { type Fault, type Result } from "./errors.ts";
 import { DEFAULT_PAGE_SIZE, MAX_CHANNEL_NAME_LENGTH, MAX_PAGE_SIZE, MAX_SEQ } from "./limits.ts";
 
+/** An object with these fields and no other. valibot alone takes an array for one. */
+function fields<const E extends v.ObjectEntries>(entries: E) {
+  return v.pipe(v.custom<Record<string, unknown>>(isObject, "must be an object"), v.strictObject(entries));
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
 const SEGMENT_CHARACTERS = /^[A-Za-z0-9_\-.:;@+=,~/]*$/;
 
 /**
@@ -23,7 +32,7 @@ export const ChannelName = v.pipe(
 const Json = v.unknown();
 
 /** The body of `POST /message`. */
-export const PublishRequest = v.strictObject({ channel: ChannelName, message: Json });
+export const PublishRequest = fields({ channel: ChannelName, message: Json });
 
 /** A place in a channel's order; 0 is before its first message. */
 const Position = v.pipe(
@@ -50,40 +59,45 @@ export const HistoryQuery = v.object({
 });
 export type HistoryQuery = v.InferOutput<typeof HistoryQuery>;
 
-/** A channel's settings, under the names that Xano Realtime gives them. */
-export const ChannelSettings = v.strictObject({
+const settingsFields = {
   /** Clients without credentials may connect. */
   anonymous_clients: v.optional(v.boolean("must be true or false"), false),
   /** How many of the latest messages a client gets on `join`; with 0, clients read no history at all. */
   message_history: v.optional(v.picklist([0, 25, 50, 100, 250, 1000], "must be one of 0, 25, 50, 100, 250, 1000"), 0),
   /** `active`: clients may send messages to the channel; `auth`: only authenticated ones. */
   public_messaging: v.optional(
-    v.strictObject({
+    fields({
       active: v.optional(v.boolean("must be true or false"), false),
       auth: v.optional(v.boolean("must be true or false"), false),
     }),
     {},
   ),
-});
+};
+
+/** A channel's settings, under the names that Xano Realtime gives them. */
+export const ChannelSettings = fields(settingsFields);
+
+/**
+ * Settings as they are stored, perhaps by an older or a newer version: absent ones get their default, unknown ones are
+ * passed over.
+ */
+export const StoredSettings = v.object(settingsFields);
+
 export type ChannelSettings = v.InferOutput<typeof ChannelSettings>;
 
-const Options = v.optional(v.strictObject({ channel: v.optional(ChannelName) }));
+const Options = v.optional(fields({ channel: v.optional(ChannelName) }));
+const JoinOptions = v.optional(fields({ channel: v.optional(ChannelName), after: v.optional(Position) }));
+const Wishes = fields({
+  history: v.optional(v.boolean("must be true or false"), false),
+  presence: v.optional(v.boolean("must be true or false"), false),
+});
 const NoPayload = v.nullish(v.never("must be left out"));
 
 /** A frame from a client. On a channel's own socket `options.channel` may be left out. */
 export const ClientFrame = v.variant(
   "action",
   [
-    v.strictObject({
-      action: v.literal("join"),
-      options: v.optional(v.strictObject({ channel: v.optional(ChannelName), after: v.optional(Position) })),
-      payload: v.nullish(
-        v.strictObject({
-          history: v.optional(v.boolean("must be true or false"), false),
-          presence: v.optional(v.boolean("must be true or false"), false),
-        }),
-      ),
-    }),
+    v.strictObject({ action: v.literal("join"), options: JoinOptions, payload: v.nullish(Wishes) }),
     v.strictObject({ action: v.literal("leave"), options: Options, payload: NoPayload }),
     v.strictObject({ action: v.literal("message"), options: Options, payload: Json }),
     v.strictObject({ action: v.literal("history"), options: Options, payload: NoPayload }),

@@ -1,0 +1,61 @@
+import { inject } from "vitest";
+import { WebSocket } from "ws";
+import { type Frame, Inbox } from "../support/frames.ts";
+
+/** The server under test, and the server side's way to it. */
+export interface Target {
+  url: string;
+  apiKey: string;
+}
+
+export const target = (): Target => ({ url: inject("baseUrl"), apiKey: inject("apiKey") });
+
+export const newChannel = () => `e2e/${crypto.randomUUID()}`;
+
+export function call({ url, apiKey }: Target, method: string, path: string, body?: unknown): Promise<Response> {
+  return fetch(`${url}${path}`, {
+    method,
+    headers: { Authorization: `Bearer ${apiKey}`, "Content-Type": "application/json" },
+    body: body === undefined ? null : JSON.stringify(body),
+  });
+}
+
+export async function publish(to: Target, channel: string, message: unknown): Promise<{ seq: number; time: string }> {
+  const answer = await call(to, "POST", "/message", { channel, message });
+  if (answer.status !== 201) throw new Error(`${answer.status} ${await answer.text()}`);
+  return (await answer.json()) as { seq: number; time: string };
+}
+
+export async function history(to: Target, channel: string, query = ""): Promise<{ seq: number; messages: Frame[] }> {
+  const answer = await call(to, "GET", `/channels/${encodeURIComponent(channel)}/messages${query}`);
+  if (answer.status !== 200) throw new Error(`${answer.status} ${await answer.text()}`);
+  return (await answer.json()) as { seq: number; messages: Frame[] };
+}
+
+/** A real socket, with what it receives. */
+export class TestSocket extends Inbox {
+  constructor(readonly socket: WebSocket) {
+    super(socket as unknown as EventTarget);
+  }
+
+  send(frame: object | string | Buffer): void {
+    const raw = typeof frame === "string" || frame instanceof Buffer;
+    this.socket.send(raw ? frame : JSON.stringify(frame));
+  }
+}
+
+/** Connects as the server side, so that any channel may be used. */
+export async function connect({ url, apiKey }: Target, channel: string): Promise<TestSocket> {
+  const address = `${url.replace(/^http/, "ws")}/channels/${encodeURIComponent(channel)}/socket`;
+  const socket = new WebSocket(address, { headers: { Authorization: `Bearer ${apiKey}` } });
+  const inbox = new TestSocket(socket);
+  await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
+  return inbox;
+}
+
+/** A socket that has joined, its answer taken. */
+export async function join(to: Target, channel: string, options: object = {}): Promise<TestSocket & { answer: Frame }> {
+  const socket = await connect(to, channel);
+  socket.send({ action: "join", options });
+  return Object.assign(socket, { answer: await socket.frame() });
+}

@@ -1,0 +1,117 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestProject } from "vitest/node";
+
+declare module "vitest" {
+  export interface ProvidedContext {
+    baseUrl: string;
+    apiKey: string;
+  }
+}
+
+/**
+ * Gives the tests a server: a deployed one, where BASE_URL and API_KEY name it, or else one on this machine, started
+ * as its user would start it.
+ */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const { BASE_URL, API_KEY } = process.env;
+  if (BASE_URL !== undefined && API_KEY !== undefined) {
+    project.provide("baseUrl", BASE_URL);
+    project.provide("apiKey", API_KEY);
+    return async () => {};
+  }
+  const server = await Server.start();
+  project.provide("baseUrl", server.url);
+  project.provide("apiKey", server.apiKey);
+  return () => server.remove();
+}
+
+/** `npm start` on a free port, with its data in a directory of its own. */
+export class Server {
+  readonly #data = mkdtempSync(join(tmpdir(), "durable-channels-"));
+  readonly #port: number;
+  #process: ChildProcess | undefined;
+  #output = "";
+
+  private constructor(port: number) {
+    this.#port = port;
+  }
+
+  static async start(): Promise<Server> {
+    const server = new Server(await freePort());
+    await server.run();
+    return server;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
+  /** The key that `npm start` made, or found. */
+  get apiKey(): string {
+    const key = /^API_KEYS="?([^",\n]+)/m.exec(readFileSync(".dev.vars", "utf8"))?.[1];
+    if (key === undefined) throw new Error(".dev.vars holds no API_KEYS");
+    return key;
+  }
+
+  /** What the server printed. */
+  get output(): string {
+    return this.#output;
+  }
+
+  async run(): Promise<void> {
+    const flags = [
+      "--ip",
+      "127.0.0.1",
+      "--port",
+      String(this.#port),
+      "--inspector-port",
+      "0",
+      "--persist-to",
+      this.#data,
+    ];
+    // A process group of its own, so that all of it can be killed at once.
+    const started = spawn("npm", ["start", "--", ...flags], { detached: true, stdio: ["ignore", "pipe", "pipe"] });
+    this.#process = started;
+    for (const stream of [started.stdout, started.stderr]) stream.on("data", (text) => (this.#output += String(text)));
+    while (!(await this.#answers())) {
+      if (started.exitCode !== null) throw new Error(`The server ended while starting:\n${this.#output}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /** Ends every process of the server at once, as a crash of the machine would. */
+  async kill(): Promise<void> {
+    const running = this.#process;
+    if (running?.pid === undefined || running.exitCode !== null || running.signalCode !== null) return;
+    const ended = new Promise((resolve) => running.once("exit", resolve));
+    process.kill(-running.pid, "SIGKILL");
+    await ended;
+  }
+
+  async remove(): Promise<void> {
+    await this.kill();
+    rmSync(this.#data, { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  async #answers(): Promise<boolean> {
+    return fetch(this.url).then(
+      ({ ok }) => ok,
+      () => false,
+    );
+  }
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer().once("error", reject);
+    probe.listen(0, "127.0.0.1", () => {
+      const address = probe.address();
+      const port = typeof address === "object" && address !== null ? address.port : 0;
+      probe.close(() => resolve(port));
+    });
+  });
+}

@@ -1,0 +1,154 @@
+import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { describe, expect, it, vi } from "vitest";
+import { drain, retryDelay } from "../../src/channel/archiver.ts";
+import type { StoredMessage } from "../../src/protocol/frames.ts";
+import { LOG_CAPACITY } from "../../src/protocol/limits.ts";
+import { archived, call, history, join, newChannel, newOpenChannel, publish, stubOf } from "./support.ts";
+
+const SERVER = { kind: "server" } as const;
+
+/** A real fault: while D1 has no such table, every statement on it fails. */
+async function whileArchiveFails<T>(act: () => Promise<T>): Promise<T> {
+  await env.DB.exec("ALTER TABLE messages RENAME TO messages_away");
+  try {
+    return await act();
+  } finally {
+    await env.DB.exec("ALTER TABLE messages_away RENAME TO messages");
+  }
+}
+
+const alarmOf = (channel: string) => runInDurableObject(stubOf(channel), (_, { storage }) => storage.getAlarm());
+
+describe("archiving", () => {
+  it("happens by itself: what was published is soon in D1", async () => {
+    const channel = newChannel();
+    await publish(channel, "by itself");
+    await vi.waitUntil(async () => (await archived(channel)).length === 1, { timeout: 30_000, interval: 50 });
+  });
+
+  it("arms one alarm for all that waits, and none once it is done", async () => {
+    const channel = newChannel();
+    await publish(channel, 1);
+    const alarm = await alarmOf(channel);
+    expect(alarm).not.toBeNull();
+    await publish(channel, 2);
+    expect(await alarmOf(channel)).toBe(alarm);
+    await runDurableObjectAlarm(stubOf(channel));
+    expect(await alarmOf(channel)).toBeNull();
+    expect(await archived(channel)).toHaveLength(2);
+  });
+
+  it("repeats nothing: what is archived already stays as it is", async () => {
+    const channel = newChannel();
+    await publish(channel, "once");
+    await env.DB.prepare("INSERT INTO messages VALUES (?, 1, 0, 'event', NULL, '\"once\"')").bind(channel).run();
+    await runDurableObjectAlarm(stubOf(channel));
+    expect(await archived(channel)).toEqual([{ seq: 1, payload: '"once"' }]);
+  });
+
+  it("arms an alarm on waking where a backlog has lost its own", async () => {
+    const channel = newChannel();
+    await publish(channel, "left behind");
+    await runInDurableObject(stubOf(channel), (_, { storage }) => storage.deleteAlarm());
+    await evictDurableObject(stubOf(channel));
+    await history(channel);
+    expect(await alarmOf(channel)).not.toBeNull();
+  });
+
+  it("carries the largest texts that a body can hold, many at a time", async () => {
+    const channel = newChannel();
+    const texts = [
+      '"'.repeat(32_000),
+      "日".repeat(21_000),
+      "\\".repeat(32_000),
+      "🦸".repeat(16_000),
+      "\u0001".repeat(10_000),
+    ];
+    const payloads = Array.from({ length: 40 }, (_, index) => JSON.stringify(texts[index % texts.length]));
+    await stubOf(channel).publish(SERVER, payloads);
+    await runDurableObjectAlarm(stubOf(channel));
+    expect((await archived(channel)).map(({ payload }) => payload)).toEqual(payloads);
+  });
+
+  it("takes many rows a statement", async () => {
+    const batches: number[] = [];
+    const waiting = Array.from({ length: 1_200 }, (_, index) => message(index + 1, "0"));
+    await drain({
+      unarchived: () => waiting.values(),
+      store: async (batch) => void batches.push(batch.length),
+      markArchived: (seq) => void waiting.splice(0, waiting.findIndex((m) => m.seq === seq) + 1),
+    });
+    expect(batches).toEqual([500, 500, 200]);
+  });
+
+  it("backs off from one second to one minute, less up to half at random", () => {
+    const ceilings = [1, 2, 3, 4, 5, 6, 7, 8, 1000].map((failures) => retryDelay(failures, 0));
+    expect(ceilings).toEqual([1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+    expect(retryDelay(3, 0.999)).toBe(2002);
+  });
+});
+
+describe("while D1 fails", () => {
+  it("publishing and delivery go on, and D1 catches up by itself", async () => {
+    const channel = await newOpenChannel();
+    const subscriber = await join(channel);
+    await whileArchiveFails(async () => {
+      for (const n of [1, 2, 3]) await publish(channel, n);
+      expect((await subscriber.frames(3)).map(({ payload }) => payload)).toEqual([1, 2, 3]);
+      await runDurableObjectAlarm(stubOf(channel));
+      expect(await alarmOf(channel)).not.toBeNull();
+      await evictDurableObject(stubOf(channel));
+      await publish(channel, 4);
+    });
+    await vi.waitUntil(async () => (await archived(channel)).length === 4, { timeout: 30_000, interval: 50 });
+  });
+
+  it("a full log answers 503 with Retry-After, loses nothing, and takes messages again afterwards (LIM4, ERR4)", async () => {
+    const channel = newChannel();
+    await publish(channel, "first");
+    const stub = stubOf(channel);
+    const fill = (count: number) =>
+      stub.publish(
+        SERVER,
+        Array.from({ length: count }, () => "0"),
+      );
+    const refused = await whileArchiveFails(async () => {
+      expect((await fill(LOG_CAPACITY)).ok).toBe(false);
+      expect((await fill(LOG_CAPACITY - 1)).ok).toBe(true);
+      return call("POST", "/message", { channel, message: "one too many" });
+    });
+    expect(refused.status).toBe(503);
+    expect(refused.headers.get("Retry-After")).toBe("5");
+    expect(await refused.json()).toMatchObject({ type: "/problems/backlog-full" });
+    await runDurableObjectAlarm(stub);
+    expect((await publish(channel, "again")).seq).toBe(LOG_CAPACITY + 1);
+    expect(await archived(channel)).toHaveLength(LOG_CAPACITY);
+  });
+
+  it("a channel that must ask D1 where it stands answers 503, and works once D1 does", async () => {
+    const channel = newChannel();
+    const refused = await whileArchiveFails(() => call("POST", "/message", { channel, message: 1 }));
+    expect(refused.status).toBe(503);
+    expect(await refused.json()).toMatchObject({ type: "/problems/unavailable" });
+    expect((await publish(channel, 1)).seq).toBe(1);
+  });
+});
+
+describe("an object that lost its storage", () => {
+  it("continues the numbering and the history from D1 (ORD1)", async () => {
+    const channel = await newOpenChannel();
+    for (const n of [1, 2, 3]) await publish(channel, n);
+    await runDurableObjectAlarm(stubOf(channel));
+    await runInDurableObject(stubOf(channel), (_, { storage }) => storage.deleteAll());
+    await evictDurableObject(stubOf(channel));
+    const subscriber = await join(channel, { after: 1 });
+    expect((await subscriber.frames(2)).map(({ payload }) => payload)).toEqual([2, 3]);
+    expect((await publish(channel, 4)).seq).toBe(4);
+    expect((await history(channel)).messages.map(({ payload }) => payload)).toEqual([1, 2, 3, 4]);
+  });
+});
+
+function message(seq: number, payload: string): StoredMessage {
+  return { seq, time: 0, action: "event", client: null, payload };
+}

@@ -1,0 +1,125 @@
+import { runInDurableObject } from "cloudflare:test";
+import { describe, expect, it, vi } from "vitest";
+import { Log, type NewMessage } from "../../src/channel/log.ts";
+import { newChannel, stubOf } from "./support.ts";
+
+const CAPACITY = 8;
+
+/** Runs in an object of its own, with a log of eight slots in its real storage. */
+function withLog(test: (log: Log, storage: DurableObjectStorage) => void): Promise<void> {
+  return runInDurableObject(stubOf(newChannel()), (_, { storage }) => {
+    const log = new Log(storage, CAPACITY);
+    log.start([]);
+    test(log, storage);
+  });
+}
+
+const messages = (count: number): NewMessage[] =>
+  Array.from({ length: count }, (_, index) => ({ action: "event", client: null, payload: String(index) }));
+const all = (log: Log) => [...log.read({ from: 1, to: log.last })].map(({ seq }) => seq);
+const rowsOf = (storage: DurableObjectStorage) =>
+  storage.sql.exec<{ n: number }>("SELECT count(*) AS n FROM log").one().n;
+
+describe("the log", () => {
+  it("numbers on by one, in the order of appending (ORD1)", () =>
+    withLog((log) => {
+      expect(log.append(messages(2)).map(({ seq }) => seq)).toEqual([1, 2]);
+      expect(log.append(messages(1)).map(({ seq }) => seq)).toEqual([3]);
+      expect(log.last).toBe(3);
+      expect(all(log)).toEqual([1, 2, 3]);
+    }));
+
+  it("holds the latest messages, as many as it has slots, and deletes no row", () =>
+    withLog((log, storage) => {
+      for (let n = 1; n <= 3 * CAPACITY + 3; n++) {
+        log.append(messages(1));
+        log.markArchived(n);
+        expect(rowsOf(storage)).toBe(Math.min(n, CAPACITY));
+        expect(all(log)).toEqual(
+          Array.from({ length: Math.min(n, CAPACITY) }, (_, i) => Math.max(1, n - CAPACITY + 1) + i),
+        );
+      }
+    }));
+
+  it("reads any range forward and backward, also over the ring's seam", () =>
+    withLog((log) => {
+      log.append(messages(CAPACITY));
+      log.markArchived(CAPACITY);
+      log.append(messages(3));
+      const held = [4, 5, 6, 7, 8, 9, 10, 11];
+      for (let from = 0; from <= 12; from++) {
+        for (let to = from - 1; to <= 13; to++) {
+          const expected = held.filter((seq) => seq >= from && seq <= to);
+          expect([...log.read({ from, to })].map(({ seq }) => seq)).toEqual(expected);
+          expect([...log.read({ from, to }, "DESC")].map(({ seq }) => seq)).toEqual(expected.toReversed());
+        }
+      }
+    }));
+
+  it("knows after a restart where it stood, whatever is archived and however often the ring went round", () =>
+    withLog((log, storage) => {
+      for (let round = 1; round <= 40; round++) {
+        log.append(messages((round % 3) + 1));
+        if (round % 2 === 0) log.markArchived(log.last - (round % 4));
+        const reopened = new Log(storage, CAPACITY);
+        expect([reopened.last, reopened.oldest, reopened.backlog]).toEqual([log.last, log.oldest, log.backlog]);
+        expect(all(reopened)).toEqual(all(log));
+      }
+    }));
+
+  it("has room for as many messages as can be overwritten (LIM4)", () =>
+    withLog((log) => {
+      expect(log.room).toBe(CAPACITY);
+      log.append(messages(CAPACITY));
+      expect([log.room, log.backlog]).toEqual([0, CAPACITY]);
+      log.markArchived(3);
+      expect([log.room, log.backlog]).toEqual([3, CAPACITY - 3]);
+      expect([...log.unarchived()].map(({ seq }) => seq)).toEqual([4, 5, 6, 7, 8]);
+    }));
+
+  it("writes one row a message", () =>
+    withLog((log, { sql }) => {
+      log.append(messages(CAPACITY));
+      log.markArchived(CAPACITY);
+      const exec = vi.spyOn(sql, "exec");
+      log.append(messages(CAPACITY));
+      const cursors = exec.mock.results.map(({ value }) => value as SqlStorageCursor<never>);
+      expect(cursors.map(({ rowsWritten }) => rowsWritten)).toEqual(Array.from({ length: CAPACITY }, () => 1));
+    }));
+
+  it("never goes back in time, though the clock does (ORD3)", () =>
+    withLog((log, storage) => {
+      const clock = vi.spyOn(Date, "now");
+      try {
+        clock.mockReturnValue(2000);
+        log.append(messages(1));
+        clock.mockReturnValue(1000);
+        expect(log.append(messages(1))[0]?.time).toBe(2000);
+        expect(new Log(storage, CAPACITY).append(messages(1))[0]?.time).toBe(2000);
+      } finally {
+        clock.mockRestore();
+      }
+    }));
+
+  it("begins where the archive ends", () =>
+    withLog((_, storage) => {
+      storage.kv.delete("log");
+      const log = new Log(storage, CAPACITY);
+      expect(log.started).toBe(false);
+      const archived = [41, 42].map((seq) => ({ seq, time: 5, action: "event" as const, client: null, payload: "0" }));
+      log.start(archived);
+      for (const same of [log, new Log(storage, CAPACITY)]) {
+        expect([same.started, same.oldest, same.last, same.backlog]).toEqual([true, 41, 42, 0]);
+      }
+      expect([...log.read({ from: 1, to: 99 })]).toEqual(archived);
+      expect(log.append(messages(1))[0]?.seq).toBe(43);
+    }));
+
+  it("stores a batch whole or not at all", () =>
+    withLog((log, storage) => {
+      const broken = { action: "event", client: null, payload: null } as unknown as NewMessage;
+      expect(() => log.append([...messages(2), broken])).toThrow(/NOT NULL/);
+      expect([log.last, rowsOf(storage)]).toEqual([0, 0]);
+      expect(log.append(messages(1))[0]?.seq).toBe(1);
+    }));
+});
