@@ -1,7 +1,9 @@
 /** Bundles the pages' scripts into public/build. wrangler runs it before it serves or deploys (wrangler.toml, [build]). */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { build } from "esbuild";
 
-await build({
+const { outputFiles } = await build({
   entryPoints: ["src/pages/chat.ts"],
   outdir: "public/build",
   bundle: true,
@@ -10,4 +12,12 @@ await build({
   minify: true,
   sourcemap: true,
   logLevel: "warning",
+  write: false,
 });
+
+// What is unchanged stays untouched: another server may be reading it, and a watching one would reload for nothing.
+for (const { path, contents } of outputFiles) {
+  if (existsSync(path) && readFileSync(path).equals(contents)) continue;
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, contents);
+}

@@ -84,7 +84,7 @@ export class Channel extends DurableObject<Env> {
   /** Takes over changed settings. Sockets that they no longer admit are told and closed. */
   configure(settings: ChannelSettings | null): void {
     this.#settings.set(settings);
-    for (const socket of this.ctx.getWebSockets()) {
+    for (const socket of this.#sockets.ofKind("anonymous")) {
       const allowed = decide(this.#sockets.attachment(socket).identity, "subscribe", settings);
       if (allowed.ok) continue;
       this.#conversation.fault(socket, allowed.fault);

@@ -27,8 +27,13 @@ export class Sockets {
 
   accept(socket: WebSocket, identity: Identity): void {
     const client: Client = { socketId: crypto.randomUUID(), permissions: { dbo_id: 0, row_id: 0 }, extras: {} };
-    this.#ctx.acceptWebSocket(socket);
+    this.#ctx.acceptWebSocket(socket, [identity.kind]);
     this.#attach(socket, { client, identity, joined: false });
+  }
+
+  /** The sockets of one kind of identity, which is their tag: found without waking any attachment. */
+  ofKind(kind: Identity["kind"]): WebSocket[] {
+    return this.#ctx.getWebSockets(kind);
   }
 
   attachment(socket: WebSocket): Attachment {

@@ -89,6 +89,36 @@ describe("archiving", () => {
   });
 });
 
+describe("the cost of a hundred messages", () => {
+  it.each([
+    ["one after another", (channel: string) => inTurn(100, (n) => publish(channel, n))],
+    ["at once", (channel: string) => Promise.all(Array.from({ length: 100 }, (_, n) => publish(channel, n)))],
+  ])("%s: one row each in the object and in D1, and two for the batch", async (_, publishAll) => {
+    const channel = newChannel();
+    await publish(channel, "the log begins");
+    await runDurableObjectAlarm(stubOf(channel));
+    const written = await runInDurableObject(stubOf(channel), (_instance, { storage }) => {
+      const rows = vi.spyOn(storage.sql, "exec");
+      const marks = vi.spyOn(storage.kv, "put");
+      const alarms = vi.spyOn(storage, "setAlarm");
+      const rowsOf = (cursor: unknown) => (cursor as SqlStorageCursor<never>).rowsWritten;
+      return {
+        messages: () => rows.mock.results.reduce((sum, { value }) => sum + rowsOf(value), 0),
+        batches: () => marks.mock.calls.length + alarms.mock.calls.length,
+      };
+    });
+    const statements = vi.spyOn(Object.getPrototypeOf(env.DB.prepare("SELECT 1")) as D1PreparedStatement, "run");
+    await publishAll(channel);
+    await runDurableObjectAlarm(stubOf(channel));
+    const answers = await Promise.all(statements.mock.results.map(({ value }) => value as Promise<D1Result>));
+    statements.mockRestore();
+    expect(written.messages()).toBe(100);
+    expect(answers.reduce((sum, { meta }) => sum + meta.rows_written, 0)).toBe(100);
+    // An alarm and a mark for each batch; how many there were is the clock's affair.
+    expect(written.batches()).toBe(2 * answers.length);
+  });
+});
+
 describe("while D1 fails", () => {
   it("publishing and delivery go on, and D1 catches up by itself", async () => {
     const channel = await newOpenChannel();
@@ -148,6 +178,10 @@ describe("an object that lost its storage", () => {
     expect((await history(channel)).messages.map(({ payload }) => payload)).toEqual([1, 2, 3, 4]);
   });
 });
+
+async function inTurn(count: number, act: (n: number) => Promise<unknown>): Promise<void> {
+  for (let n = 0; n < count; n++) await act(n);
+}
 
 function message(seq: number, payload: string): StoredMessage {
   return { seq, time: 0, action: "event", client: null, payload };
