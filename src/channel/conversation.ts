@@ -121,7 +121,7 @@ export class Conversation {
     const { log } = this.#needs;
     const count = log.last - after;
     if (count === 0) return [];
-    if (!readable || count < 0 || count > MAX_REPLAY || after + 1 < log.oldest) return undefined;
+    if (!readable || count < 0 || count > MAX_REPLAY) return undefined;
     const missed = takeWithin(log.read({ from: after + 1, to: log.last }), MAX_PAGE_BYTES);
     return missed.length === count ? missed : undefined;
   }
