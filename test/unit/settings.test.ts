@@ -5,7 +5,7 @@ import { SettingsCopy } from "../../src/channel/settings.ts";
 import type { ChannelSettings } from "../../src/protocol/schemas.ts";
 import { call, newChannel, newOpenChannel, stubOf } from "./support.ts";
 
-const settings = (message_history: number): ChannelSettings => ({
+const settings = (message_history: ChannelSettings["message_history"]): ChannelSettings => ({
   anonymous_clients: true,
   message_history,
   public_messaging: { active: true, auth: false },
