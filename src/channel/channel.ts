@@ -6,13 +6,15 @@ import type { LogPage } from "../history/page.ts";
 import { pageRange, takeWithin } from "../history/range.ts";
 import { HistoryStore } from "../history/store.ts";
 import { causeOf, type Fault, refuse, type Result } from "../protocol/errors.ts";
-import { messageFrame } from "../protocol/frames.ts";
+import { messageFrame, type StoredMessage } from "../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
 import { MAX_PAGE_BYTES, MAX_PAGE_SIZE, MAX_SOCKETS } from "../protocol/limits.ts";
 import type { ChannelSettings, HistoryQuery } from "../protocol/schemas.ts";
 import { ARCHIVE_DELAY, drain, retryDelay } from "./archiver.ts";
 import { Conversation } from "./conversation.ts";
-import { Log, type NewMessage } from "./log.ts";
+import { withDeadline } from "./deadline.ts";
+import { Keys } from "./keys.ts";
+import { Log, type NewMessage, type Place } from "./log.ts";
 import { SettingsCopy } from "./settings.ts";
 import { Sockets } from "./sockets.ts";
 
@@ -24,13 +26,21 @@ export const PROTOCOL_HEADER = "Sec-WebSocket-Protocol";
 /** The close code of a socket whose client the changed settings no longer admit. */
 const CLOSE_FORBIDDEN = 4403;
 
-/** Where a message has its place. `time` in milliseconds since the epoch. */
-type Place = { seq: number; time: number };
+/** How long D1 may take to answer, in milliseconds: to store a batch, and to tell what a caller waits for. */
+const STORE_DEADLINE = 15_000;
+const READ_DEADLINE = 5_000;
+
+/** A message to publish: JSON text, and for one that may be sent again, the key and the digest of what it came with. */
+export interface Publication {
+  payload: string;
+  idempotency?: { key: string; digest: string };
+}
 
 /** One channel: gives its messages their order, stores them, delivers them, and brings them to the archive. */
 export class Channel extends DurableObject<Env> {
   readonly #name: string;
   readonly #log: Log;
+  readonly #keys: Keys;
   readonly #sockets: Sockets;
   readonly #settings: SettingsCopy;
   readonly #archive: HistoryStore;
@@ -39,31 +49,44 @@ export class Channel extends DurableObject<Env> {
   /** Whether an alarm is set, or running, that will archive what is appended now. */
   #armed = false;
   #archiveFailures = 0;
+  /** The commit that is under way. */
+  #committing: Promise<void> | undefined;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     this.#name = nameOf(ctx.id);
     this.#archive = new HistoryStore(env.DB);
-    this.#settings = new SettingsCopy(ctx.storage.kv, () => new SettingsStore(env.DB).get(this.#name));
+    this.#settings = new SettingsCopy(ctx.storage.kv, () =>
+      withDeadline(READ_DEADLINE, new SettingsStore(env.DB).get(this.#name)),
+    );
     this.#log = new Log(ctx.storage);
+    this.#keys = new Keys(ctx.storage);
     this.#sockets = new Sockets(ctx);
     this.#conversation = new Conversation({
       channel: this.#name,
       log: this.#log,
       sockets: this.#sockets,
       settings: this.#settings,
-      accept: (messages) => this.#accept(messages),
+      accept: (message) => this.#accept(message),
     });
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
     // The runtime gives an alarm up after six failures that are not ours to catch: see that a backlog always has one.
     if (this.#log.backlog > 0) void ctx.blockConcurrencyWhile(() => this.#rearm());
   }
 
-  /** Stores messages in one commit and delivers them, all or none. Each payload is JSON text. */
-  async publish(who: Identity, payloads: readonly string[]): Promise<Result<Place[]>> {
+  /**
+   * Stores messages in order and in one commit, and delivers them; one result each. One whose key is known already is
+   * answered as it was then.
+   */
+  async publish(who: Identity, publications: readonly Publication[]): Promise<Result<Place>[]> {
     const admitted = await this.#admit(who, "publish");
-    if (!admitted.ok) return admitted;
-    return this.#accept(payloads.map((payload) => ({ action: "event", client: null, payload })));
+    if (!admitted.ok) return publications.map(() => admitted);
+    // Group commit: whoever comes while a commit is under way waits for it, and all who waited share the next one.
+    if (this.#committing) await this.#committing;
+    const results = publications.map((publication) => this.#publish(publication));
+    this.#sockets.tend();
+    this.#committing ??= this.ctx.storage.sync().finally(() => (this.#committing = undefined));
+    return results;
   }
 
   /** Reads what the log holds of a page of history, and says what is left for the archive. */
@@ -126,7 +149,7 @@ export class Channel extends DurableObject<Env> {
     try {
       await drain({
         unarchived: () => this.#log.unarchived(),
-        store: (batch) => this.#archive.append(this.#name, batch),
+        store: (batch) => withDeadline(STORE_DEADLINE, this.#archive.append(this.#name, batch)),
         markArchived: (seq) => this.#log.markArchived(seq),
       });
       this.#archiveFailures = 0;
@@ -154,22 +177,41 @@ export class Channel extends DurableObject<Env> {
   /** Continues from the archive where the object has no storage: numbering never starts again. */
   async #start(): Promise<void> {
     try {
-      const range = pageRange({ limit: MAX_PAGE_SIZE }, await this.#archive.lastSeq(this.#name));
-      this.#log.start(await this.#archive.read(this.#name, range, "backward", MAX_PAGE_BYTES));
+      this.#log.start(await withDeadline(READ_DEADLINE, this.#latestArchived()));
     } finally {
       this.#starting = undefined;
     }
   }
 
-  /** Numbers, stores and delivers in one turn: the output gate lets no frame out before the commit is durable. */
-  #accept(messages: readonly NewMessage[]): Result<Place[]> {
-    if (messages.length > this.#log.room) {
+  async #latestArchived(): Promise<StoredMessage[]> {
+    const range = pageRange({ limit: MAX_PAGE_SIZE }, await this.#archive.lastSeq(this.#name));
+    return this.#archive.read(this.#name, range, "backward", MAX_PAGE_BYTES);
+  }
+
+  #publish({ payload, idempotency }: Publication): Result<Place> {
+    const message: NewMessage = { action: "event", client: null, payload };
+    if (!idempotency) return this.#accept(message);
+    const { key, digest } = idempotency;
+    const known = this.#keys.find(key);
+    if (!known) return this.#accept(message, (place) => this.#keys.remember(key, { digest, ...place }));
+    if (known.digest === digest) return { ok: true, value: { seq: known.seq, time: known.time } };
+    const detail = "This key came with another message before; a new message needs a new key.";
+    return refuse("key-reused", detail, { field: "Idempotency-Key" });
+  }
+
+  /**
+   * Numbers, stores and delivers in one turn: the output gate lets no frame out before the commit is durable.
+   *
+   * @param within Stores in the same commit what belongs to the message.
+   */
+  #accept(message: NewMessage, within?: (place: Place) => void): Result<Place> {
+    if (this.#log.room < 1) {
       return refuse("backlog-full", "The channel takes no more until its archive has caught up.", { retryAfter: 5 });
     }
-    const stored = this.#log.append(messages);
-    for (const message of stored) this.#sockets.broadcast(messageFrame(this.#name, message));
+    const stored = this.#log.append(message, within);
+    this.#sockets.broadcast(messageFrame(this.#name, stored));
     if (!this.#armed) this.#arm(ARCHIVE_DELAY);
-    return { ok: true, value: stored.map(({ seq, time }) => ({ seq, time })) };
+    return { ok: true, value: { seq: stored.seq, time: stored.time } };
   }
 
   #crowded(): Fault | undefined {

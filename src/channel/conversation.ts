@@ -7,10 +7,12 @@ import {
   joinFrame,
   leaveFrame,
   messageFrame,
+  type Resume,
   type StoredMessage,
 } from "../protocol/frames.ts";
 import { parseJson } from "../protocol/json.ts";
 import { DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, MAX_REPLAY } from "../protocol/limits.ts";
+import { historyPath } from "../protocol/paths.ts";
 import { ClientFrame, validate } from "../protocol/schemas.ts";
 import type { Log, NewMessage } from "./log.ts";
 import type { SettingsCopy } from "./settings.ts";
@@ -23,7 +25,7 @@ interface Needs {
   sockets: Sockets;
   settings: SettingsCopy;
   /** Stores and delivers. */
-  accept: (messages: readonly NewMessage[]) => Result<unknown>;
+  accept: (message: NewMessage) => Result<unknown>;
 }
 
 type JoinFrame = Extract<ClientFrame, { action: "join" }>;
@@ -85,13 +87,13 @@ export class Conversation {
     if (!allowed.ok) return allowed;
     const readable = decide(identity, "history", settings.current).ok;
     const granted = { history: readable && payload?.history === true, presence: false };
-    const missed = options?.after === undefined ? undefined : this.#missed(options.after, readable);
-    const resumed = options?.after === undefined ? {} : { resumed: missed !== undefined };
+    const resume = options?.after === undefined ? undefined : this.#resume(options.after, readable);
 
     sockets.join(socket);
-    sockets.send(socket, joinFrame(channel, client, { seq: log.last, ...resumed, granted }));
-    if (missed) for (const message of missed) sockets.send(socket, messageFrame(channel, message));
+    sockets.send(socket, joinFrame(channel, client, { seq: log.last, granted, ...resume?.answer }));
+    if (resume?.missed) for (const message of resume.missed) sockets.send(socket, messageFrame(channel, message));
     else if (granted.history) this.#sendHistory(socket);
+    sockets.tend();
     return DONE;
   }
 
@@ -105,8 +107,7 @@ export class Conversation {
     const { client, identity } = this.#needs.sockets.attachment(socket);
     const allowed = decide(identity, "message", this.#needs.settings.current);
     if (!allowed.ok) return allowed;
-    const message = { action: "message", client: JSON.stringify(client), payload: JSON.stringify(payload) } as const;
-    return this.#needs.accept([message]);
+    return this.#needs.accept({ action: "message", client: JSON.stringify(client), payload: JSON.stringify(payload) });
   }
 
   #history(socket: WebSocket): Result<null> {
@@ -116,14 +117,15 @@ export class Conversation {
     return allowed;
   }
 
-  /** All that came after a position, or undefined where it cannot be replayed whole. */
-  #missed(after: number, readable: boolean): StoredMessage[] | undefined {
-    const { log } = this.#needs;
+  /** All that came after a position, or why it cannot be replayed whole and where to read on instead. */
+  #resume(after: number, readable: boolean): { answer: Resume; missed?: StoredMessage[] } {
+    const { channel, log } = this.#needs;
     const count = log.last - after;
-    if (count === 0) return [];
-    if (!readable || count < 0 || count > MAX_REPLAY) return undefined;
-    const missed = takeWithin(log.read({ from: after + 1, to: log.last }), MAX_PAGE_BYTES);
-    return missed.length === count ? missed : undefined;
+    if (count < 0) return { answer: { resumed: false, reason: "ahead" } };
+    if (count > 0 && !readable) return { answer: { resumed: false, reason: "no-history" } };
+    const missed = count > MAX_REPLAY ? [] : takeWithin(log.read({ from: after + 1, to: log.last }), MAX_PAGE_BYTES);
+    if (missed.length === count) return { answer: { resumed: true }, missed };
+    return { answer: { resumed: false, reason: "too-far-behind", next: historyPath(channel, `after=${after}`) } };
   }
 
   #sendHistory(socket: WebSocket): void {

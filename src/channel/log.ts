@@ -5,6 +5,9 @@ import { LOG_CAPACITY } from "../protocol/limits.ts";
 /** A message before it has its place in the order. */
 export type NewMessage = Pick<StoredMessage, "action" | "client" | "payload">;
 
+/** Where a message is in its channel. `time` in milliseconds since the epoch. */
+export type Place = Pick<StoredMessage, "seq" | "time">;
+
 /** What the log keeps beside its rows, in one row of its own: written once an archived batch, not once a message. */
 interface Marks {
   /** The first `seq` that this log ever held: 1, unless it was restored from the archive. */
@@ -78,14 +81,24 @@ export class Log {
     this.#lastTime = last?.time ?? 0;
   }
 
-  /** Stores messages in one commit and numbers them on. The caller has seen that there is room. */
-  append(messages: readonly NewMessage[]): StoredMessage[] {
+  /**
+   * Stores a message and gives it its place. The caller has seen that there is room.
+   *
+   * @param within Stores what belongs to the message, in one transaction with it.
+   */
+  append(message: NewMessage, within?: (place: Place) => void): StoredMessage {
     // A clock may step back; history's times do not.
-    const time = Math.max(Date.now(), this.#lastTime);
-    const stored = messages.map((message, index) => ({ seq: this.#last + 1 + index, time, ...message }));
-    this.#storage.transactionSync(() => stored.forEach((message) => this.#write(message)));
-    this.#last += stored.length;
-    this.#lastTime = time;
+    const stored = { seq: this.#last + 1, time: Math.max(Date.now(), this.#lastTime), ...message };
+    if (within) {
+      this.#storage.transactionSync(() => {
+        this.#write(stored);
+        within({ seq: stored.seq, time: stored.time });
+      });
+    } else {
+      this.#write(stored);
+    }
+    this.#last = stored.seq;
+    this.#lastTime = stored.time;
     return stored;
   }
 

@@ -12,6 +12,7 @@ export class SettingsCopy {
   readonly #load: () => Promise<ChannelSettings | null>;
   #copy: { settings: ChannelSettings | null } | undefined;
   #loadedAt = -Infinity;
+  #loading: Promise<void> | undefined;
 
   constructor(kv: SyncKvStorage, load: () => Promise<ChannelSettings | null>) {
     this.#kv = kv;
@@ -24,16 +25,25 @@ export class SettingsCopy {
     return this.#copy?.settings ?? null;
   }
 
-  /** Makes the copy fresh. Throws only where there is no copy at all and D1 does not answer. */
+  /**
+   * Sees to a fresh copy. Where there is one it goes on serving meanwhile, so that nobody waits for D1; where there is
+   * none the first load is waited for, and its failure thrown.
+   */
   async refresh(): Promise<void> {
     if (Date.now() - this.#loadedAt < FRESH_FOR) return;
+    const loading = (this.#loading ??= this.#reload());
+    if (this.#copy === undefined) await loading;
+    else loading.catch(() => {}); // The copy serves on; the next caller tries again.
+  }
+
+  async #reload(): Promise<void> {
     const before = this.#copy;
     try {
       const loaded = await this.#load();
       // Whoever was told of a change meanwhile knows better than an older answer.
       if (this.#copy === before) this.set(loaded);
-    } catch (error) {
-      if (before === undefined) throw error;
+    } finally {
+      this.#loading = undefined;
     }
   }
 

@@ -1,5 +1,9 @@
 import type { Identity } from "../auth/policy.ts";
 import type { Client } from "../protocol/frames.ts";
+import { Backpressure } from "./backpressure.ts";
+
+/** Closes a client that is to come back and resume: it reads too slowly, or its heartbeat stopped. */
+const CLOSE_TRY_AGAIN = 1013;
 
 /** What must survive hibernation about a socket, at most 16,384 bytes serialized. */
 export interface Attachment {
@@ -15,10 +19,16 @@ export interface Attachment {
 export class Sockets {
   readonly #ctx: DurableObjectState;
   readonly #joined = new Set<WebSocket>();
+  readonly #backpressure: Backpressure<WebSocket>;
 
   constructor(ctx: DurableObjectState) {
     this.#ctx = ctx;
-    for (const socket of ctx.getWebSockets()) if (this.attachment(socket).joined) this.#joined.add(socket);
+    const heartbeatOf = (socket: WebSocket) => ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? 0;
+    this.#backpressure = new Backpressure(heartbeatOf, Date.now());
+    for (const socket of ctx.getWebSockets()) {
+      this.#backpressure.add(socket);
+      if (this.attachment(socket).joined) this.#setJoined(socket, true);
+    }
   }
 
   get count(): number {
@@ -29,6 +39,7 @@ export class Sockets {
     const client: Client = { socketId: crypto.randomUUID(), permissions: { dbo_id: 0, row_id: 0 }, extras: {} };
     this.#ctx.acceptWebSocket(socket, [identity.kind]);
     this.#attach(socket, { client, identity, joined: false });
+    this.#backpressure.add(socket);
   }
 
   /** The sockets of one kind of identity, which is their tag: found without waking any attachment. */
@@ -42,36 +53,58 @@ export class Sockets {
 
   join(socket: WebSocket): void {
     this.#attach(socket, { ...this.attachment(socket), joined: true });
-    this.#joined.add(socket);
+    this.#setJoined(socket, true);
   }
 
   leave(socket: WebSocket): void {
     this.#attach(socket, { ...this.attachment(socket), joined: false });
-    this.#joined.delete(socket);
+    this.#setJoined(socket, false);
   }
 
   /** Sends to every socket that joined. */
   broadcast(frame: string): void {
-    for (const socket of this.#joined) this.send(socket, frame);
+    for (const socket of this.#joined) this.#transmit(socket, frame);
+    this.#backpressure.broadcast(frame.length);
   }
 
-  /** Sends to one socket. One that is closing or gone is no error: its client resumes from what it saw. */
+  /** Sends to one socket. */
   send(socket: WebSocket, frame: string): void {
-    try {
-      socket.send(frame);
-    } catch {
-      this.#joined.delete(socket);
-    }
+    this.#transmit(socket, frame);
+    this.#backpressure.sent(socket, frame.length);
+    if (this.#backpressure.lookAt(socket, Date.now()) === "slow") this.close(socket, CLOSE_TRY_AGAIN, "slow");
+  }
+
+  /** From time to time closes those that fell too far behind or are gone. */
+  tend(): void {
+    const now = Date.now();
+    if (!this.#backpressure.isDue(now)) return;
+    for (const [socket, verdict] of this.#backpressure.look(now)) this.close(socket, CLOSE_TRY_AGAIN, verdict);
   }
 
   /** Forgets a socket and closes it; where the client has closed it already, that completes the handshake. */
   close(socket: WebSocket, code: number, reason: string): void {
-    this.#joined.delete(socket);
+    this.leave(socket);
+    this.#backpressure.remove(socket);
     try {
       socket.close(sendableCloseCode(code), reason);
     } catch {
       // The runtime has closed it already.
     }
+  }
+
+  /** One that is closing or gone is no error: its client resumes from what it saw. */
+  #transmit(socket: WebSocket, frame: string): void {
+    try {
+      socket.send(frame);
+    } catch {
+      this.#setJoined(socket, false);
+    }
+  }
+
+  #setJoined(socket: WebSocket, joined: boolean): void {
+    if (joined) this.#joined.add(socket);
+    else this.#joined.delete(socket);
+    this.#backpressure.setJoined(socket, joined);
   }
 
   #attach(socket: WebSocket, attachment: Attachment): void {

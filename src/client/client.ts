@@ -51,7 +51,9 @@ export class PublishError extends Error {
   }
 }
 
+/** In milliseconds, and in UTF-16 units of text received (CON7). */
 const HEARTBEAT_EVERY = 20_000;
+const HEARTBEAT_EVERY_TEXT = 1024 * 1024;
 /** The server closes with 4400 to 4499 where coming back would change nothing. */
 const isFinal = (code: number) => code >= 4400 && code < 4500;
 
@@ -78,9 +80,10 @@ export function subscribe(options: SubscribeOptions): Subscription {
   options.onStatus?.("connecting");
   socket.addEventListener("open", () => socket.send(order.join()));
   socket.addEventListener("message", ({ data }: { data: unknown }) => {
-    heartbeat.heard();
-    if (data === HEARTBEAT_RESPONSE) return;
-    const frame = JSON.parse(String(data)) as ServerFrame;
+    const text = String(data);
+    heartbeat.heard(text);
+    if (text === HEARTBEAT_RESPONSE) return;
+    const frame = JSON.parse(text) as ServerFrame;
     if (frame.action === "join") options.onStatus?.("online");
     if (frame.action === "error") options.onError?.(frame.payload);
     else order.take(frame);
@@ -194,27 +197,46 @@ class Order {
   }
 }
 
-/** Notices a connection that is dead though nobody closed it (CON3). */
+/** Notices a connection that is dead though nobody closed it, and tells the server how far this client has read. */
 class Heartbeat {
+  readonly #socket: ReconnectingWebSocket;
   readonly #timer: ReturnType<typeof setInterval>;
-  #silent = false;
+  /** Whether a heartbeat waits for its answer: the next one may only follow it. */
+  #waiting = false;
+  #heardSince = false;
+  #text = 0;
 
   constructor(socket: ReconnectingWebSocket) {
-    this.#timer = setInterval(() => {
-      if (socket.readyState !== ReconnectingWebSocket.OPEN) return;
-      if (this.#silent) return socket.reconnect();
-      this.#silent = true;
-      socket.send(HEARTBEAT_REQUEST);
-    }, HEARTBEAT_EVERY);
-    socket.addEventListener("open", () => this.heard());
+    this.#socket = socket;
+    this.#timer = setInterval(() => this.#tick(), HEARTBEAT_EVERY);
+    socket.addEventListener("open", () => {
+      this.#waiting = false;
+    });
   }
 
-  heard(): void {
-    this.#silent = false;
+  heard(text: string): void {
+    this.#heardSince = true;
+    if (text === HEARTBEAT_RESPONSE) this.#waiting = false;
+    this.#text += text.length;
+    if (this.#text >= HEARTBEAT_EVERY_TEXT && !this.#waiting) this.#beat();
   }
 
   stop(): void {
     clearInterval(this.#timer);
+  }
+
+  #tick(): void {
+    if (this.#socket.readyState !== ReconnectingWebSocket.OPEN) return;
+    if (!this.#waiting) this.#beat();
+    else if (!this.#heardSince) this.#socket.reconnect();
+    this.#heardSince = false;
+  }
+
+  #beat(): void {
+    this.#socket.send(HEARTBEAT_REQUEST);
+    this.#waiting = true;
+    this.#heardSince = false;
+    this.#text = 0;
   }
 }
 

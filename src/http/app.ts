@@ -3,16 +3,18 @@ import { bodyLimit } from "hono/body-limit";
 import type { Env } from "../env.ts";
 import { causeOf, type ErrorCode, ERRORS, type Fault, FaultError } from "../protocol/errors.ts";
 import { tooLarge } from "../protocol/json.ts";
-import { MAX_BODY_BYTES } from "../protocol/limits.ts";
+import { MAX_BATCH_BYTES, MAX_BODY_BYTES } from "../protocol/limits.ts";
 import { messages } from "./messages.ts";
 import { problem, problemType } from "./problem.ts";
-import { publish } from "./publish.ts";
+import { BATCH_PATH, publish } from "./publish.ts";
 import { settings } from "./settings.ts";
 import { socket } from "./socket.ts";
 
 export const app = new Hono<{ Bindings: Env }>();
 
-app.use(bodyLimit({ maxSize: MAX_BODY_BYTES, onError: (c) => problem(c, tooLarge().fault) }));
+const limitBody = (maxSize: number) => bodyLimit({ maxSize, onError: (c) => problem(c, tooLarge(maxSize).fault) });
+const [single, batch] = [limitBody(MAX_BODY_BYTES), limitBody(MAX_BATCH_BYTES)];
+app.use((c, next) => (c.req.path === BATCH_PATH ? batch : single)(c, next));
 
 app.route("/", publish);
 app.route("/", messages);

@@ -3,6 +3,7 @@ import type { Env } from "../env.ts";
 import { completePage } from "../history/page.ts";
 import { HistoryStore } from "../history/store.ts";
 import { messageFrames, type StoredMessage } from "../protocol/frames.ts";
+import { historyPath } from "../protocol/paths.ts";
 import { HistoryQuery, validate } from "../protocol/schemas.ts";
 import { channelOf, identityOf, stubOf, unwrap } from "./request.ts";
 
@@ -26,9 +27,8 @@ function nextPage(channel: string, query: HistoryQuery, last: number, page: Stor
   const [first, final] = [page[0]?.seq, page.at(-1)?.seq];
   if (first === undefined || final === undefined) return null;
   const { limit, before, after } = query;
-  const path = `/channels/${encodeURIComponent(channel)}/messages?limit=${limit}`;
-  if (after === undefined) return first > 1 ? `${path}&before=${first}` : null;
+  if (after === undefined) return first > 1 ? historyPath(channel, `limit=${limit}&before=${first}`) : null;
   const end = Math.min(last, before === undefined ? last : before - 1);
   if (final >= end) return null;
-  return `${path}&after=${final}${before === undefined ? "" : `&before=${before}`}`;
+  return historyPath(channel, `limit=${limit}&after=${final}${before === undefined ? "" : `&before=${before}`}`);
 }

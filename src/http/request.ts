@@ -6,6 +6,7 @@ import type { Channel } from "../channel/channel.ts";
 import type { Env } from "../env.ts";
 import { FaultError, type Result } from "../protocol/errors.ts";
 import { parseJson } from "../protocol/json.ts";
+import { MAX_BODY_BYTES } from "../protocol/limits.ts";
 import { ChannelName, validate } from "../protocol/schemas.ts";
 
 export type AppContext = Context<{ Bindings: Env }>;
@@ -33,7 +34,11 @@ export function identityOf(c: AppContext): Promise<Identity> {
 const JSON_TYPE = /^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i;
 
 /** Reads and validates a JSON body, whose size the app has bounded. */
-export async function jsonBody<const S extends GenericSchema>(c: AppContext, schema: S): Promise<InferOutput<S>> {
+export async function jsonBody<const S extends GenericSchema>(
+  c: AppContext,
+  schema: S,
+  maxBytes = MAX_BODY_BYTES,
+): Promise<InferOutput<S>> {
   if (!JSON_TYPE.test(c.req.header("Content-Type") ?? "")) {
     throw new FaultError({
       code: "unsupported-media-type",
@@ -41,7 +46,7 @@ export async function jsonBody<const S extends GenericSchema>(c: AppContext, sch
       field: "Content-Type",
     });
   }
-  const json = unwrap(parseJson(decode(await c.req.arrayBuffer())));
+  const json = unwrap(parseJson(decode(await c.req.arrayBuffer()), maxBytes));
   return unwrap(validate(schema, json, "body"));
 }
 

@@ -18,6 +18,11 @@ export const ERRORS = {
   "too-large": { status: 413, retryable: false, title: "The body or frame is too large" },
   "unsupported-media-type": { status: 415, retryable: false, title: "The body is not application/json" },
   "upgrade-required": { status: 426, retryable: false, title: "This address speaks WebSocket only" },
+  "key-reused": {
+    status: 422,
+    retryable: false,
+    title: "The idempotency key came with another body before",
+  },
   "not-text": { status: 400, retryable: false, title: "Frames are text; a binary one was received" },
   internal: { status: 500, retryable: true, title: "Something failed on our side" },
   "backlog-full": { status: 503, retryable: true, title: "The archive is behind and the channel's log is full" },

@@ -41,18 +41,26 @@ export function historyFrame(channel: string, seq: number, messages: readonly St
   return `{"action":"history","options":${options},"payload":${messageFrames(channel, messages)}}`;
 }
 
+/** How a `join` with `after` went. */
+export interface Resume {
+  /** Whether all that was missed follows now, before anything new. */
+  resumed: boolean;
+  /** Why not: the position is beyond the channel's last, too much was missed, or clients may read no history. */
+  reason?: "ahead" | "too-far-behind" | "no-history";
+  /** The path to read instead what was missed. */
+  next?: string;
+}
+
 /** Answers a `join`. */
-export interface Joined {
+export interface Joined extends Partial<Resume> {
   /** The channel's last `seq` at the moment of joining: what comes live is numbered on from here. */
   seq: number;
-  /** Only for a join with `after`: whether all that was missed follows now, before anything new. */
-  resumed?: boolean;
   /** What was granted of what was asked for. */
   granted: { history: boolean; presence: boolean };
 }
 
-export function joinFrame(channel: string, client: Client, { seq, resumed, granted }: Joined): string {
-  return JSON.stringify({ action: "join", client, options: { channel, seq, resumed }, payload: granted });
+export function joinFrame(channel: string, client: Client, { granted, ...position }: Joined): string {
+  return JSON.stringify({ action: "join", client, options: { channel, ...position }, payload: granted });
 }
 
 export function leaveFrame(channel: string): string {

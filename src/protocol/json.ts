@@ -1,5 +1,5 @@
 import { MAX_BODY_BYTES, MAX_JSON_DEPTH } from "./limits.ts";
-import { refuse, type Result } from "./errors.ts";
+import { type Fault, refuse, type Result } from "./errors.ts";
 
 /**
  * Parses text from a stranger within the bounds on bytes and depth.
@@ -8,8 +8,8 @@ import { refuse, type Result } from "./errors.ts";
  * refused (`1e999` would silently become `null`). Of duplicate keys the last one counts, as in every JSON.parse, and
  * a lone surrogate is kept, as the `\udXXX` escape that JSON.stringify writes for it.
  */
-export function parseJson(text: string): Result<unknown> {
-  if (utf8Length(text) > MAX_BODY_BYTES) return tooLarge();
+export function parseJson(text: string, maxBytes = MAX_BODY_BYTES): Result<unknown> {
+  if (utf8Length(text) > maxBytes) return tooLarge(maxBytes);
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -19,8 +19,9 @@ export function parseJson(text: string): Result<unknown> {
   return inspect(value, MAX_JSON_DEPTH) ?? { ok: true, value };
 }
 
-export function tooLarge(): { ok: false } & Result<never> {
-  return refuse("too-large", `At most ${MAX_BODY_BYTES} bytes are accepted.`, { limit: MAX_BODY_BYTES });
+/** @param limit In bytes. */
+export function tooLarge(limit: number, more: { field?: string } = {}): { ok: false; fault: Fault } {
+  return refuse("too-large", `At most ${limit} bytes are accepted.`, { limit, ...more });
 }
 
 function inspect(value: unknown, levels: number): Result<never> | undefined {

@@ -3,6 +3,14 @@
 /** Bytes of an HTTP request body and of a frame from a client: chat and state updates are far smaller. */
 export const MAX_BODY_BYTES = 65_536;
 
+/** Bytes of the body of a batch, messages in it, and channels that they may be for: each is a call to its object. */
+export const MAX_BATCH_BYTES = 1_048_576;
+export const MAX_BATCH_MESSAGES = 1_000;
+export const MAX_BATCH_CHANNELS = 100;
+
+/** Characters of an idempotency key. */
+export const MAX_KEY_LENGTH = 255;
+
 /** Levels of arrays and objects in a message: keeps every recursive reader, ours and yours, off its stack's end. */
 export const MAX_JSON_DEPTH = 64;
 

@@ -1,6 +1,13 @@
 import * as v from "valibot";
 import { type Fault, type Result } from "./errors.ts";
-import { DEFAULT_PAGE_SIZE, MAX_CHANNEL_NAME_LENGTH, MAX_PAGE_SIZE, MAX_SEQ } from "./limits.ts";
+import {
+  DEFAULT_PAGE_SIZE,
+  MAX_BATCH_MESSAGES,
+  MAX_CHANNEL_NAME_LENGTH,
+  MAX_KEY_LENGTH,
+  MAX_PAGE_SIZE,
+  MAX_SEQ,
+} from "./limits.ts";
 
 /** An object with these fields and no other. valibot alone takes an array for one. */
 function fields<const E extends v.ObjectEntries>(entries: E) {
@@ -33,6 +40,21 @@ const Json = v.unknown();
 
 /** The body of `POST /message`. */
 export const PublishRequest = fields({ channel: ChannelName, message: Json });
+export type PublishRequest = v.InferOutput<typeof PublishRequest>;
+
+/** The body of `POST /messages`: messages for one or several channels, in order. */
+export const BatchRequest = v.pipe(
+  v.array(PublishRequest, "must be an array"),
+  v.minLength(1, "must hold at least one message"),
+  v.maxLength(MAX_BATCH_MESSAGES, `must hold at most ${MAX_BATCH_MESSAGES} messages`),
+);
+
+/** The header `Idempotency-Key`, an opaque text of the caller's. */
+export const IdempotencyKey = v.pipe(
+  v.string(),
+  v.maxLength(MAX_KEY_LENGTH, `must have at most ${MAX_KEY_LENGTH} characters`),
+  v.regex(/^[\x21-\x7e]+$/, "must be visible ASCII characters"),
+);
 
 /** A place in a channel's order; 0 is before its first message. */
 const Position = v.pipe(

@@ -4,7 +4,18 @@ import { describe, expect, it } from "vitest";
 import { Log } from "../../src/channel/log.ts";
 import { completePage } from "../../src/history/page.ts";
 import { HistoryStore } from "../../src/history/store.ts";
-import { archived, call, history, newChannel, newOpenChannel, type Page, page, publish, stubOf } from "./support.ts";
+import {
+  archived,
+  call,
+  history,
+  newChannel,
+  newOpenChannel,
+  type Page,
+  page,
+  publish,
+  publishMany,
+  stubOf,
+} from "./support.ts";
 
 const SERVER = { kind: "server" } as const;
 
@@ -91,8 +102,8 @@ describe("a page of history", () => {
 
   it("leads on while messages are published and archived meanwhile (HIS4)", async () => {
     const channel = await newOpenChannel();
-    await stubOf(channel).publish(
-      SERVER,
+    await publishMany(
+      channel,
       Array.from({ length: 10 }, () => "0"),
     );
     const seen: number[] = [];

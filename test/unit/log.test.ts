@@ -14,8 +14,8 @@ function withLog(test: (log: Log, storage: DurableObjectStorage) => void): Promi
   });
 }
 
-const messages = (count: number): NewMessage[] =>
-  Array.from({ length: count }, (_, index) => ({ action: "event", client: null, payload: String(index) }));
+const MESSAGE: NewMessage = { action: "event", client: null, payload: "0" };
+const append = (log: Log, count: number) => Array.from({ length: count }, () => log.append(MESSAGE));
 const all = (log: Log) => [...log.read({ from: 1, to: log.last })].map(({ seq }) => seq);
 const rowsOf = (storage: DurableObjectStorage) =>
   storage.sql.exec<{ n: number }>("SELECT count(*) AS n FROM log").one().n;
@@ -23,8 +23,8 @@ const rowsOf = (storage: DurableObjectStorage) =>
 describe("the log", () => {
   it("numbers on by one, in the order of appending (ORD1)", () =>
     withLog((log) => {
-      expect(log.append(messages(2)).map(({ seq }) => seq)).toEqual([1, 2]);
-      expect(log.append(messages(1)).map(({ seq }) => seq)).toEqual([3]);
+      expect(append(log, 2).map(({ seq }) => seq)).toEqual([1, 2]);
+      expect(append(log, 1).map(({ seq }) => seq)).toEqual([3]);
       expect(log.last).toBe(3);
       expect(all(log)).toEqual([1, 2, 3]);
     }));
@@ -32,7 +32,7 @@ describe("the log", () => {
   it("holds the latest messages, as many as it has slots, and deletes no row", () =>
     withLog((log, storage) => {
       for (let n = 1; n <= 3 * CAPACITY + 3; n++) {
-        log.append(messages(1));
+        append(log, 1);
         log.markArchived(n);
         expect(rowsOf(storage)).toBe(Math.min(n, CAPACITY));
         expect(all(log)).toEqual(
@@ -43,9 +43,9 @@ describe("the log", () => {
 
   it("reads any range forward and backward, also over the ring's seam", () =>
     withLog((log) => {
-      log.append(messages(CAPACITY));
+      append(log, CAPACITY);
       log.markArchived(CAPACITY);
-      log.append(messages(3));
+      append(log, 3);
       const held = [4, 5, 6, 7, 8, 9, 10, 11];
       for (let from = 0; from <= 12; from++) {
         for (let to = from - 1; to <= 13; to++) {
@@ -59,7 +59,7 @@ describe("the log", () => {
   it("knows after a restart where it stood, whatever is archived and however often the ring went round", () =>
     withLog((log, storage) => {
       for (let round = 1; round <= 40; round++) {
-        log.append(messages((round % 3) + 1));
+        append(log, (round % 3) + 1);
         if (round % 2 === 0) log.markArchived(log.last - (round % 4));
         const reopened = new Log(storage, CAPACITY);
         expect([reopened.last, reopened.oldest, reopened.backlog]).toEqual([log.last, log.oldest, log.backlog]);
@@ -70,7 +70,7 @@ describe("the log", () => {
   it("has room for as many messages as can be overwritten (LIM4)", () =>
     withLog((log) => {
       expect(log.room).toBe(CAPACITY);
-      log.append(messages(CAPACITY));
+      append(log, CAPACITY);
       expect([log.room, log.backlog]).toEqual([0, CAPACITY]);
       log.markArchived(3);
       expect([log.room, log.backlog]).toEqual([3, CAPACITY - 3]);
@@ -79,10 +79,10 @@ describe("the log", () => {
 
   it("writes one row a message", () =>
     withLog((log, { sql }) => {
-      log.append(messages(CAPACITY));
+      append(log, CAPACITY);
       log.markArchived(CAPACITY);
       const exec = vi.spyOn(sql, "exec");
-      log.append(messages(CAPACITY));
+      append(log, CAPACITY);
       const cursors = exec.mock.results.map(({ value }) => value as SqlStorageCursor<never>);
       expect(cursors.map(({ rowsWritten }) => rowsWritten)).toEqual(Array.from({ length: CAPACITY }, () => 1));
     }));
@@ -92,10 +92,10 @@ describe("the log", () => {
       const clock = vi.spyOn(Date, "now");
       try {
         clock.mockReturnValue(2000);
-        log.append(messages(1));
+        append(log, 1);
         clock.mockReturnValue(1000);
-        expect(log.append(messages(1))[0]?.time).toBe(2000);
-        expect(new Log(storage, CAPACITY).append(messages(1))[0]?.time).toBe(2000);
+        expect(append(log, 1)[0]?.time).toBe(2000);
+        expect(new Log(storage, CAPACITY).append(MESSAGE).time).toBe(2000);
       } finally {
         clock.mockRestore();
       }
@@ -112,14 +112,18 @@ describe("the log", () => {
         expect([same.started, same.oldest, same.last, same.backlog]).toEqual([true, 41, 42, 0]);
       }
       expect([...log.read({ from: 1, to: 99 })]).toEqual(archived);
-      expect(log.append(messages(1))[0]?.seq).toBe(43);
+      expect(append(log, 1)[0]?.seq).toBe(43);
     }));
 
-  it("stores a batch whole or not at all", () =>
+  it("stores with a message what belongs to it, or neither", () =>
     withLog((log, storage) => {
-      const broken = { action: "event", client: null, payload: null } as unknown as NewMessage;
-      expect(() => log.append([...messages(2), broken])).toThrow(/NOT NULL/);
-      expect([log.last, rowsOf(storage)]).toEqual([0, 0]);
-      expect(log.append(messages(1))[0]?.seq).toBe(1);
+      const fail = () => {
+        storage.kv.put("belongs", true);
+        throw new Error("on purpose");
+      };
+      expect(() => log.append(MESSAGE, fail)).toThrow("on purpose");
+      expect([log.last, rowsOf(storage), storage.kv.get("belongs")]).toEqual([0, 0, undefined]);
+      log.append(MESSAGE, (place) => storage.kv.put("belongs", place.seq));
+      expect([log.last, rowsOf(storage), storage.kv.get("belongs")]).toEqual([1, 1, 1]);
     }));
 });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { MAX_BODY_BYTES, MAX_JSON_DEPTH, MAX_REPLAY } from "../../src/protocol/limits.ts";
+import { historyPath } from "../../src/protocol/paths.ts";
 import {
   API_KEY,
   call,
@@ -10,7 +11,7 @@ import {
   newOpenChannel,
   publish,
   request,
-  stubOf,
+  publishMany,
 } from "./support.ts";
 
 describe("joining", () => {
@@ -76,33 +77,43 @@ describe("resuming", () => {
     expect((await socket.frame()).options).toEqual({ channel, seq: 1, resumed: true });
   });
 
-  it.each<[string, number, { count?: number; settings?: object }]>([
-    ["lies in the future", 7, {}],
-    ["is further back than is replayed in one go", 0, { count: MAX_REPLAY + 1 }],
-    ["lies in a channel that shows its clients no history", 0, { settings: { message_history: 0 } }],
-  ])("says plainly that it cannot where the position %s (RES2)", async (_, after, { count = 3, settings = {} }) => {
-    const channel = await newOpenChannel(settings);
-    await stubOf(channel).publish(
-      { kind: "server" },
-      Array.from({ length: count }, () => "1"),
-    );
-    const socket = await connect(channel);
-    socket.send({ action: "join", options: { after } });
-    expect((await socket.frame()).options).toEqual({ channel, seq: count, resumed: false });
-    await publish(channel, "new");
-    expect(await socket.frame()).toMatchObject({ options: { seq: count + 1 }, payload: "new" });
-  });
+  it.each<[string, number, string, { count?: number; settings?: object }]>([
+    ["lies in the future", 7, "ahead", {}],
+    ["is further back than is replayed in one go", 0, "too-far-behind", { count: MAX_REPLAY + 1 }],
+    ["lies in a channel that shows its clients no history", 0, "no-history", { settings: { message_history: 0 } }],
+  ])(
+    "says plainly that it cannot where the position %s (RES2)",
+    async (_, after, reason, { count = 3, settings = {} }) => {
+      const channel = await newOpenChannel(settings);
+      await publishMany(
+        channel,
+        Array.from({ length: count }, () => "1"),
+      );
+      const socket = await connect(channel);
+      socket.send({ action: "join", options: { after } });
+      const next = historyPath(channel, `after=${after}`);
+      expect((await socket.frame()).options).toEqual({
+        channel,
+        seq: count,
+        resumed: false,
+        reason,
+        ...(reason === "too-far-behind" && { next }),
+      });
+      await publish(channel, "new");
+      expect(await socket.frame()).toMatchObject({ options: { seq: count + 1 }, payload: "new" });
+    },
+  );
 
   it("says plainly that it cannot where more text was missed than is replayed in one go (RES2)", async () => {
     const channel = await newOpenChannel();
     const text = JSON.stringify("x".repeat(60_000));
-    await stubOf(channel).publish(
-      { kind: "server" },
+    await publishMany(
+      channel,
       Array.from({ length: 80 }, () => text),
     );
     const socket = await connect(channel);
     socket.send({ action: "join", options: { after: 0 } });
-    expect((await socket.frame()).options).toEqual({ channel, seq: 80, resumed: false });
+    expect((await socket.frame()).options).toMatchObject({ seq: 80, resumed: false, reason: "too-far-behind" });
   });
 });
 

@@ -1,0 +1,110 @@
+/** Text that a client may be behind before it is closed, in UTF-16 units: what the object would have to hold for it. */
+export const MAX_UNCONFIRMED = 8 * 1024 * 1024;
+
+/** How long a client that keeps a heartbeat may be silent, in milliseconds, before it counts as gone. */
+export const HEARTBEAT_TIMEOUT = 90_000;
+
+/** How much is broadcast, or how much time passes, between two looks at the heartbeats. */
+const LOOK_EVERY_TEXT = 512 * 1024;
+const LOOK_EVERY_TIME = 30_000;
+
+/** What is known of how far one client has read. Amounts of text count from when it was added. */
+interface Reader {
+  /** Whether it gets what is broadcast. */
+  joined: boolean;
+  /** Sent to it alone, corrected for what was broadcast while it had not joined. */
+  own: number;
+  /** Its last heartbeat that was seen, 0 where there was none. */
+  heartbeat: number;
+  /** How much had been sent when its heartbeats were last looked at. */
+  looked: number;
+  /** How much will be confirmed by its next heartbeat. */
+  next: number;
+  /** How much it has surely read. */
+  confirmed: number;
+}
+
+/** Why a client has to go: it reads too slowly, or its heartbeat stopped. */
+export type Verdict = "slow" | "gone";
+
+/**
+ * Tells the clients that fell too far behind, or are gone, from the others: by their heartbeats, which cost nothing.
+ *
+ * A client sends a heartbeat only after the answer to its previous one (CON3), and that answer waits in line behind
+ * all that was sent before it. So each new heartbeat confirms what had been sent before the one before. The socket's
+ * own `bufferedAmount` cannot say it: workerd reads it as 0 while the peer reads nothing.
+ *
+ * The object forgets this when it hibernates, which it only does after ten quiet seconds; counting then starts again.
+ */
+export class Backpressure<Socket> {
+  readonly #readers = new Map<Socket, Reader>();
+  readonly #heartbeatOf: (socket: Socket) => number;
+  #broadcast = 0;
+  #lookedAt: { text: number; time: number };
+
+  /** @param heartbeatOf When a socket's last heartbeat came, in milliseconds since the epoch, 0 where none did. */
+  constructor(heartbeatOf: (socket: Socket) => number, now: number) {
+    this.#heartbeatOf = heartbeatOf;
+    this.#lookedAt = { text: 0, time: now };
+  }
+
+  add(socket: Socket): void {
+    const heartbeat = this.#heartbeatOf(socket);
+    this.#readers.set(socket, { joined: false, own: 0, heartbeat, looked: 0, next: 0, confirmed: 0 });
+  }
+
+  remove(socket: Socket): void {
+    this.#readers.delete(socket);
+  }
+
+  /** From now on what is broadcast goes to this reader, too, or no longer. */
+  setJoined(socket: Socket, joined: boolean): void {
+    const reader = this.#readers.get(socket);
+    if (!reader || reader.joined === joined) return;
+    reader.joined = joined;
+    reader.own += joined ? -this.#broadcast : this.#broadcast;
+  }
+
+  /** Notes what was sent to every reader that joined. */
+  broadcast(amount: number): void {
+    this.#broadcast += amount;
+  }
+
+  /** Notes what was sent to one. */
+  sent(socket: Socket, amount: number): void {
+    const reader = this.#readers.get(socket);
+    if (reader) reader.own += amount;
+  }
+
+  /** Whether it is time to look at everyone. */
+  isDue(now: number): boolean {
+    return this.#broadcast - this.#lookedAt.text >= LOOK_EVERY_TEXT || now - this.#lookedAt.time >= LOOK_EVERY_TIME;
+  }
+
+  /** Looks at all readers; those with a verdict are for the caller to close. */
+  look(now: number): [Socket, Verdict][] {
+    this.#lookedAt = { text: this.#broadcast, time: now };
+    const verdicts: [Socket, Verdict][] = [];
+    for (const socket of this.#readers.keys()) {
+      const verdict = this.lookAt(socket, now);
+      if (verdict) verdicts.push([socket, verdict]);
+    }
+    return verdicts;
+  }
+
+  /** Looks at one reader. */
+  lookAt(socket: Socket, now: number): Verdict | undefined {
+    const reader = this.#readers.get(socket);
+    if (!reader) return undefined;
+    const heartbeat = this.#heartbeatOf(socket);
+    const sent = reader.own + (reader.joined ? this.#broadcast : 0);
+    if (heartbeat !== reader.heartbeat) {
+      reader.confirmed = reader.next;
+      reader.next = reader.looked;
+      reader.heartbeat = heartbeat;
+    }
+    reader.looked = sent;
+    if (sent - reader.confirmed > MAX_UNCONFIRMED) return "slow";
+    return heartbeat > 0 && now - heartbeat > HEARTBEAT_TIMEOUT ? "gone" : undefined;
+  }
+}

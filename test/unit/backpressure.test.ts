@@ -1,0 +1,104 @@
+import { describe, expect, it } from "vitest";
+import { Backpressure, HEARTBEAT_TIMEOUT, MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
+
+/** A channel of readers, named by letters, whose heartbeats the test sets. */
+function channel() {
+  const heartbeats = new Map<string, number>();
+  const backpressure = new Backpressure<string>((reader) => heartbeats.get(reader) ?? 0, 0);
+  const join = (reader: string) => {
+    backpressure.add(reader);
+    backpressure.setJoined(reader, true);
+  };
+  return { backpressure, heartbeats, join };
+}
+
+describe("a slow reader", () => {
+  it("is one that has confirmed too little of what it was sent", () => {
+    const { backpressure, join } = channel();
+    join("a");
+    backpressure.broadcast(MAX_UNCONFIRMED);
+    expect(backpressure.look(1)).toEqual([]);
+    backpressure.broadcast(1);
+    expect(backpressure.look(1)).toEqual([["a", "slow"]]);
+  });
+
+  it("is not one whose heartbeats keep up, however much it is sent", () => {
+    const { backpressure, heartbeats, join } = channel();
+    join("a");
+    for (let beat = 1; beat <= 100; beat++) {
+      backpressure.broadcast(MAX_UNCONFIRMED / 3);
+      heartbeats.set("a", beat);
+      expect(backpressure.look(beat)).toEqual([]);
+    }
+  });
+
+  it("confirms by a heartbeat only what was sent before the heartbeat before", () => {
+    const { backpressure, heartbeats, join } = channel();
+    join("a");
+    // The first heartbeat may have come before any of this was read, so it confirms nothing.
+    backpressure.broadcast(MAX_UNCONFIRMED);
+    heartbeats.set("a", 1);
+    expect(backpressure.look(1)).toEqual([]);
+    backpressure.broadcast(1);
+    expect(backpressure.look(2)).toEqual([["a", "slow"]]);
+  });
+
+  it("is also one that is sent too much alone: histories and replays count", () => {
+    const { backpressure } = channel();
+    backpressure.add("a");
+    backpressure.sent("a", MAX_UNCONFIRMED + 1);
+    expect(backpressure.lookAt("a", 1)).toBe("slow");
+  });
+
+  it("is not one for what was broadcast before it joined, or after it left", () => {
+    const { backpressure, join } = channel();
+    backpressure.broadcast(MAX_UNCONFIRMED);
+    join("a");
+    backpressure.broadcast(MAX_UNCONFIRMED / 2);
+    backpressure.setJoined("a", false);
+    backpressure.broadcast(MAX_UNCONFIRMED);
+    expect(backpressure.look(1)).toEqual([]);
+    backpressure.setJoined("a", true);
+    backpressure.broadcast(MAX_UNCONFIRMED / 2 + 1);
+    expect(backpressure.look(1)).toEqual([["a", "slow"]]);
+  });
+
+  it("does not make others slow", () => {
+    const { backpressure, heartbeats, join } = channel();
+    join("a");
+    join("b");
+    for (let beat = 1; beat <= 4; beat++) {
+      backpressure.broadcast(MAX_UNCONFIRMED / 3);
+      heartbeats.set("a", beat);
+      expect(backpressure.look(beat)).toEqual(beat === 4 ? [["b", "slow"]] : []);
+    }
+  });
+});
+
+describe("a reader that is gone", () => {
+  it("is one whose heartbeats stopped", () => {
+    const { backpressure, heartbeats, join } = channel();
+    join("a");
+    heartbeats.set("a", 1000);
+    expect(backpressure.look(1000 + HEARTBEAT_TIMEOUT)).toEqual([]);
+    expect(backpressure.look(1001 + HEARTBEAT_TIMEOUT)).toEqual([["a", "gone"]]);
+  });
+
+  it("is not one that never had any", () => {
+    const { backpressure, join } = channel();
+    join("a");
+    expect(backpressure.look(Number.MAX_SAFE_INTEGER)).toEqual([]);
+  });
+});
+
+describe("looking at everyone", () => {
+  it("is due after half a mebibyte of text or half a minute", () => {
+    const { backpressure } = channel();
+    expect(backpressure.isDue(29_999)).toBe(false);
+    expect(backpressure.isDue(30_000)).toBe(true);
+    backpressure.look(30_000);
+    expect(backpressure.isDue(30_001)).toBe(false);
+    backpressure.broadcast(512 * 1024);
+    expect(backpressure.isDue(30_001)).toBe(true);
+  });
+});
