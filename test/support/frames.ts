@@ -29,6 +29,11 @@ export class Inbox {
     });
   }
 
+  /** How many have come and were not taken yet. */
+  get pending(): number {
+    return this.texts.length - this.#taken;
+  }
+
   /** The next text not taken yet. */
   async text(): Promise<string> {
     for (;;) {

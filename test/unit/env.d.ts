@@ -1,5 +1,7 @@
 declare namespace Cloudflare {
   interface Env extends ProjectEnv {
+    /** JSON: hostile input, from npm. */
+    CORPORA: string;
     MIGRATIONS: import("cloudflare:test").D1Migration[];
   }
   interface GlobalProps {

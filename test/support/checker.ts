@@ -1,0 +1,77 @@
+/** A message where somebody saw it. The tests' messages are texts of which no two are the same. */
+export interface Sighting {
+  seq: number;
+  message: string;
+}
+
+/**
+ * Holds what publishers and subscribers were told against what is kept, after whatever faults.
+ *
+ * - Every acknowledged message is in history exactly once, at its `seq`.
+ * - `seq` has no gap and no repeat.
+ * - Every subscriber saw a contiguous run, each message the one that history has there, unless told of a gap.
+ * - The archive, once drained, equals history.
+ */
+export class Checker {
+  readonly #acknowledged: Sighting[] = [];
+  readonly #runs: Sighting[][] = [];
+
+  /** Notes that a publisher got its `201`. */
+  acknowledge(seq: number, message: string): void {
+    this.#acknowledged.push({ seq, message });
+  }
+
+  /** How many messages were acknowledged. */
+  get acknowledged(): number {
+    return this.#acknowledged.length;
+  }
+
+  /** A subscriber's notebook. */
+  subscriber(): { saw: (sighting: Sighting) => void; gap: () => void; seen: () => readonly Sighting[] } {
+    let run: Sighting[] = [];
+    const all: Sighting[] = [];
+    this.#runs.push(run);
+    return {
+      saw: (sighting) => {
+        run.push(sighting);
+        all.push(sighting);
+      },
+      gap: () => {
+        run = [];
+        this.#runs.push(run);
+      },
+      seen: () => all,
+    };
+  }
+
+  /** Every way in which a promise was broken, in words; none, if all is well. */
+  faults(history: readonly Sighting[], archive: readonly Sighting[]): string[] {
+    return [
+      ...history.flatMap(({ seq }, index) =>
+        seq === index + 1 ? [] : [`history has seq ${seq} as number ${index + 1}`],
+      ),
+      ...doubled(history).map((message) => `history has ${message} twice`),
+      ...this.#acknowledged.flatMap((sighting) => misplaced(sighting, history, "acknowledged")),
+      ...this.#runs.flatMap((run) => run.flatMap((sighting) => misplaced(sighting, history, "delivered"))),
+      ...this.#runs.flatMap((run) => breaks(run)),
+      ...(JSON.stringify(archive) === JSON.stringify(history) ? [] : ["the archive differs from history"]),
+    ];
+  }
+}
+
+function doubled(history: readonly Sighting[]): string[] {
+  const seen = new Set<string>();
+  return history.flatMap(({ message }) => (seen.size === seen.add(message).size ? [message] : []));
+}
+
+function misplaced({ seq, message }: Sighting, history: readonly Sighting[], how: string): string[] {
+  const kept = history[seq - 1]?.message;
+  return kept === message ? [] : [`${message} was ${how} as ${seq}, where history has ${kept}`];
+}
+
+function breaks(run: readonly Sighting[]): string[] {
+  return run.flatMap(({ seq }, index) => {
+    const before = run[index - 1]?.seq;
+    return before === undefined || seq === before + 1 ? [] : [`a subscriber saw ${seq} behind ${before}`];
+  });
+}

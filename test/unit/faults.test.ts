@@ -1,0 +1,168 @@
+import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { Checker, type Sighting } from "../support/checker.ts";
+import {
+  archived,
+  call,
+  join,
+  newOpenChannel,
+  page,
+  publish,
+  publishMany,
+  stubOf,
+  type TestSocket,
+} from "./support.ts";
+
+afterEach(() => {
+  vi.restoreAllMocks();
+  vi.useRealTimers();
+});
+
+type Statement = Pick<D1PreparedStatement, "run">;
+
+/** Puts itself between the object and the real D1: each statement that writes goes through it. */
+function intercept(fault: (write: () => Promise<unknown>) => Promise<unknown>): { mockRestore: () => void } {
+  const statements = Object.getPrototypeOf(env.DB.prepare("SELECT 1")) as Statement;
+  const run = statements.run;
+  return vi.spyOn(statements, "run").mockImplementation(function (this: Statement) {
+    return fault(() => run.call(this)) as Promise<never>;
+  });
+}
+
+const alarm = (channel: string) => runDurableObjectAlarm(stubOf(channel));
+const nextAlarm = (channel: string) => runInDurableObject(stubOf(channel), (_, { storage }) => storage.getAlarm());
+
+async function everything(channel: string): Promise<Sighting[]> {
+  const sightings: Sighting[] = [];
+  for (let next: string | null = `/channels/${encodeURIComponent(channel)}/messages?after=0&limit=1000`; next;) {
+    const { messages, next: following } = await page(next);
+    sightings.push(...messages.map(({ options, payload }) => ({ seq: options.seq, message: String(payload) })));
+    next = following;
+  }
+  return sightings;
+}
+
+async function expectWhole(checker: Checker, channel: string): Promise<void> {
+  const rows = await archived(channel);
+  const archive = rows.map(({ seq, payload }) => ({ seq, message: String(JSON.parse(payload)) }));
+  expect(checker.faults(await everything(channel), archive)).toEqual([]);
+}
+
+async function say(checker: Checker, channel: string, message: string): Promise<void> {
+  const { seq } = await publish(channel, message);
+  checker.acknowledge(seq, message);
+}
+
+describe("D1", () => {
+  it("failing again and again stops nobody, and the alarm never gives up", async () => {
+    const [channel, checker] = [await newOpenChannel(), new Checker()];
+    const subscriber = await join(channel);
+    const notes = checker.subscriber();
+    await say(checker, channel, "first");
+    const d1 = intercept(() => Promise.reject(new Error("D1_ERROR: on purpose")));
+    for (let failure = 1; failure <= 12; failure++) {
+      expect(await alarm(channel)).toBe(true);
+      expect(await nextAlarm(channel)).not.toBeNull();
+      await say(checker, channel, `during failure ${failure}`);
+    }
+    d1.mockRestore();
+    await alarm(channel);
+    expect(await nextAlarm(channel)).toBeNull();
+    for (const { options, payload } of await subscriber.frames(13)) notes.saw({ seq: options.seq, message: payload });
+    await expectWhole(checker, channel);
+  });
+
+  it("committing while its answer is lost doubles nothing", async () => {
+    const [channel, checker] = [await newOpenChannel(), new Checker()];
+    for (let n = 0; n < 5; n++) await say(checker, channel, `message ${n}`);
+    const d1 = intercept(async (write) => {
+      await write();
+      throw new Error("Network connection lost.");
+    });
+    await alarm(channel);
+    await say(checker, channel, "behind the lost answer");
+    await alarm(channel);
+    d1.mockRestore();
+    await alarm(channel);
+    await expectWhole(checker, channel);
+  });
+
+  it("hanging is given up on, and stops nobody meanwhile", async () => {
+    const [channel, checker] = [await newOpenChannel(), new Checker()];
+    await say(checker, channel, "first");
+    const asked = Promise.withResolvers<void>();
+    const d1 = intercept(() => {
+      asked.resolve();
+      return new Promise(() => {});
+    });
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const hanging = alarm(channel);
+    await asked.promise;
+    await say(checker, channel, "while it hangs");
+    await vi.advanceTimersByTimeAsync(15_000);
+    await hanging;
+    vi.useRealTimers();
+    expect(await nextAlarm(channel)).not.toBeNull();
+    d1.mockRestore();
+    await alarm(channel);
+    await expectWhole(checker, channel);
+  });
+
+  it("hanging does not keep strangers waiting, where the settings are known", async () => {
+    const channel = await newOpenChannel();
+    await evictDurableObject(stubOf(channel));
+    expect((await call("POST", "/message", { channel, message: 0 })).status).toBe(201);
+    const statements = Object.getPrototypeOf(env.DB.prepare("SELECT 1")) as D1PreparedStatement;
+    for (const method of ["raw", "all", "first"] as const) {
+      vi.spyOn(statements, method).mockImplementation(() => new Promise(() => {}) as never);
+    }
+    expect((await call("POST", "/message", { channel, message: 1 }, null)).status).toBe(201);
+  });
+});
+
+describe("eviction in the middle of a stream", () => {
+  it.each(["hibernate", "close"] as const)("loses nothing and doubles nothing: sockets %s", async (webSockets) => {
+    const [channel, checker] = [await newOpenChannel(), new Checker()];
+    const notes = checker.subscriber();
+    let subscriber: TestSocket = await join(channel);
+    const collectOne = async () => {
+      const { options, payload } = await subscriber.frame();
+      notes.saw({ seq: options.seq, message: payload });
+    };
+    for (let round = 0; round < 10; round++) {
+      await Promise.all(Array.from({ length: 10 }, (_, n) => say(checker, channel, `${round}.${n}`)));
+      await evictDurableObject(stubOf(channel), { webSockets });
+      if (webSockets === "hibernate") continue;
+      await subscriber.close();
+      while (subscriber.pending > 0) await collectOne();
+      subscriber = await join(channel, { after: notes.seen().at(-1)?.seq ?? 0 });
+    }
+    while (notes.seen().length < 100) await collectOne();
+    await alarm(channel);
+    await expectWhole(checker, channel);
+  });
+});
+
+describe("a thousand clients that come back at once", () => {
+  it("each get what they missed, in order, before anything new (RES1)", async () => {
+    const [channel, checker] = [await newOpenChannel(), new Checker()];
+    const first = await Promise.all(Array.from({ length: 1_000 }, () => join(channel)));
+    await say(checker, channel, "seen by all");
+    await Promise.all(first.map((socket) => socket.frame()));
+    await evictDurableObject(stubOf(channel), { webSockets: "close" });
+    await publishMany(
+      channel,
+      Array.from({ length: 20 }, (_, n) => JSON.stringify(`missed ${n}`)),
+    );
+    const returned = Array.from({ length: 1_000 }, async () => {
+      const notes = checker.subscriber();
+      const socket = await join(channel, { after: 1 });
+      for (const { options, payload } of await socket.frames(22)) notes.saw({ seq: options.seq, message: payload });
+      expect(notes.seen()[0]?.seq).toBe(2);
+    });
+    await Promise.all([say(checker, channel, "new 1"), say(checker, channel, "new 2"), ...returned]);
+    await alarm(channel);
+    await expectWhole(checker, channel);
+  });
+});
