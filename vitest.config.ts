@@ -6,10 +6,14 @@ import { defineConfig } from "vitest/config";
 /** How long a test waits for what must happen, in milliseconds: generous, as waiting ends with the event itself. */
 const PATIENCE = 60_000;
 
+/** Whether the fault tests run at length (test/support/scale.ts). */
+const define = { __LONG__: JSON.stringify(process.env["LONG"] === "1") };
+
 export default defineConfig({
   test: {
     projects: [
       {
+        define,
         plugins: [
           cloudflareTest(async () => ({
             wrangler: { configPath: "./wrangler.toml" },
@@ -30,6 +34,7 @@ export default defineConfig({
         },
       },
       {
+        define,
         test: {
           name: "e2e",
           include: ["test/e2e/**/*.test.ts"],

@@ -1,5 +1,6 @@
 import { inject } from "vitest";
 import { WebSocket } from "ws";
+import type { Sighting } from "../support/checker.ts";
 import { type Frame, Inbox } from "../support/frames.ts";
 
 /** The server under test, and the server side's way to it. */
@@ -30,6 +31,19 @@ export async function history(to: Target, channel: string, query = ""): Promise<
   const answer = await call(to, "GET", `/channels/${encodeURIComponent(channel)}/messages${query}`);
   if (answer.status !== 200) throw new Error(`${answer.status} ${await answer.text()}`);
   return (await answer.json()) as { seq: number; messages: Frame[] };
+}
+
+/** The whole history of a channel, whose messages are texts. */
+export async function everything(from: Target, channel: string): Promise<Sighting[]> {
+  const sightings: Sighting[] = [];
+  let next: string | null = `/channels/${encodeURIComponent(channel)}/messages?after=0&limit=1000`;
+  while (next !== null) {
+    const answer = await call(from, "GET", next);
+    const page = (await answer.json()) as { messages: Frame[]; next: string | null };
+    sightings.push(...page.messages.map(({ options, payload }) => ({ seq: options.seq, message: String(payload) })));
+    next = page.next;
+  }
+  return sightings;
 }
 
 /** A real socket, with what it receives. */

@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import type { TestProject } from "vitest/node";
 
 declare module "vitest" {
@@ -80,6 +81,19 @@ export class Server {
     while (!(await this.#answers())) {
       if (started.exitCode !== null) throw new Error(`The server ended while starting:\n${this.#output}`);
       await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /** A channel's rows in the file that is the local D1. */
+  archive(channel: string): { seq: number; payload: string }[] {
+    const files = globSync(join(this.#data, "v3/d1/*/*.sqlite")).filter((file) => !file.endsWith("metadata.sqlite"));
+    if (files.length !== 1 || files[0] === undefined) throw new Error(`one D1 was expected: ${files.join(", ")}`);
+    const database = new DatabaseSync(files[0], { readOnly: true });
+    try {
+      const rows = database.prepare("SELECT seq, payload FROM messages WHERE channel = ? ORDER BY seq").all(channel);
+      return rows as { seq: number; payload: string }[];
+    } finally {
+      database.close();
     }
   }
 

@@ -1,4 +1,6 @@
+import { runDurableObjectAlarm } from "cloudflare:test";
 import { env, exports } from "cloudflare:workers";
+import { vi } from "vitest";
 import type { Channel } from "../../src/index.ts";
 import { Inbox } from "../support/frames.ts";
 
@@ -102,6 +104,18 @@ export async function join(channel: string, options: object = {}, payload: objec
   const answer = await socket.frame();
   if (answer.action !== "join") throw new Error(JSON.stringify(answer));
   return socket;
+}
+
+/** The rows of a channel in D1, once they are as many as expected; an alarm of the clock's may be at it. */
+export async function drained(channel: string, count: number): Promise<{ seq: number; payload: string }[]> {
+  await runDurableObjectAlarm(stubOf(channel));
+  return vi.waitUntil(
+    async () => {
+      const rows = await archived(channel);
+      return rows.length >= count && rows;
+    },
+    { timeout: 30_000, interval: 20 },
+  );
 }
 
 /** The rows of a channel in D1. */

@@ -1,0 +1,121 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { type Subscription, subscribe } from "../../src/client/client.ts";
+import { Checker } from "../support/checker.ts";
+import { KILLS, STORM } from "../support/scale.ts";
+import { Server } from "../support/server.ts";
+import { call, everything, join, newChannel, publish } from "./support.ts";
+
+const PUBLISHERS = 8;
+const SUBSCRIBERS = 3;
+
+async function openChannel(server: Server): Promise<string> {
+  const channel = newChannel();
+  await call(server, "PUT", `/channels/${encodeURIComponent(channel)}`, {
+    anonymous_clients: true,
+    message_history: 1000,
+  });
+  return channel;
+}
+
+/** Sends a message until it is acknowledged, always by the same key, whatever happens to the server meanwhile. */
+async function publishSurely(server: Server, channel: string, message: string): Promise<number> {
+  const headers = {
+    Authorization: `Bearer ${server.apiKey}`,
+    "Content-Type": "application/json",
+    "Idempotency-Key": message,
+  };
+  const body = JSON.stringify({ channel, message });
+  for (;;) {
+    const answer = await fetch(`${server.url}/message`, { method: "POST", headers, body }).catch(() => undefined);
+    if (answer?.status === 201) {
+      const place = await answer.json().catch(() => undefined);
+      if (place !== undefined) return (place as { seq: number }).seq;
+    } else if (answer && answer.status < 500) {
+      throw new Error(`${answer.status} ${await answer.text()}`);
+    }
+    await pause(20);
+  }
+}
+
+describe("a server that is killed in the middle of a burst", () => {
+  it(`loses nothing, doubles nothing, and mixes up nothing: ${KILLS} times`, { timeout: 900_000 }, async () => {
+    const server = await Server.start();
+    onTestFinished(() => server.remove());
+    const channel = await openChannel(server);
+    const checker = new Checker();
+
+    const subscriptions: Subscription[] = [];
+    onTestFinished(() => subscriptions.forEach((subscription) => subscription.close()));
+    const notes = Array.from({ length: SUBSCRIBERS }, () => {
+      const notebook = checker.subscriber();
+      subscriptions.push(
+        subscribe({
+          channel,
+          server: server.url,
+          onMessage: ({ options, payload }) => notebook.saw({ seq: options.seq, message: String(payload) }),
+          onResumed: ({ complete }) => complete || notebook.gap(),
+        }),
+      );
+      return notebook;
+    });
+
+    const stop = new AbortController();
+    const publishers = Array.from({ length: PUBLISHERS }, async (_, publisher) => {
+      for (let n = 0; !stop.signal.aborted; n++) {
+        const message = `${publisher}.${n}`;
+        checker.acknowledge(await publishSurely(server, channel, message), message);
+      }
+    });
+    for (let kill = 0; kill < KILLS; kill++) {
+      const before = checker.acknowledged;
+      await vi.waitUntil(() => checker.acknowledged > before + 50, { timeout: 60_000 });
+      await pause(Math.random() * 400);
+      await server.kill();
+      await server.run();
+    }
+    stop.abort();
+    await Promise.all(publishers);
+
+    const last = await publishSurely(server, channel, "last");
+    checker.acknowledge(last, "last");
+    await vi.waitUntil(() => notes.every((notebook) => notebook.seen().at(-1)?.seq === last), { timeout: 60_000 });
+    await vi.waitUntil(() => server.archive(channel).length >= last, { timeout: 60_000 });
+    const archive = server.archive(channel).map(({ seq, payload }) => ({ seq, message: String(JSON.parse(payload)) }));
+    const history = await everything(server, channel);
+    console.log(`kills ${KILLS}, acknowledged ${checker.acknowledged}, in history ${history.length}`);
+    expect(checker.faults(history, archive)).toEqual([]);
+    expect(history).toHaveLength(checker.acknowledged);
+  });
+});
+
+describe("a server that comes back to all its clients at once", () => {
+  it(`brings each of ${STORM} what it missed, before anything new (RES1)`, { timeout: 300_000 }, async () => {
+    const server = await Server.start();
+    onTestFinished(() => server.remove());
+    const [channel, checker] = [await openChannel(server), new Checker()];
+    const connectAll = async (after: number) => {
+      const sockets = await Promise.all(Array.from({ length: STORM }, () => join(server, channel, { after })));
+      onTestFinished(() => sockets.forEach(({ socket }) => socket.terminate()));
+      return sockets;
+    };
+    const sockets = await connectAll(0);
+    checker.acknowledge((await publish(server, channel, "seen by all")).seq, "seen by all");
+    await Promise.all(sockets.map((socket) => socket.frame()));
+    await server.kill();
+    await server.run();
+    for (let n = 0; n < 100; n++)
+      checker.acknowledge((await publish(server, channel, `missed ${n}`)).seq, `missed ${n}`);
+    const returned = connectAll(1);
+    checker.acknowledge((await publish(server, channel, "new")).seq, "new");
+    for (const socket of await returned) {
+      const notebook = checker.subscriber();
+      expect(socket.answer.options.resumed).toBe(true);
+      for (const { options, payload } of await socket.frames(101)) notebook.saw({ seq: options.seq, message: payload });
+      expect(notebook.seen()[0]?.seq).toBe(2);
+    }
+    await vi.waitUntil(() => server.archive(channel).length >= 102, { timeout: 60_000 });
+    const archive = server.archive(channel).map(({ seq, payload }) => ({ seq, message: String(JSON.parse(payload)) }));
+    expect(checker.faults(await everything(server, channel), archive)).toEqual([]);
+  });
+});
