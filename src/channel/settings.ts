@@ -30,7 +30,7 @@ export class SettingsCopy {
    * none the first load is waited for, and its failure thrown.
    */
   async refresh(): Promise<void> {
-    if (Date.now() - this.#loadedAt < FRESH_FOR) return;
+    if (Math.abs(Date.now() - this.#loadedAt) < FRESH_FOR) return;
     const loading = (this.#loading ??= this.#reload());
     if (this.#copy === undefined) await loading;
     else loading.catch(() => {}); // The copy serves on; the next caller tries again.

@@ -1,6 +1,8 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { HEARTBEAT_TIMEOUT } from "../../src/channel/backpressure.ts";
+import { type Attachment, Sockets } from "../../src/channel/sockets.ts";
 import { Checker, type Sighting } from "../support/checker.ts";
 import { drained, call, join, newOpenChannel, page, publish, publishMany, stubOf, type TestSocket } from "./support.ts";
 
@@ -153,5 +155,57 @@ describe("a thousand clients that come back at once", () => {
     await Promise.all([say(checker, channel, "new 1"), say(checker, channel, "new 2"), ...returned]);
     await alarm(channel);
     await expectWhole(checker, channel);
+  });
+});
+
+describe("a clock that goes backwards", () => {
+  it("changes neither order nor times' direction (ORD3)", async () => {
+    const [channel, checker] = [await newOpenChannel(), new Checker()];
+    const now = Date.now();
+    const times: string[] = [];
+    for (const [index, step] of [0, 5_000, -60_000, -10, 86_400_000, -86_400_000].entries()) {
+      vi.spyOn(Date, "now").mockReturnValue(now + step);
+      const { seq, time } = await publish(channel, `message ${index}`);
+      checker.acknowledge(seq, `message ${index}`);
+      times.push(time);
+      vi.restoreAllMocks();
+      await evictDurableObject(stubOf(channel));
+    }
+    expect(times).toEqual(times.toSorted());
+    await expectWhole(checker, channel);
+  });
+});
+
+describe("a client whose heartbeats stop", () => {
+  it("is closed with 1013 and forgotten; one that never had any is left alone (CON7)", async () => {
+    const channel = await newOpenChannel();
+    const [vanished, simple] = [await join(channel), await join(channel)];
+    vanished.send("ping");
+    expect(await vanished.text()).toBe("pong");
+    const later = Date.now() + HEARTBEAT_TIMEOUT + 1_000;
+    vi.spyOn(Date, "now").mockImplementation(() => later);
+    await publish(channel, "somebody does something");
+    vi.restoreAllMocks();
+    expect((await vanished.frame()).payload).toBe("somebody does something");
+    expect(await vanished.close()).toEqual({ code: 1013, reason: "gone" });
+    await publish(channel, "and again");
+    expect((await simple.frames(2)).map(({ payload }) => payload)).toEqual(["somebody does something", "and again"]);
+    expect(vanished.pending).toBe(0);
+  });
+
+  it("stays forgotten over hibernation, also where it never completed the closing", async () => {
+    const channel = await newOpenChannel();
+    const vanished = await join(channel);
+    await runInDurableObject(stubOf(channel), (_, state) => {
+      const [socket] = state.getWebSockets();
+      if (!socket) throw new Error("the channel has no socket");
+      new Sockets(state).close(socket, 1013, "gone");
+    });
+    await evictDurableObject(stubOf(channel));
+    const joined = await runInDurableObject(stubOf(channel), (_, state) =>
+      state.getWebSockets().filter((socket) => (socket.deserializeAttachment() as Attachment).joined),
+    );
+    expect(joined).toEqual([]);
+    expect((await vanished.close()).code).toBe(1013);
   });
 });
