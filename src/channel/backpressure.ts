@@ -78,7 +78,9 @@ export class Backpressure<Socket> {
 
   /** Whether it is time to look at everyone. */
   isDue(now: number): boolean {
-    return this.#broadcast - this.#lookedAt.text >= LOOK_EVERY_TEXT || Math.abs(now - this.#lookedAt.time) >= LOOK_EVERY_TIME;
+    return (
+      this.#broadcast - this.#lookedAt.text >= LOOK_EVERY_TEXT || Math.abs(now - this.#lookedAt.time) >= LOOK_EVERY_TIME
+    );
   }
 
   /** Looks at all readers; those with a verdict are for the caller to close. */
