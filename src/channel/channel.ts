@@ -84,7 +84,6 @@ export class Channel extends DurableObject<Env> {
     // Group commit: whoever comes while a commit is under way waits for it, and all who waited share the next one.
     if (this.#committing) await this.#committing;
     const results = publications.map((publication) => this.#publish(publication));
-    this.#sockets.tend();
     this.#committing ??= this.ctx.storage.sync().finally(() => (this.#committing = undefined));
     return results;
   }

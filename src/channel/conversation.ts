@@ -93,7 +93,6 @@ export class Conversation {
     sockets.send(socket, joinFrame(channel, client, { seq: log.last, granted, ...resume?.answer }));
     if (resume?.missed) for (const message of resume.missed) sockets.send(socket, messageFrame(channel, message));
     else if (granted.history) this.#sendHistory(socket);
-    sockets.tend();
     return DONE;
   }
 

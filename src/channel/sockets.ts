@@ -54,6 +54,7 @@ export class Sockets {
   join(socket: WebSocket): void {
     this.#attach(socket, { ...this.attachment(socket), joined: true });
     this.#setJoined(socket, true);
+    this.#tend();
   }
 
   leave(socket: WebSocket): void {
@@ -65,6 +66,7 @@ export class Sockets {
   broadcast(frame: string): void {
     for (const socket of this.#joined) this.#transmit(socket, frame);
     this.#backpressure.broadcast(frame.length);
+    this.#tend();
   }
 
   /** Sends to one socket. */
@@ -72,13 +74,6 @@ export class Sockets {
     this.#transmit(socket, frame);
     this.#backpressure.sent(socket, frame.length);
     if (this.#backpressure.lookAt(socket, Date.now()) === "slow") this.close(socket, CLOSE_TRY_AGAIN, "slow");
-  }
-
-  /** From time to time closes those that fell too far behind or are gone. */
-  tend(): void {
-    const now = Date.now();
-    if (!this.#backpressure.isDue(now)) return;
-    for (const [socket, verdict] of this.#backpressure.look(now)) this.close(socket, CLOSE_TRY_AGAIN, verdict);
   }
 
   /** Forgets a socket and closes it; where the client has closed it already, that completes the handshake. */
@@ -90,6 +85,13 @@ export class Sockets {
     } catch {
       // The runtime has closed it already.
     }
+  }
+
+  /** From time to time closes those that fell too far behind or are gone. */
+  #tend(): void {
+    const now = Date.now();
+    if (!this.#backpressure.isDue(now)) return;
+    for (const [socket, verdict] of this.#backpressure.look(now)) this.close(socket, CLOSE_TRY_AGAIN, verdict);
   }
 
   /** One that is closing or gone is no error: its client resumes from what it saw. */
