@@ -20,6 +20,9 @@ export default defineConfig({
             miniflare: {
               bindings: {
                 API_KEYS: "first-key,second-key",
+                AUTH_SECRET: "a secret of the tests, of at least 32 bytes",
+                SHORT_SECRET: "too short",
+                ALLOWED_ORIGINS: "https://front.test, https://other.test",
                 CORPORA: JSON.stringify({ parsing, naughtyStrings }),
                 MIGRATIONS: await readD1Migrations("migrations"),
               },

@@ -13,20 +13,32 @@ const flags = process.argv.slice(2);
 // Local by design: nothing is reported or looked up, and without internet nothing waits or complains.
 const env = { ...process.env, WRANGLER_SEND_METRICS: "false", CLOUDFLARE_CF_FETCH_ENABLED: "false" };
 
-ensureApiKey();
+ensureSecrets();
 migrate();
 serve();
 
-function ensureApiKey(): void {
-  const vars = existsSync(VARS_FILE) ? readFileSync(VARS_FILE, "utf8") : "";
-  if (/^\s*API_KEYS\s*=/m.test(vars)) {
-    console.log(`API key: see API_KEYS in ${VARS_FILE}`);
-    return;
+/** Makes an API key, and a secret for the tokens of a first auth database, where there are none. */
+function ensureSecrets(): void {
+  for (const [name, what] of [
+    ["API_KEYS", "API key"],
+    ["AUTH_SECRET", undefined],
+  ] as const) {
+    const made = ensureSecret(name);
+    if (what === undefined) continue;
+    console.log(
+      made === undefined ? `${what}: see ${name} in ${VARS_FILE}` : `${what}: ${made} (new, kept in ${VARS_FILE})`,
+    );
   }
-  const key = randomBytes(24).toString("base64url");
+}
+
+/** Answers the secret that it made, undefined where there was one. */
+function ensureSecret(name: string): string | undefined {
+  const vars = existsSync(VARS_FILE) ? readFileSync(VARS_FILE, "utf8") : "";
+  if (new RegExp(`^\\s*${name}\\s*=`, "m").test(vars)) return undefined;
+  const secret = randomBytes(32).toString("base64url");
   const separator = vars === "" || vars.endsWith("\n") ? "" : "\n";
-  appendFileSync(VARS_FILE, `${separator}API_KEYS="${key}"\n`, { mode: 0o600 });
-  console.log(`API key: ${key} (new, kept in ${VARS_FILE})`);
+  appendFileSync(VARS_FILE, `${separator}${name}="${secret}"\n`, { mode: 0o600 });
+  return secret;
 }
 
 /** Applies the D1 migrations where the server will look for its data. */

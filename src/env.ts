@@ -5,6 +5,10 @@ export interface Env {
   DB: D1Database;
   CHANNELS: DurableObjectNamespace<Channel>;
   ASSETS: Fetcher;
+  /** Limits the requests of each address, but for the server side's. */
+  STRANGERS: RateLimit;
   /** Comma-separated. */
   API_KEYS?: string;
+  /** Comma-separated: the origins whose pages may use this server, beside its own; `*` for all. */
+  ALLOWED_ORIGINS?: string;
 }

@@ -1,24 +1,22 @@
-import { FaultError } from "../protocol/errors.ts";
-import type { Identity } from "./policy.ts";
+import type { Env } from "../env.ts";
+import { causeOf, refuse, type Result } from "../protocol/errors.ts";
+import type { AuthDatabase } from "../protocol/schemas.ts";
+import { Cache } from "./cache.ts";
+import { DatabaseStore } from "./databases.ts";
+import type { User } from "./policy.ts";
+import { SettingsStore } from "./settings.ts";
+import { verifyToken } from "./token.ts";
 
-const BEARER = /^Bearer +([\x21-\x7e]+) *$/i;
+/** Which auth database a channel has, and how databases verify: looked up for each token, so kept for a few seconds. */
+const databaseNames = new Cache<string | null>();
+const databases = new Cache<AuthDatabase | null>();
 
 /**
- * Turns a request's credentials into an identity. Credentials that are there but wrong are refused, never taken for
- * none: a caller with a mistyped key must not go on as a stranger.
+ * Compares digests, in constant time and with every key, so that time tells nothing about any of them.
  *
  * @param apiKeys The secret `API_KEYS`: comma-separated, so that a new key can be added before the old one goes.
  */
-export async function identify(headers: Headers, apiKeys: string | undefined): Promise<Identity> {
-  const authorization = headers.get("Authorization");
-  if (authorization === null) return { kind: "anonymous" };
-  const key = BEARER.exec(authorization)?.[1];
-  if (key !== undefined && (await isApiKey(key, apiKeys ?? ""))) return { kind: "server" };
-  throw new FaultError({ code: "unauthorized", detail: "The API key is not valid.", field: "Authorization" });
-}
-
-/** Compares digests, in constant time and with every key, so that time tells nothing about any of them. */
-async function isApiKey(candidate: string, apiKeys: string): Promise<boolean> {
+export async function isApiKey(candidate: string, apiKeys = ""): Promise<boolean> {
   const keys = apiKeys
     .split(",")
     .map((key) => key.trim())
@@ -26,6 +24,37 @@ async function isApiKey(candidate: string, apiKeys: string): Promise<boolean> {
   const digest = await sha256(candidate);
   const matches = await Promise.all(keys.map(async (key) => crypto.subtle.timingSafeEqual(digest, await sha256(key))));
   return matches.includes(true);
+}
+
+/** The user that a token is of, by the auth database of the channel that it is shown to. */
+export async function userOf(token: string, channel: string, env: Env): Promise<Result<User>> {
+  try {
+    const name = await databaseNames.get(channel, async () => {
+      const holding = await new SettingsStore(env.DB).resolve(channel);
+      return holding?.settings.database ?? null;
+    });
+    if (name === null) return refuse("unauthorized", "This channel has no auth database; it takes no tokens.");
+    const database = await databaseOf(name, env);
+    if (database === null) return refuse("unauthorized", "The channel's auth database is gone.");
+    return await verifyToken(token, name, database, env as unknown as Record<string, unknown>);
+  } catch (error) {
+    console.error({ message: "a token could not be verified", error: causeOf(error) });
+    return refuse("unavailable", "The token cannot be verified just now.", { retryAfter: 1 });
+  }
+}
+
+/** How a database verifies, null where there is none of that name. */
+export function databaseOf(name: string, env: Env): Promise<AuthDatabase | null> {
+  return databases.get(name, () => new DatabaseStore(env.DB).get(name));
+}
+
+/** To be called after a change, so that at least this isolate knows at once. */
+export function forgetChannel(channel: string): void {
+  databaseNames.forget(channel);
+}
+
+export function forgetDatabase(name: string): void {
+  databases.forget(name);
 }
 
 function sha256(text: string): Promise<ArrayBuffer> {

@@ -1,10 +1,16 @@
-import { eq } from "drizzle-orm";
+import { asc, eq, gt, sql } from "drizzle-orm";
 import { drizzle, type DrizzleD1Database } from "drizzle-orm/d1";
 import * as v from "valibot";
 import { channels } from "../history/schema.ts";
 import { type ChannelSettings, StoredSettings } from "../protocol/schemas.ts";
 
-/** The channels' settings in D1. Every method may throw where D1 does not answer. */
+/** Settings, and the name or pattern that they are stored for. */
+export interface NamedSettings {
+  channel: string;
+  settings: ChannelSettings;
+}
+
+/** Settings in D1. Every method may throw where D1 does not answer. */
 export class SettingsStore {
   readonly #db: DrizzleD1Database;
 
@@ -12,20 +18,60 @@ export class SettingsStore {
     this.#db = drizzle(database);
   }
 
-  /** The channel's settings, null where it has none. */
-  async get(channel: string): Promise<ChannelSettings | null> {
-    const row = await this.#db.select().from(channels).where(eq(channels.name, channel)).get();
-    return row ? v.parse(StoredSettings, row.settings) : null;
+  /** What holds for a channel: the nearest of what is stored for it and above it; null where nothing does. */
+  async resolve(channel: string): Promise<NamedSettings | null> {
+    const candidates = candidatesFor(channel);
+    const names = JSON.stringify(candidates);
+    const rows = await this.#db
+      .select()
+      .from(channels)
+      .where(sql`${channels.name} IN (SELECT value FROM json_each(${names}))`);
+    const found = new Map(rows.map((row) => [row.name, parsed(row)]));
+    for (const name of candidates) {
+      const stored = found.get(name);
+      if (stored && (name === channel || name.endsWith("*") || stored.settings.nested_channels)) return stored;
+    }
+    return null;
   }
 
-  async put(channel: string, settings: ChannelSettings): Promise<void> {
+  /** What is stored for just this name or pattern. */
+  async get(name: string): Promise<NamedSettings | null> {
+    const row = await this.#db.select().from(channels).where(eq(channels.name, name)).get();
+    return row ? parsed(row) : null;
+  }
+
+  async list(after: string, limit: number): Promise<NamedSettings[]> {
+    const rows = await this.#db
+      .select()
+      .from(channels)
+      .where(gt(channels.name, after))
+      .orderBy(asc(channels.name))
+      .limit(limit);
+    return rows.map(parsed);
+  }
+
+  async put(name: string, settings: ChannelSettings): Promise<void> {
     await this.#db
       .insert(channels)
-      .values({ name: channel, settings })
+      .values({ name, settings })
       .onConflictDoUpdate({ target: channels.name, set: { settings } });
   }
 
-  async delete(channel: string): Promise<void> {
-    await this.#db.delete(channels).where(eq(channels.name, channel));
+  async delete(name: string): Promise<void> {
+    await this.#db.delete(channels).where(eq(channels.name, name));
   }
+}
+
+/** The names under which settings for a channel may be stored, the nearest first: `a/b`, `a/*`, `a`, `*`. */
+export function candidatesFor(channel: string): string[] {
+  const segments = channel.split("/");
+  const above = segments.slice(1).flatMap((_, index) => {
+    const parent = segments.slice(0, segments.length - 1 - index).join("/");
+    return [`${parent}/*`, parent];
+  });
+  return [channel, ...above, "*"];
+}
+
+function parsed({ name, settings }: typeof channels.$inferSelect): NamedSettings {
+  return { channel: name, settings: v.parse(StoredSettings, settings) };
 }

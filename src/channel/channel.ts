@@ -6,16 +6,23 @@ import type { LogPage } from "../history/page.ts";
 import { pageRange, takeWithin } from "../history/range.ts";
 import { HistoryStore } from "../history/store.ts";
 import { causeOf, type Fault, refuse, type Result } from "../protocol/errors.ts";
-import { messageFrame, type StoredMessage } from "../protocol/frames.ts";
+import { messageFrame, presenceUpdateFrame, type StoredMessage } from "../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
-import { MAX_PAGE_BYTES, MAX_PAGE_SIZE, MAX_SOCKETS } from "../protocol/limits.ts";
+import {
+  MAX_PAGE_BYTES,
+  MAX_PAGE_SIZE,
+  MAX_SOCKETS,
+  MAX_SOCKETS_PER_ADDRESS,
+  MAX_SOCKETS_PER_USER,
+} from "../protocol/limits.ts";
 import type { ChannelSettings, HistoryQuery } from "../protocol/schemas.ts";
+import { Alarm } from "./alarm.ts";
 import { ARCHIVE_DELAY, drain, retryDelay } from "./archiver.ts";
 import { Conversation } from "./conversation.ts";
 import { withDeadline } from "./deadline.ts";
 import { Keys } from "./keys.ts";
 import { Log, type NewMessage, type Place } from "./log.ts";
-import { SettingsCopy } from "./settings.ts";
+import { type Holding, SettingsCopy } from "./settings.ts";
 import { Sockets } from "./sockets.ts";
 
 /** In which the Worker tells the object who is behind a socket. The object is reached through the Worker only. */
@@ -23,16 +30,29 @@ export const IDENTITY_HEADER = "X-Identity";
 /** In which the Worker tells the object the chosen subprotocol, and the object the client. */
 export const PROTOCOL_HEADER = "Sec-WebSocket-Protocol";
 
-/** The close code of a socket whose client the changed settings no longer admit. */
+/** In which the Worker tells the object the address that a socket comes from. */
+export const ADDRESS_HEADER = "X-Address";
+
+/** The close codes of a socket whose client the changed settings no longer admit, and of one whose token expired. */
 const CLOSE_FORBIDDEN = 4403;
+const CLOSE_EXPIRED = 4401;
+
+/** How long a publish waits for fresh settings where they are inherited, in milliseconds. */
+const SETTINGS_DEADLINE = 1_000;
 
 /** How long D1 may take to answer, in milliseconds: to store a batch, and to tell what a caller waits for. */
 const STORE_DEADLINE = 15_000;
 const READ_DEADLINE = 5_000;
 
-/** A message to publish: JSON text, and for one that may be sent again, the key and the digest of what it came with. */
+/** A message to publish. */
 export interface Publication {
+  /** JSON. */
   payload: string;
+  /** JSON: who sent it, where that is known. */
+  client: string | null;
+  /** The auth database whose users alone may see it, which must be the channel's. */
+  database: string | null;
+  /** For one that may be sent again: the key, and the digest of what it came with. */
   idempotency?: { key: string; digest: string };
 }
 
@@ -45,9 +65,10 @@ export class Channel extends DurableObject<Env> {
   readonly #settings: SettingsCopy;
   readonly #archive: HistoryStore;
   readonly #conversation: Conversation;
+  readonly #alarm: Alarm;
   #starting: Promise<void> | undefined;
-  /** Whether an alarm is set, or running, that will archive what is appended now. */
-  #armed = false;
+  /** Whether the backlog is on its way to D1 just now. */
+  #draining = false;
   #archiveFailures = 0;
   /** The commit that is under way. */
   #committing: Promise<void> | undefined;
@@ -56,12 +77,19 @@ export class Channel extends DurableObject<Env> {
     super(ctx, env);
     this.#name = nameOf(ctx.id);
     this.#archive = new HistoryStore(env.DB);
-    this.#settings = new SettingsCopy(ctx.storage.kv, () =>
-      withDeadline(READ_DEADLINE, new SettingsStore(env.DB).get(this.#name)),
+    this.#settings = new SettingsCopy(
+      ctx.storage.kv,
+      () => withDeadline(READ_DEADLINE, new SettingsStore(env.DB).resolve(this.#name)),
+      (settings) => this.#reconsider(settings),
     );
     this.#log = new Log(ctx.storage);
     this.#keys = new Keys(ctx.storage);
-    this.#sockets = new Sockets(ctx);
+    this.#alarm = new Alarm(ctx.storage);
+    this.#sockets = new Sockets(
+      ctx,
+      () => this.#settings.current,
+      (client) => this.#sockets.announce(presenceUpdateFrame(this.#name, "leave", client)),
+    );
     this.#conversation = new Conversation({
       channel: this.#name,
       log: this.#log,
@@ -70,8 +98,13 @@ export class Channel extends DurableObject<Env> {
       accept: (message) => this.#accept(message),
     });
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
-    // The runtime gives an alarm up after six failures that are not ours to catch: see that a backlog always has one.
-    if (this.#log.backlog > 0) void ctx.blockConcurrencyWhile(() => this.#rearm());
+    // The runtime gives an alarm up after six failures that are not ours to catch: see that there is always one.
+    if (this.#log.backlog > 0 || this.#sockets.nextExpiry() < Infinity) {
+      void ctx.blockConcurrencyWhile(async () => {
+        await this.#alarm.recall();
+        this.#setAlarm();
+      });
+    }
   }
 
   /**
@@ -81,9 +114,16 @@ export class Channel extends DurableObject<Env> {
   async publish(who: Identity, publications: readonly Publication[]): Promise<Result<Place>[]> {
     const admitted = await this.#admit(who, "publish");
     if (!admitted.ok) return publications.map(() => admitted);
+    const restricted = publications.some(({ database }) => database !== null);
+    if (this.#settings.isInheritedBy(this.#name) && this.#sockets.clients().length > 0) {
+      await withDeadline(SETTINGS_DEADLINE, this.#settings.refreshed()).catch(() => {});
+    } else if (restricted) {
+      const known = await this.#knowSettings();
+      if (!known.ok) return publications.map(() => known);
+    }
     // Group commit: whoever comes while a commit is under way waits for it, and all who waited share the next one.
     if (this.#committing) await this.#committing;
-    const results = publications.map((publication) => this.#publish(publication));
+    const results = publications.map((publication) => this.#publish(who, publication));
     this.#committing ??= this.ctx.storage.sync().finally(() => (this.#committing = undefined));
     return results;
   }
@@ -100,28 +140,30 @@ export class Channel extends DurableObject<Env> {
     // Reading backward, a page that ended within the log for its size leaves nothing to the archive.
     const endedEarly = !forward && to >= oldest && messages[0]?.seq !== Math.max(from, oldest);
     const archived = endedEarly ? { from: 1, to: 0 } : { from, to: Math.min(to, oldest - 1) };
-    return { ok: true, value: { last, direction, messages, archived } };
+    return { ok: true, value: { last, range: { from, to }, direction, messages, archived } };
   }
 
-  /** Takes over changed settings. Sockets that they no longer admit are told and closed. */
-  configure(settings: ChannelSettings | null): void {
-    this.#settings.set(settings);
-    for (const socket of this.#sockets.ofKind("anonymous")) {
-      const allowed = decide(this.#sockets.attachment(socket).identity, "subscribe", settings);
-      if (allowed.ok) continue;
-      this.#conversation.fault(socket, allowed.fault);
-      this.#sockets.close(socket, CLOSE_FORBIDDEN, allowed.fault.code);
-    }
+  /** Who is here, as many as asked for, and how many: the JSON text of `{total, presence}`. */
+  async presence(who: Identity, limit: number): Promise<Result<string>> {
+    const admitted = await this.#admit(who, "presence");
+    return admitted.ok ? { ok: true, value: JSON.stringify(this.#sockets.members(limit)) } : admitted;
+  }
+
+  /** Takes over changed settings. */
+  configure(holding: Holding): void {
+    this.#settings.set(holding);
   }
 
   /** Accepts a socket. A refusal is answered with its fault as JSON, for the Worker to put into words. */
   override async fetch(request: Request): Promise<Response> {
-    const who = JSON.parse(request.headers.get(IDENTITY_HEADER) ?? "") as Identity;
+    const who = JSON.parse(decodeURIComponent(request.headers.get(IDENTITY_HEADER) ?? "")) as Identity;
     const admitted = await this.#admit(who, "subscribe");
-    const fault = admitted.ok ? this.#crowded() : admitted.fault;
+    const group = groupOf(who, request.headers.get(ADDRESS_HEADER));
+    const fault = admitted.ok ? this.#crowded(who, group) : admitted.fault;
     if (fault) return Response.json(fault, { status: 403 });
     const { 0: client, 1: server } = new WebSocketPair();
-    this.#sockets.accept(server, who);
+    this.#sockets.accept(server, who, group);
+    if (who.kind === "user") this.#alarm.by(who.expires);
     const protocol = request.headers.get(PROTOCOL_HEADER);
     return new Response(null, {
       status: 101,
@@ -142,9 +184,14 @@ export class Channel extends DurableObject<Env> {
     this.#sockets.close(socket, 1011, "");
   }
 
-  /** Brings the backlog to D1. Never throws: retries are ours, as the runtime's come to an end. */
+  /**
+   * Closes the sockets whose tokens have expired, and brings the backlog to D1. Never throws: retries are ours, as the
+   * runtime's come to an end.
+   */
   override async alarm(): Promise<void> {
-    this.#armed = true;
+    this.#alarm.rang();
+    this.#expire();
+    this.#draining = true;
     try {
       await drain({
         unarchived: () => this.#log.unarchived(),
@@ -152,25 +199,65 @@ export class Channel extends DurableObject<Env> {
         markArchived: (seq) => this.#log.markArchived(seq),
       });
       this.#archiveFailures = 0;
-      this.#armed = false;
-      if (this.#log.backlog > 0) this.#arm(ARCHIVE_DELAY);
     } catch (error) {
       this.#archiveFailures += 1;
       console.error({ message: "archiving failed", failures: this.#archiveFailures, error: causeOf(error) });
-      this.#arm(retryDelay(this.#archiveFailures, Math.random()));
     }
+    this.#draining = false;
+    this.#setAlarm();
+  }
+
+  /** Sets the alarm for what is due next. */
+  #setAlarm(): void {
+    const failures = this.#archiveFailures;
+    const delay = failures === 0 ? ARCHIVE_DELAY : retryDelay(failures, Math.random());
+    if (this.#log.backlog > 0) this.#alarm.by(Date.now() + delay);
+    const expiry = this.#sockets.nextExpiry();
+    if (expiry < Infinity) this.#alarm.by(expiry);
+  }
+
+  #expire(): void {
+    for (const socket of this.#sockets.expired(Date.now())) {
+      this.#conversation.fault(socket, { code: "unauthorized", detail: "The token has expired." });
+      this.#sockets.close(socket, CLOSE_EXPIRED, "token expired");
+    }
+  }
+
+  /** Tells and closes the sockets of clients whom changed settings no longer admit. */
+  #reconsider(settings: ChannelSettings | null): void {
+    for (const socket of this.#sockets.clients()) {
+      const allowed = decide(this.#sockets.attachment(socket).identity, "subscribe", settings);
+      if (allowed.ok) continue;
+      this.#conversation.fault(socket, allowed.fault);
+      this.#sockets.close(socket, CLOSE_FORBIDDEN, allowed.fault.code);
+    }
+    this.#sockets.reconsider();
   }
 
   /** Gets ready for a caller and decides whether it may do what it came for. */
   async #admit(who: Identity, action: Action): Promise<Result<null>> {
+    const ready = await this.#answering(() => this.#log.started || (this.#starting ??= this.#start()));
+    if (!ready.ok) return ready;
+    if (who.kind !== "server") {
+      const known = await this.#knowSettings();
+      if (!known.ok) return known;
+    }
+    return decide(who, action, this.#settings.current);
+  }
+
+  #knowSettings(): Promise<Result<null>> {
+    return this.#answering(() => this.#settings.refresh());
+  }
+
+  /** Does what may need D1; where that does not answer, says so. */
+  async #answering(ask: () => unknown): Promise<Result<null>> {
     try {
-      if (!this.#log.started) await (this.#starting ??= this.#start());
-      if (who.kind !== "server") await this.#settings.refresh();
+      await ask();
+      return { ok: true, value: null };
     } catch (error) {
       console.error({ message: "D1 did not answer", error: causeOf(error) });
       return refuse("unavailable", "The channel's history or settings cannot be read just now.", { retryAfter: 1 });
     }
-    return decide(who, action, this.#settings.current);
   }
 
   /** Continues from the archive where the object has no storage: numbering never starts again. */
@@ -187,8 +274,10 @@ export class Channel extends DurableObject<Env> {
     return this.#archive.read(this.#name, range, "backward", MAX_PAGE_BYTES);
   }
 
-  #publish({ payload, idempotency }: Publication): Result<Place> {
-    const message: NewMessage = { action: "event", client: null, payload };
+  #publish(who: Identity, { payload, client, database, idempotency }: Publication): Result<Place> {
+    const allowed = this.#decideDatabase(who, database);
+    if (!allowed.ok) return allowed;
+    const message: NewMessage = { action: "event", client, database, payload };
     if (!idempotency) return this.#accept(message);
     const { key, digest } = idempotency;
     const known = this.#keys.find(key);
@@ -196,6 +285,15 @@ export class Channel extends DurableObject<Env> {
     if (known.digest === digest) return { ok: true, value: { seq: known.seq, time: known.time } };
     const detail = "This key came with another message before; a new message needs a new key.";
     return refuse("key-reused", detail, { field: "Idempotency-Key" });
+  }
+
+  /** A message may be restricted to the users of the channel's own database, and by none but those and the server side. */
+  #decideDatabase(who: Identity, database: string | null): Result<null> {
+    if (database === null) return { ok: true, value: null };
+    if (database !== this.#settings.current?.database) {
+      return refuse("forbidden", "This is not the auth database of the channel.", { field: "database" });
+    }
+    return decide(who, "message-authenticated", this.#settings.current);
   }
 
   /**
@@ -208,26 +306,28 @@ export class Channel extends DurableObject<Env> {
       return refuse("backlog-full", "The channel takes no more until its archive has caught up.", { retryAfter: 5 });
     }
     const stored = this.#log.append(message, within);
-    this.#sockets.broadcast(messageFrame(this.#name, stored));
-    if (!this.#armed) this.#arm(ARCHIVE_DELAY);
+    this.#sockets.broadcast(messageFrame(this.#name, stored), stored);
+    // After a failure the next attempt has its time already.
+    if (!this.#draining && this.#archiveFailures === 0) this.#alarm.by(Date.now() + ARCHIVE_DELAY);
     return { ok: true, value: { seq: stored.seq, time: stored.time } };
   }
 
-  #crowded(): Fault | undefined {
-    if (this.#sockets.count < MAX_SOCKETS) return undefined;
-    const detail = `The channel holds ${MAX_SOCKETS} sockets, as many as it can.`;
-    return { code: "too-many-sockets", detail, limit: MAX_SOCKETS, retryAfter: 30 };
+  #crowded(who: Identity, group: string): Fault | undefined {
+    if (this.#sockets.count() >= MAX_SOCKETS) return tooManySockets(MAX_SOCKETS, "the channel");
+    if (who.kind === "server") return undefined;
+    const [limit, of] =
+      who.kind === "user" ? [MAX_SOCKETS_PER_USER, "one user"] : [MAX_SOCKETS_PER_ADDRESS, "one address"];
+    return this.#sockets.count(group) >= limit ? tooManySockets(limit, of) : undefined;
   }
+}
 
-  #arm(delay: number): void {
-    this.#armed = true;
-    void this.ctx.storage.setAlarm(Date.now() + delay);
-  }
+/** The tag that sockets share which are counted together; tags have at most 256 characters. */
+function groupOf(who: Identity, address: string | null): string {
+  return who.kind === "user" ? `user:${who.dbo_id}:${who.row_id}` : `address:${address ?? ""}`.slice(0, 256);
+}
 
-  async #rearm(): Promise<void> {
-    this.#armed = (await this.ctx.storage.getAlarm()) !== null;
-    if (!this.#armed) this.#arm(ARCHIVE_DELAY);
-  }
+function tooManySockets(limit: number, of: string): Fault {
+  return { code: "too-many-sockets", detail: `At most ${limit} sockets of ${of} are held.`, limit, retryAfter: 30 };
 }
 
 function nameOf({ name }: DurableObjectId): string {

@@ -3,7 +3,7 @@ import type { Range } from "../history/range.ts";
 import { LOG_CAPACITY } from "../protocol/limits.ts";
 
 /** A message before it has its place in the order. */
-export type NewMessage = Pick<StoredMessage, "action" | "client" | "payload">;
+export type NewMessage = Pick<StoredMessage, "action" | "client" | "database" | "payload">;
 
 /** Where a message is in its channel. `time` in milliseconds since the epoch. */
 export type Place = Pick<StoredMessage, "seq" | "time">;
@@ -39,7 +39,7 @@ export class Log {
     this.#capacity = capacity;
     storage.sql.exec(
       `CREATE TABLE IF NOT EXISTS log (slot INTEGER PRIMARY KEY, seq INTEGER NOT NULL, time INTEGER NOT NULL,
-         action TEXT NOT NULL, client TEXT, payload TEXT NOT NULL)`,
+         action TEXT NOT NULL, client TEXT, database TEXT, payload TEXT NOT NULL)`,
     );
     this.#marks = storage.kv.get<Marks>("log");
     if (this.#marks) this.#findLast(this.#marks.archived);
@@ -109,7 +109,7 @@ export class Log {
     const runs = this.#slotRuns(held);
     for (const [start, end] of order === "ASC" ? runs : runs.toReversed()) {
       yield* this.#storage.sql.exec<Row>(
-        `SELECT seq, time, action, client, payload FROM log WHERE slot BETWEEN ? AND ? ORDER BY slot ${order}`,
+        `SELECT seq, time, action, client, database, payload FROM log WHERE slot BETWEEN ? AND ? ORDER BY slot ${order}`,
         start,
         end,
       );
@@ -131,16 +131,17 @@ export class Log {
     this.#marks = marks;
   }
 
-  #write({ seq, time, action, client, payload }: StoredMessage): void {
+  #write({ seq, time, action, client, database, payload }: StoredMessage): void {
     this.#storage.sql.exec(
-      `INSERT INTO log (slot, seq, time, action, client, payload) VALUES (?, ?, ?, ?, ?, ?)
+      `INSERT INTO log (slot, seq, time, action, client, database, payload) VALUES (?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (slot) DO UPDATE SET seq = excluded.seq, time = excluded.time, action = excluded.action,
-         client = excluded.client, payload = excluded.payload`,
+         client = excluded.client, database = excluded.database, payload = excluded.payload`,
       seq % this.#capacity,
       seq,
       time,
       action,
       client,
+      database,
       payload,
     );
   }

@@ -1,5 +1,6 @@
-import type { Identity } from "../auth/policy.ts";
-import type { Client } from "../protocol/frames.ts";
+import { decide, type Identity, mayRead } from "../auth/policy.ts";
+import type { Client, Members } from "../protocol/frames.ts";
+import type { ChannelSettings } from "../protocol/schemas.ts";
 import { Backpressure } from "./backpressure.ts";
 
 /** Closes a client that is to come back and resume: it reads too slowly, or its heartbeat stopped. */
@@ -10,63 +11,110 @@ export interface Attachment {
   client: Client;
   identity: Identity;
   joined: boolean;
+  /** Whether it wants to know who comes and goes. */
+  presence: boolean;
+}
+
+/** What a broadcast must know of a socket, without deserializing its attachment each time. */
+interface Subscriber {
+  identity: Identity;
+  presence: boolean;
+  /** Whether the settings let it receive. */
+  receives: boolean;
 }
 
 /**
- * The channel's sockets. The runtime keeps them, and each one's attachment, while the object hibernates; the set of
- * those that joined is rebuilt from it, so that a broadcast need not deserialize any attachment.
+ * The channel's sockets. The runtime keeps them, and each one's attachment, while the object hibernates; what is known
+ * of those that joined is rebuilt from it.
  */
 export class Sockets {
   readonly #ctx: DurableObjectState;
-  readonly #joined = new Set<WebSocket>();
+  readonly #settings: () => ChannelSettings | null;
+  readonly #left: (client: Client) => void;
+  readonly #subscribers = new Map<WebSocket, Subscriber>();
   readonly #backpressure: Backpressure<WebSocket>;
 
-  constructor(ctx: DurableObjectState) {
+  /** @param left Called for each client that joined and is no longer here, but for the server side's. */
+  constructor(ctx: DurableObjectState, settings: () => ChannelSettings | null, left: (client: Client) => void) {
     this.#ctx = ctx;
+    this.#settings = settings;
+    this.#left = left;
     const heartbeatOf = (socket: WebSocket) => ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? 0;
     this.#backpressure = new Backpressure(heartbeatOf, Date.now());
     for (const socket of ctx.getWebSockets()) {
       this.#backpressure.add(socket);
-      if (this.attachment(socket).joined) this.#setJoined(socket, true);
+      const attachment = this.attachment(socket);
+      if (attachment.joined) this.#subscribe(socket, attachment);
     }
   }
 
-  get count(): number {
-    return this.#ctx.getWebSockets().length;
+  /** How many sockets there are, of all or of those with a tag. */
+  count(tag?: string): number {
+    return this.#ctx.getWebSockets(tag).length;
   }
 
-  accept(socket: WebSocket, identity: Identity): void {
-    const client: Client = { socketId: crypto.randomUUID(), permissions: { dbo_id: 0, row_id: 0 }, extras: {} };
-    this.#ctx.acceptWebSocket(socket, [identity.kind]);
-    this.#attach(socket, { client, identity, joined: false });
+  /** @param group The tag that it shares with others that are counted together: a user's, or an address's. */
+  accept(socket: WebSocket, identity: Identity, group: string): void {
+    const client = clientOf(identity, crypto.randomUUID());
+    this.#ctx.acceptWebSocket(socket, [`kind:${identity.kind}`, `id:${client.socketId}`, group]);
+    this.#attach(socket, { client, identity, joined: false, presence: false });
     this.#backpressure.add(socket);
-  }
-
-  /** The sockets of one kind of identity, which is their tag: found without waking any attachment. */
-  ofKind(kind: Identity["kind"]): WebSocket[] {
-    return this.#ctx.getWebSockets(kind);
   }
 
   attachment(socket: WebSocket): Attachment {
     return socket.deserializeAttachment() as Attachment;
   }
 
-  join(socket: WebSocket): void {
-    this.#attach(socket, { ...this.attachment(socket), joined: true });
-    this.#setJoined(socket, true);
+  /** The sockets of clients, without the server side's. */
+  clients(): WebSocket[] {
+    return [...this.#ctx.getWebSockets("kind:user"), ...this.#ctx.getWebSockets("kind:anonymous")];
+  }
+
+  /** The socket of a client that joined, by its id. */
+  find(socketId: string): WebSocket | undefined {
+    return this.#ctx.getWebSockets(`id:${socketId}`).find((socket) => this.#subscribers.has(socket));
+  }
+
+  /** Lets a socket join, or changes what it joined for. Answers whether it is new here. */
+  join(socket: WebSocket, presence: boolean): boolean {
+    const isNew = !this.#subscribers.has(socket);
+    const attachment = { ...this.attachment(socket), joined: true, presence };
+    this.#attach(socket, attachment);
+    this.#subscribe(socket, attachment);
     this.#tend();
+    return isNew;
   }
 
   leave(socket: WebSocket): void {
-    this.#attach(socket, { ...this.attachment(socket), joined: false });
-    this.#setJoined(socket, false);
+    const attachment = this.attachment(socket);
+    this.#attach(socket, { ...attachment, joined: false });
+    if (!this.#unsubscribe(socket)) return;
+    if (attachment.identity.kind !== "server") this.#left(attachment.client);
   }
 
-  /** Sends to every socket that joined. */
-  broadcast(frame: string): void {
-    for (const socket of this.#joined) this.#transmit(socket, frame);
+  /** Sends a message to every socket that joined and may read it. */
+  broadcast(frame: string, message: { database: string | null }): void {
+    for (const [socket, { receives, identity }] of this.#subscribers) {
+      if (receives && mayRead(identity, message)) this.#transmit(socket, frame);
+    }
     this.#backpressure.broadcast(frame.length);
     this.#tend();
+  }
+
+  /** Tells everyone who wants to know, but for the one that it is about. */
+  announce(frame: string, about?: WebSocket): void {
+    for (const [socket, { presence, receives }] of this.#subscribers) {
+      if (presence && receives && socket !== about) this.send(socket, frame);
+    }
+  }
+
+  /** The clients that joined, as many as asked for, and how many there are. The server side's do not count. */
+  members(limit: number): Members {
+    const present = [...this.#subscribers].filter(([, { identity }]) => identity.kind !== "server");
+    return {
+      total: present.length,
+      presence: present.slice(0, limit).map(([socket]) => this.attachment(socket).client),
+    };
   }
 
   /** Sends to one socket. */
@@ -76,15 +124,44 @@ export class Sockets {
     if (this.#backpressure.lookAt(socket, Date.now()) === "slow") this.close(socket, CLOSE_TRY_AGAIN, "slow");
   }
 
+  /** Takes over changed settings for those that stay. */
+  reconsider(): void {
+    for (const [socket, subscriber] of this.#subscribers) {
+      this.#subscribers.set(socket, { ...subscriber, receives: this.#receives(subscriber.identity) });
+    }
+  }
+
+  /** When the first token of a socket expires, in milliseconds since the epoch; Infinity where none will. */
+  nextExpiry(): number {
+    return Math.min(...this.#users().map(({ expires }) => expires), Infinity);
+  }
+
+  /** The sockets whose tokens have expired. */
+  expired(now: number): WebSocket[] {
+    return this.#users()
+      .filter(({ expires }) => expires <= now)
+      .map(({ socket }) => socket);
+  }
+
   /** Forgets a socket and closes it; where the client has closed it already, that completes the handshake. */
   close(socket: WebSocket, code: number, reason: string): void {
-    this.leave(socket);
     this.#backpressure.remove(socket);
+    this.leave(socket);
     try {
       socket.close(sendableCloseCode(code), reason);
     } catch {
       // The runtime has closed it already.
     }
+  }
+
+  #users(): { socket: WebSocket; expires: number }[] {
+    return this.#ctx
+      .getWebSockets("kind:user")
+      .filter((socket) => socket.readyState === WebSocket.OPEN)
+      .map((socket) => {
+        const { identity } = this.attachment(socket);
+        return { socket, expires: identity.kind === "user" ? identity.expires : Infinity };
+      });
   }
 
   /** From time to time closes those that fell too far behind or are gone. */
@@ -99,19 +176,34 @@ export class Sockets {
     try {
       socket.send(frame);
     } catch {
-      this.#setJoined(socket, false);
+      this.#unsubscribe(socket);
     }
   }
 
-  #setJoined(socket: WebSocket, joined: boolean): void {
-    if (joined) this.#joined.add(socket);
-    else this.#joined.delete(socket);
-    this.#backpressure.setJoined(socket, joined);
+  #subscribe(socket: WebSocket, { identity, presence }: Attachment): void {
+    this.#subscribers.set(socket, { identity, presence, receives: this.#receives(identity) });
+    this.#backpressure.setJoined(socket, true);
+  }
+
+  #unsubscribe(socket: WebSocket): boolean {
+    this.#backpressure.setJoined(socket, false);
+    return this.#subscribers.delete(socket);
+  }
+
+  #receives(identity: Identity): boolean {
+    return decide(identity, "receive", this.#settings()).ok;
   }
 
   #attach(socket: WebSocket, attachment: Attachment): void {
     socket.serializeAttachment(attachment);
   }
+}
+
+/** How a client is known to others. Anonymous ones have `permissions {dbo_id: 0, row_id: 0}`. */
+export function clientOf(identity: Identity, socketId: string): Client {
+  if (identity.kind !== "user") return { socketId, permissions: { dbo_id: 0, row_id: 0 }, extras: {} };
+  const { dbo_id, row_id, extras } = identity;
+  return { socketId, permissions: { dbo_id, row_id }, extras };
 }
 
 /** Codes that only report how a connection ended may not be sent (RFC 6455, section 7.4.1). */

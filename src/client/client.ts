@@ -57,9 +57,16 @@ const HEARTBEAT_EVERY_TEXT = 1024 * 1024;
 /** The server closes with 4400 to 4499 where coming back would change nothing. */
 const isFinal = (code: number) => code >= 4400 && code < 4500;
 
+/** Where a join finds the channel, and how resuming went (PROTOCOL.md, RES). */
+interface Position {
+  seq: number;
+  resumed?: boolean;
+  replayed?: number;
+}
+
 type ServerFrame =
   | Message
-  | { action: "join"; options: { seq: number; resumed?: boolean }; payload: { history: boolean } }
+  | { action: "join"; options: Position; payload: { history: boolean } }
   | { action: "history"; options: { seq: number }; payload: Message[] }
   | { action: "error"; payload: { code: string; message: string; field?: string } }
   | { action: "leave" };
@@ -75,7 +82,7 @@ export function subscribe(options: SubscribeOptions): Subscription {
     maxEnqueuedMessages: 0,
     shouldReconnectOnClose: ({ code }) => !isFinal(code),
   });
-  const order = new Order({ ...options, path, reconnect: () => socket.reconnect() });
+  const order = new Order({ ...options, server, reconnect: () => socket.reconnect() });
   const heartbeat = new Heartbeat(socket);
   options.onStatus?.("connecting");
   socket.addEventListener("open", () => socket.send(order.join()));
@@ -100,17 +107,19 @@ export function subscribe(options: SubscribeOptions): Subscription {
   };
 }
 
+type OrderOptions = SubscribeOptions & { server: string; reconnect: () => void };
+
 /** Makes each message come once and in order, whatever happens to connections in between. */
 class Order {
-  readonly #options: SubscribeOptions & { path: string; reconnect: () => void };
+  readonly #options: OrderOptions;
   /** The last `seq` seen; undefined before the first join. */
   #last: number | undefined;
-  /** Set while missed messages arrive: where they end, and how many came already. */
-  #resuming: { until: number; missed: number } | undefined;
+  /** Set while missed messages arrive: where they end, how many there are, and how many are still to come. */
+  #resuming: { until: number; missed: number; left: number } | undefined;
   /** Live messages that wait until those before them were fetched. */
   #waiting: Message[] | undefined;
 
-  constructor(options: SubscribeOptions & { path: string; reconnect: () => void }) {
+  constructor(options: OrderOptions) {
     this.#options = options;
   }
 
@@ -129,11 +138,11 @@ class Order {
     else if (frame.action === "event" || frame.action === "message") this.#live(frame);
   }
 
-  #joined({ seq, resumed }: { seq: number; resumed?: boolean }, history: boolean): void {
+  #joined({ seq, resumed, replayed = 0 }: Position, history: boolean): void {
     if (this.#last === undefined) {
       if (!history) this.#begin([], seq);
     } else if (resumed) {
-      this.#resuming = { until: seq, missed: 0 };
+      this.#resuming = { until: seq, missed: replayed, left: replayed };
       this.#finishResuming();
     } else {
       void this.#fetchMissed(this.#last, seq);
@@ -156,14 +165,16 @@ class Order {
     if (seq <= (this.#last ?? 0)) return;
     this.#last = seq;
     this.#options.onMessage(message);
-    if (this.#resuming) this.#resuming.missed += 1;
+    if (this.#resuming) this.#resuming.left -= 1;
     this.#finishResuming();
   }
 
   #finishResuming(): void {
-    if (!this.#resuming || (this.#last ?? 0) < this.#resuming.until) return;
-    const { missed } = this.#resuming;
+    if (!this.#resuming || this.#resuming.left > 0) return;
+    const { missed, until } = this.#resuming;
     this.#resuming = undefined;
+    // The last of what was missed may have been for others only.
+    this.#last = Math.max(this.#last ?? 0, until);
     this.#options.onResumed?.({ missed, complete: true });
   }
 
@@ -172,28 +183,29 @@ class Order {
     const waiting: Message[] = [];
     this.#waiting = waiting;
     const missed: Message[] = [];
-    let status = 200;
+    let next: string | null =
+      `/channels/${encodeURIComponent(this.#options.channel)}/messages?limit=1000&after=${after}&before=${until + 1}`;
+    let readable = after <= until;
     try {
-      while (status === 200 && after < until) {
-        const answer = await fetch(`${this.#options.path}/messages?limit=1000&after=${after}&before=${until + 1}`);
-        status = answer.status;
-        const { messages = [] } = (await answer.json()) as { messages?: Message[] };
-        missed.push(...messages);
-        after = messages.at(-1)?.options.seq ?? until;
+      while (next !== null && readable) {
+        const answer: Response = await fetch(`${this.#options.server}${next}`);
+        if (answer.status >= 500) throw new Error(`history answered ${answer.status}`);
+        readable = answer.ok;
+        const page = (await answer.json()) as { messages?: Message[]; next?: string | null };
+        missed.push(...(page.messages ?? []));
+        next = page.next ?? null;
       }
-      if (status >= 500) throw new Error(`history answered ${status}`);
     } catch {
       if (this.#waiting === waiting) this.#options.reconnect();
       return;
     }
     if (this.#waiting !== waiting) return; // Joined anew meanwhile; that join sees to it.
     this.#waiting = undefined;
-    const from = this.#last ?? 0;
-    // A position from the future: the channel was set back, so its numbering is taken as it is now.
-    if (from > until) this.#last = until;
+    // A position from the future: the channel is not the one that it was, so its numbering is taken as it is now.
+    if (after > until) this.#last = until;
     for (const message of [...missed, ...waiting]) this.#deliver(message);
     this.#last = Math.max(this.#last ?? 0, until);
-    this.#options.onResumed?.({ missed: missed.length, complete: missed.length === until - from });
+    this.#options.onResumed?.({ missed: missed.length, complete: readable });
   }
 }
 

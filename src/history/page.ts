@@ -7,24 +7,42 @@ import type { HistoryStore } from "./store.ts";
 export interface LogPage {
   /** The channel's last `seq`. */
   last: number;
+  /** The positions that the page is to cover. */
+  range: Range;
   direction: Direction;
-  /** Those of the page's messages that the log holds, oldest first. */
+  /** Those of its messages that the log holds, oldest first; fewer, where they are too much for one page. */
   messages: StoredMessage[];
-  /** The positions of the page that only the archive holds. */
+  /** The positions of the page that only the archive holds, and that it has still room for. */
   archived: Range;
+}
+
+/** Messages, and the positions that they cover. */
+export interface Page extends Range {
+  messages: StoredMessage[];
 }
 
 /**
  * Completes a page from the archive. The log must have been read before: what it no longer held then was archived,
  * while the other way round a message that moved in between would be missed.
  */
-export async function completePage(channel: string, page: LogPage, store: HistoryStore): Promise<StoredMessage[]> {
-  const { archived, direction, messages } = page;
-  if (archived.from > archived.to) return messages;
-  const older = await store.read(channel, archived, direction, MAX_PAGE_BYTES - textLength(messages));
-  if (direction === "backward") return [...older, ...messages];
-  // Reading forward the older part comes first; where it filled the page, the newer part is for the next one.
-  return older.at(-1)?.seq === archived.to ? takeWithin([...older, ...messages], MAX_PAGE_BYTES) : older;
+export async function completePage(channel: string, page: LogPage, store: HistoryStore): Promise<Page> {
+  const { archived, direction, range, messages } = page;
+  if (archived.from > archived.to) return covering(messages, range, direction);
+  if (direction === "backward") {
+    const older = await store.read(channel, archived, direction, MAX_PAGE_BYTES - textLength(messages));
+    return covering([...older, ...messages], range, direction);
+  }
+  // Reading forward the older part comes first; where it fills the page, the newer one is for the next.
+  const older = await store.read(channel, archived, direction, MAX_PAGE_BYTES);
+  return covering(takeWithin([...older, ...messages], MAX_PAGE_BYTES), range, direction);
+}
+
+/** A page that is full of text ends before its range does. */
+function covering(messages: StoredMessage[], { from, to }: Range, direction: Direction): Page {
+  if (textLength(messages) < MAX_PAGE_BYTES) return { messages, from, to };
+  return direction === "forward"
+    ? { messages, from, to: messages.at(-1)?.seq ?? to }
+    : { messages, from: messages[0]?.seq ?? from, to };
 }
 
 function textLength(messages: readonly StoredMessage[]): number {

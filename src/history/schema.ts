@@ -1,5 +1,5 @@
 import { integer, primaryKey, sqliteTable, text } from "drizzle-orm/sqlite-core";
-import type { ChannelSettings } from "../protocol/schemas.ts";
+import type { AuthDatabase, ChannelSettings } from "../protocol/schemas.ts";
 
 /**
  * The archive: every message of every channel. The primary key is the table itself (`WITHOUT ROWID`, which the
@@ -15,13 +15,22 @@ export const messages = sqliteTable(
     action: text({ enum: ["event", "message"] }).notNull(),
     /** JSON, or null where the sender is not known. */
     client: text(),
+    /** Null where everybody may see the message; else only clients that this auth database authenticated. */
+    database: text(),
     /** JSON. */
     payload: text().notNull(),
   },
   (table) => [primaryKey({ columns: [table.channel, table.seq] })],
 );
 
-/** The channels that have settings of their own. */
+/** The auth databases. */
+export const databases = sqliteTable("databases", {
+  name: text().primaryKey(),
+  dbo_id: integer().notNull().unique(),
+  config: text({ mode: "json" }).$type<AuthDatabase>().notNull(),
+});
+
+/** Settings, by the channel or pattern that they are for. */
 export const channels = sqliteTable("channels", {
   name: text().primaryKey(),
   settings: text({ mode: "json" }).$type<ChannelSettings>().notNull(),

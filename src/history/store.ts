@@ -19,11 +19,11 @@ export class HistoryStore {
    * call must stay below D1's 2 MB for a string.
    */
   async append(channel: string, batch: readonly StoredMessage[]): Promise<void> {
-    const rows = JSON.stringify(batch.map((m) => [m.seq, m.time, m.action, m.client, m.payload]));
+    const rows = JSON.stringify(batch.map((m) => [m.seq, m.time, m.action, m.client, m.database, m.payload]));
     // WHERE true: without it SQLite reads ON CONFLICT as the join's (https://sqlite.org/lang_upsert.html, section 2.2).
     await this.#db.run(sql`
-      INSERT INTO ${messages} (channel, seq, time, action, client, payload)
-      SELECT ${channel}, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4
+      INSERT INTO ${messages} (channel, seq, time, action, client, database, payload)
+      SELECT ${channel}, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5
       FROM json_each(${rows}) WHERE true
       ON CONFLICT DO NOTHING`);
   }
@@ -48,7 +48,7 @@ export class HistoryStore {
     if (from > to) return [];
     const order = sql.raw(direction === "forward" ? "ASC" : "DESC");
     return this.#db.all<StoredMessage>(sql`
-      SELECT seq, time, action, client, payload FROM (
+      SELECT seq, time, action, client, database, payload FROM (
         SELECT *, sum(length(payload)) OVER (ORDER BY seq ${order}) - length(payload) AS text_before
         FROM ${messages} WHERE channel = ${channel} AND seq BETWEEN ${from} AND ${to}
       ) WHERE text_before < ${budget} ORDER BY seq`);

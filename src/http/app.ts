@@ -4,7 +4,10 @@ import type { Env } from "../env.ts";
 import { causeOf, type ErrorCode, ERRORS, type Fault, FaultError } from "../protocol/errors.ts";
 import { tooLarge } from "../protocol/json.ts";
 import { MAX_BATCH_BYTES, MAX_BODY_BYTES } from "../protocol/limits.ts";
+import { databases } from "./databases.ts";
 import { messages } from "./messages.ts";
+import { origins } from "./origins.ts";
+import { presence } from "./presence.ts";
 import { problem, problemType } from "./problem.ts";
 import { BATCH_PATH, publish } from "./publish.ts";
 import { settings } from "./settings.ts";
@@ -16,10 +19,14 @@ const limitBody = (maxSize: number) => bodyLimit({ maxSize, onError: (c) => prob
 const [single, batch] = [limitBody(MAX_BODY_BYTES), limitBody(MAX_BATCH_BYTES)];
 app.use((c, next) => (c.req.path === BATCH_PATH ? batch : single)(c, next));
 
+app.use(origins);
+
 app.route("/", publish);
 app.route("/", messages);
 app.route("/", socket);
+app.route("/", presence);
 app.route("/", settings);
+app.route("/", databases);
 
 app.get("/problems/:code", (c) => {
   const code = c.req.param("code");

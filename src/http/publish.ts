@@ -1,15 +1,18 @@
 import { Hono } from "hono";
+import { databaseOf } from "../auth/identity.ts";
 import type { Identity } from "../auth/policy.ts";
 import type { Publication } from "../channel/channel.ts";
 import type { Place } from "../channel/log.ts";
+import { clientOf } from "../channel/sockets.ts";
 import type { Env } from "../env.ts";
-import { causeOf, FaultError, refuse, type Result } from "../protocol/errors.ts";
-import { isoTime } from "../protocol/frames.ts";
+import { causeOf, type Fault, FaultError, refuse, type Result } from "../protocol/errors.ts";
+import { type Client, isoTime } from "../protocol/frames.ts";
 import { tooLarge, utf8Length } from "../protocol/json.ts";
 import { MAX_BATCH_BYTES, MAX_BATCH_CHANNELS, MAX_BODY_BYTES } from "../protocol/limits.ts";
 import { BatchRequest, IdempotencyKey, PublishRequest, validate } from "../protocol/schemas.ts";
+import { callerOf } from "./caller.ts";
 import { problemOf } from "./problem.ts";
-import { type AppContext, identityOf, jsonBody, stubOf, unwrap } from "./request.ts";
+import { type AppContext, jsonBody, stubOf, unwrap } from "./request.ts";
 
 export const BATCH_PATH = "/messages";
 
@@ -19,63 +22,83 @@ export const BATCH_PATH = "/messages";
  */
 export const publish = new Hono<{ Bindings: Env }>()
   .post("/message", async (c) => {
-    const who = await identityOf(c);
     const key = keyOf(c);
-    const { channel, message } = await jsonBody(c, PublishRequest);
-    const publication = await publicationOf(JSON.stringify(message), who, key);
-    const [result] = await stubOf(c, channel).publish(who, [publication]);
-    if (!result) throw new Error("publish gave no result");
-    return c.json(placed(channel, unwrap(result)), 201);
+    const request = await jsonBody(c, PublishRequest);
+    const [result] = await publishTo(c, request.channel, [{ request, key, field: "" }]);
+    return c.json(placed(request.channel, unwrap(result ?? NO_ANSWER)), 201);
   })
   .post(BATCH_PATH, async (c) => {
-    const who = await identityOf(c);
     const key = keyOf(c);
     const requests = await jsonBody(c, BatchRequest, MAX_BATCH_BYTES);
-    const batch = await Promise.all(
-      requests.map(async ({ channel, message }, index) => {
-        const payload = JSON.stringify(message);
-        if (utf8Length(payload) > MAX_BODY_BYTES) unwrap(tooLarge(MAX_BODY_BYTES, { field: `${index}.message` }));
-        // One key for the whole batch: each message has its own by its place in it.
-        return { channel, publication: await publicationOf(payload, who, key && `${key}#${index}`) };
-      }),
+    // One key for the whole batch: each message has its own by its place in it.
+    const batch = requests.map((request, index) => ({ request, key: key && `${key}#${index}`, field: `${index}.` }));
+    for (const { request, field } of batch) requireSize(request.message, `${field}message`);
+    const channels = [...Map.groupBy(batch, ({ request }) => request.channel)];
+    if (channels.length > MAX_BATCH_CHANNELS) throw new FaultError(tooManyChannels());
+    const answers = await Promise.all(
+      channels.map(async ([channel, parts]) => [channel, (await publishTo(c, channel, parts)).values()] as const),
     );
-    const results = await publishBatch(c, who, batch);
-    return c.json({ results: results.map(({ channel, result }) => resultOf(channel, result)) });
+    // Each channel answered in the order of its own messages; this puts them back into the order of the batch.
+    const results = new Map(answers);
+    return c.json({
+      results: requests.map(({ channel }) => resultOf(channel, results.get(channel)?.next().value ?? NO_ANSWER)),
+    });
   });
 
-interface Addressed {
-  channel: string;
-  publication: Publication;
+/** One message of a request, its idempotency key, and what leads to its fields in the body. */
+interface Part {
+  request: PublishRequest;
+  key: string | undefined;
+  field: string;
 }
 
-/** Sends each channel its messages by one call, and puts the results back into the order of the batch. */
-async function publishBatch(c: AppContext, who: Identity, batch: Addressed[]) {
-  const channels = [...Map.groupBy(batch, ({ channel }) => channel)];
-  if (channels.length > MAX_BATCH_CHANNELS) {
-    const detail = `A batch is for at most ${MAX_BATCH_CHANNELS} channels.`;
-    throw new FaultError({ code: "invalid-field", detail, field: "body", limit: MAX_BATCH_CHANNELS });
-  }
-  const answers = await Promise.all(
-    channels.map(async ([channel, parts]) => {
-      const publications = parts.map(({ publication }) => publication);
-      return [channel, (await publishTo(c, channel, who, publications)).values()] as const;
-    }),
-  );
-  const results = new Map(answers);
-  return batch.map(({ channel }) => ({ channel, result: results.get(channel)?.next().value ?? NO_ANSWER }));
-}
-
-/** A channel that does not answer fails its own messages, not those for others. */
-async function publishTo(c: AppContext, channel: string, who: Identity, publications: Publication[]) {
+/** Sends a channel its messages by one call. What fails here fails this channel's messages, not those for others. */
+async function publishTo(c: AppContext, channel: string, parts: Part[]): Promise<Result<Place>[]> {
   try {
+    const who = await callerOf(c, channel);
+    const publications = await Promise.all(parts.map((part) => publicationOf(c, who, part)));
     return await stubOf(c, channel).publish(who, publications);
   } catch (error) {
+    if (error instanceof FaultError) return parts.map(() => ({ ok: false, fault: error.fault }));
     console.error({ message: "a channel failed", error: causeOf(error) });
-    return publications.map((): Result<Place> => NO_ANSWER);
+    return parts.map(() => NO_ANSWER);
   }
 }
 
 const NO_ANSWER = refuse("unavailable", "The channel did not answer.", { retryAfter: 1 });
+
+/** A key counts for the kind of caller who sent it, so that a stranger's never meets the server side's. */
+async function publicationOf(c: AppContext, who: Identity, { request, key, field }: Part): Promise<Publication> {
+  const { message, database = null, sender } = request;
+  const payload = JSON.stringify(message);
+  const client = await senderOf(c, who, sender, field);
+  const publication = { payload, client: client && JSON.stringify(client), database };
+  if (key === undefined) return publication;
+  const digest = await digestOf(JSON.stringify([payload, database, sender]));
+  return { ...publication, idempotency: { key: `${scopeOf(who)}:${key}`, digest } };
+}
+
+/** Who an event is from: the user who posts it, or whom the server side names; null where that is not known. */
+async function senderOf(
+  c: AppContext,
+  who: Identity,
+  sender: PublishRequest["sender"],
+  prefix: string,
+): Promise<Client | null> {
+  if (sender === undefined) return who.kind === "user" ? clientOf(who, "") : null;
+  const field = `${prefix}sender`;
+  if (who.kind !== "server") {
+    throw new FaultError({ code: "forbidden", detail: "Only the server side may name a sender.", field });
+  }
+  const database = await databaseOf(sender.database, c.env);
+  if (database === null) {
+    const detail = `There is no auth database ${sender.database}.`;
+    throw new FaultError({ code: "invalid-field", detail, field: `${field}.database` });
+  }
+  return { socketId: "", permissions: { dbo_id: database.dbo_id, row_id: sender.id }, extras: {} };
+}
+
+const scopeOf = (who: Identity) => (who.kind === "user" ? `user:${who.dbo_id}:${who.row_id}` : who.kind);
 
 const placed = (channel: string, { seq, time }: Place) => ({ channel, seq, time: isoTime(time) });
 
@@ -88,10 +111,14 @@ function keyOf(c: AppContext): string | undefined {
   return header === undefined ? undefined : unwrap(validate(IdempotencyKey, header, "Idempotency-Key"));
 }
 
-/** A key counts for the kind of caller who sent it, so that a stranger's never meets the server side's. */
-async function publicationOf(payload: string, who: Identity, key: string | undefined): Promise<Publication> {
-  if (key === undefined) return { payload };
-  return { payload, idempotency: { key: `${who.kind}:${key}`, digest: await digestOf(payload) } };
+/** A message of a batch may be no larger than one of its own. */
+function requireSize(message: unknown, field: string): void {
+  if (utf8Length(JSON.stringify(message)) > MAX_BODY_BYTES) unwrap(tooLarge(MAX_BODY_BYTES, { field }));
+}
+
+function tooManyChannels(): Fault {
+  const detail = `A batch is for at most ${MAX_BATCH_CHANNELS} channels.`;
+  return { code: "invalid-field", detail, field: "body", limit: MAX_BATCH_CHANNELS };
 }
 
 async function digestOf(text: string): Promise<string> {

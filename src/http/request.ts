@@ -1,7 +1,5 @@
 import type { Context } from "hono";
 import type { GenericSchema, InferOutput } from "valibot";
-import { identify } from "../auth/identity.ts";
-import type { Identity } from "../auth/policy.ts";
 import type { Channel } from "../channel/channel.ts";
 import type { Env } from "../env.ts";
 import { FaultError, type Result } from "../protocol/errors.ts";
@@ -25,10 +23,6 @@ export function channelOf(c: AppContext): string {
 /** The object of a channel. */
 export function stubOf(c: AppContext, channel: string): DurableObjectStub<Channel> {
   return c.env.CHANNELS.getByName(channel);
-}
-
-export function identityOf(c: AppContext): Promise<Identity> {
-  return identify(c.req.raw.headers, c.env.API_KEYS);
 }
 
 const JSON_TYPE = /^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i;

@@ -1,37 +1,63 @@
 import { Hono } from "hono";
+import { databaseOf, forgetChannel } from "../auth/identity.ts";
 import { SettingsStore } from "../auth/settings.ts";
 import type { Env } from "../env.ts";
 import { FaultError } from "../protocol/errors.ts";
-import { ChannelSettings } from "../protocol/schemas.ts";
-import { type AppContext, channelOf, identityOf, jsonBody, stubOf } from "./request.ts";
+import { ChannelPattern, ChannelSettings, ListQuery, validate } from "../protocol/schemas.ts";
+import { requireServer } from "./caller.ts";
+import { type AppContext, jsonBody, stubOf, unwrap } from "./request.ts";
 
-/** `GET`, `PUT`, `DELETE /channels/{channel}`: a channel's settings, for the server side only. */
+/**
+ * `GET`, `PUT`, `DELETE /channels/{channel}`: the settings of a channel, or of a pattern (`room/*`), and
+ * `GET /channels`: all of them. For the server side only.
+ */
 export const settings = new Hono<{ Bindings: Env }>()
-  .get("/channels/:channel", async (c) => {
-    const channel = channelOf(c);
+  .get("/channels", async (c) => {
     await requireServer(c);
+    const { after, limit } = unwrap(validate(ListQuery, c.req.query(), "query"));
+    const page = await new SettingsStore(c.env.DB).list(after, limit + 1);
+    const channels = page.slice(0, limit);
+    const last = encodeURIComponent(channels.at(-1)?.channel ?? "");
+    return c.json({ channels, next: page.length > limit ? `/channels?limit=${limit}&after=${last}` : null });
+  })
+  .get("/channels/:channel", async (c) => {
+    await requireServer(c);
+    const channel = patternOf(c);
     const stored = await new SettingsStore(c.env.DB).get(channel);
     if (stored === null) throw new FaultError({ code: "not-found", detail: `${channel} has no settings.` });
-    return c.json({ channel, settings: stored });
+    return c.json(stored);
   })
   .put("/channels/:channel", async (c) => {
-    const channel = channelOf(c);
     await requireServer(c);
+    const channel = patternOf(c);
     const changed = await jsonBody(c, ChannelSettings);
+    const { database } = changed;
+    if (database !== null && (await databaseOf(database, c.env)) === null) {
+      throw new FaultError({
+        code: "invalid-field",
+        detail: `There is no auth database ${database}.`,
+        field: "database",
+      });
+    }
     await new SettingsStore(c.env.DB).put(channel, changed);
-    await stubOf(c, channel).configure(changed);
+    await tell(c, channel);
     return c.json({ channel, settings: changed });
   })
   .delete("/channels/:channel", async (c) => {
-    const channel = channelOf(c);
     await requireServer(c);
+    const channel = patternOf(c);
     await new SettingsStore(c.env.DB).delete(channel);
-    await stubOf(c, channel).configure(null);
+    await tell(c, channel);
     return c.body(null, 204);
   });
 
-async function requireServer(c: AppContext): Promise<void> {
-  const who = await identityOf(c);
-  if (who.kind === "server") return;
-  throw new FaultError({ code: "unauthorized", detail: "Settings are for the server side: send an API key." });
+/** Tells a channel what holds for it now. The channels of a pattern are not known here; they look for themselves. */
+async function tell(c: AppContext, channel: string): Promise<void> {
+  forgetChannel(channel);
+  if (channel.endsWith("*")) return;
+  await stubOf(c, channel).configure(await new SettingsStore(c.env.DB).resolve(channel));
+}
+
+function patternOf(c: AppContext): string {
+  return unwrap(validate(ChannelPattern, c.req.param("channel"), "channel"));
 }

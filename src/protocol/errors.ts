@@ -14,6 +14,21 @@ export const ERRORS = {
   "too-deep": { status: 400, retryable: false, title: "The JSON is nested too deeply" },
   unauthorized: { status: 401, retryable: false, title: "Credentials are missing or not valid" },
   forbidden: { status: 403, retryable: false, title: "The channel's settings do not allow this" },
+  "wrong-origin": {
+    status: 403,
+    retryable: false,
+    title: "Pages of this origin are not allowed",
+  },
+  "rate-limited": {
+    status: 429,
+    retryable: true,
+    title: "Too much in too short a time",
+  },
+  "unknown-recipient": {
+    status: 404,
+    retryable: false,
+    title: "No client of the channel has this socketId",
+  },
   "not-found": { status: 404, retryable: false, title: "There is nothing here" },
   "too-large": { status: 413, retryable: false, title: "The body or frame is too large" },
   "unsupported-media-type": { status: 415, retryable: false, title: "The body is not application/json" },

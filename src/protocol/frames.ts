@@ -9,13 +9,15 @@ export interface StoredMessage {
   action: "event" | "message";
   /** Who sent it, as JSON, where that is known. */
   client: string | null;
+  /** Null where everybody may see it; else only clients that this auth database authenticated. */
+  database: string | null;
   payload: string;
 }
 
 /** Who is behind a socket. Anonymous clients have `permissions {dbo_id: 0, row_id: 0}`. */
 export interface Client {
   socketId: string;
-  permissions: { dbo_id: number; row_id: number };
+  permissions: { dbo_id: number; row_id: number | string };
   extras: Record<string, unknown>;
 }
 
@@ -45,6 +47,8 @@ export function historyFrame(channel: string, seq: number, messages: readonly St
 export interface Resume {
   /** Whether all that was missed follows now, before anything new. */
   resumed: boolean;
+  /** How many frames that is. */
+  replayed?: number;
   /** Why not: the position is beyond the channel's last, too much was missed, or clients may read no history. */
   reason?: "ahead" | "too-far-behind" | "no-history";
   /** The path to read instead what was missed. */
@@ -61,6 +65,27 @@ export interface Joined extends Partial<Resume> {
 
 export function joinFrame(channel: string, client: Client, { granted, ...position }: Joined): string {
   return JSON.stringify({ action: "join", client, options: { channel, ...position }, payload: granted });
+}
+
+/** Carries a client's message to one other; it is not stored and has no `seq`. */
+export function privateFrame(channel: string, client: Client, socketId: string, payload: string): string {
+  const options = JSON.stringify({ channel, socketId });
+  return `{"action":"message","client":${JSON.stringify(client)},"options":${options},"payload":${payload}}`;
+}
+
+/** Who is here: as many as one answer lists, and how many there are. */
+export function presenceFullFrame(channel: string, { presence, total }: Members): string {
+  return JSON.stringify({ action: "presence_full", options: { channel, total }, payload: { presence } });
+}
+
+/** Who came or went. */
+export function presenceUpdateFrame(channel: string, action: "join" | "leave", presence: Client): string {
+  return JSON.stringify({ action: "presence_update", options: { channel }, payload: { action, presence } });
+}
+
+export interface Members {
+  presence: Client[];
+  total: number;
 }
 
 export function leaveFrame(channel: string): string {

@@ -39,5 +39,23 @@ export const LOG_CAPACITY = 10_000;
 /** Sockets of one channel: the runtime holds at most 32,768 hibernatable sockets an object. */
 export const MAX_SOCKETS = 32_000;
 
+/** Sockets of one user, and of the strangers behind one address, in one channel. */
+export const MAX_SOCKETS_PER_USER = 50;
+export const MAX_SOCKETS_PER_ADDRESS = 1_000;
+
+/** Frames that a client may send: so many a second in the long run, and so many at once. */
+export const FRAMES_PER_SECOND = 50;
+export const FRAMES_AT_ONCE = 100;
+
+/** Members listed in one answer about presence; the total is always given. */
+export const MAX_PRESENCE = 1_000;
+
+/** Characters of a channel's description. */
+export const MAX_DESCRIPTION_LENGTH = 500;
+
+/** Characters of a token, and of what it brings as `extras`: both travel with every socket. */
+export const MAX_TOKEN_LENGTH = 8_192;
+export const MAX_EXTRAS_LENGTH = 4_096;
+
 /** `seq` counts up by one from 1, so this bound is never met; it keeps a position an exact number. */
 export const MAX_SEQ = Number.MAX_SAFE_INTEGER;

@@ -4,8 +4,10 @@ import {
   DEFAULT_PAGE_SIZE,
   MAX_BATCH_MESSAGES,
   MAX_CHANNEL_NAME_LENGTH,
+  MAX_DESCRIPTION_LENGTH,
   MAX_KEY_LENGTH,
   MAX_PAGE_SIZE,
+  MAX_PRESENCE,
   MAX_SEQ,
 } from "./limits.ts";
 
@@ -18,28 +20,58 @@ function isObject(value: unknown): boolean {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-const SEGMENT_CHARACTERS = /^[A-Za-z0-9_\-.:;@+=,~/]*$/;
+const SEGMENT = /^(?!\.{1,2}$)[A-Za-z0-9_\-.:;@+=,~]+$/;
+
+function isChannelName(name: string): boolean {
+  return name.split("/").every((segment) => SEGMENT.test(segment));
+}
+
+const boundedName = v.pipe(
+  v.string("must be a string"),
+  v.minLength(1, "must not be empty"),
+  v.maxLength(MAX_CHANNEL_NAME_LENGTH, `must have at most ${MAX_CHANNEL_NAME_LENGTH} characters`),
+);
+const NAME_RULE = "may hold A-Z a-z 0-9 _ - . : ; @ + = , ~ in segments joined by /, none of them empty, `.` or `..`";
 
 /**
  * A channel's name: segments joined by `/`. No segment is empty, `.` or `..`, so that a name means the same in a
  * path, in a log and in SQL.
  */
-export const ChannelName = v.pipe(
+export const ChannelName = v.pipe(boundedName, v.check(isChannelName, NAME_RULE));
+
+/** What settings are stored for: a channel, all below one (`room/*`), or all there are (`*`). */
+export const ChannelPattern = v.pipe(
+  boundedName,
+  v.check((name) => name === "*" || isChannelName(name.replace(/\/\*$/, "")), `${NAME_RULE}; the last may be *`),
+);
+
+/** The name of an auth database. */
+export const DatabaseName = v.pipe(
   v.string("must be a string"),
-  v.minLength(1, "must not be empty"),
-  v.maxLength(MAX_CHANNEL_NAME_LENGTH, `must have at most ${MAX_CHANNEL_NAME_LENGTH} characters`),
-  v.regex(SEGMENT_CHARACTERS, "may hold A-Z a-z 0-9 _ - . : ; @ + = , ~ and / between segments"),
-  v.check(
-    (name) => name.split("/").every((segment) => segment !== "" && segment !== "." && segment !== ".."),
-    "must have no segment that is empty, `.` or `..`",
-  ),
+  v.regex(/^[A-Za-z0-9_-]{1,64}$/, "must be 1 to 64 characters out of A-Z a-z 0-9 _ -"),
 );
 
 /** Any JSON value, `null`, `""` and `0` included; its bounds were checked when it was parsed. */
 const Json = v.unknown();
 
+/** A user's id within its database: what a token's claim, or a table's row, says. */
+export const UserId = v.union(
+  [
+    v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(Number.MAX_SAFE_INTEGER)),
+    v.pipe(v.string(), v.regex(/^[\x21-\x7e]{1,128}$/)),
+  ],
+  "must be a whole number above 0, or a text of 1 to 128 visible ASCII characters",
+);
+
 /** The body of `POST /message`. */
-export const PublishRequest = fields({ channel: ChannelName, message: Json });
+export const PublishRequest = fields({
+  channel: ChannelName,
+  message: Json,
+  /** Deliver only to clients that this database authenticated; it must be the channel's. */
+  database: v.optional(DatabaseName),
+  /** The user to whom the event is attributed. */
+  sender: v.optional(fields({ database: DatabaseName, id: UserId })),
+});
 export type PublishRequest = v.InferOutput<typeof PublishRequest>;
 
 /** The body of `POST /messages`: messages for one or several channels, in order. */
@@ -66,34 +98,61 @@ const Position = v.pipe(
 
 const fromText = v.pipe(v.string(), v.regex(/^\d{1,16}$/, "must be a whole number, 0 or more"), v.transform(Number));
 
+const limitOf = (largest: number, otherwise: number) =>
+  v.optional(
+    v.pipe(fromText, v.minValue(1, "must be at least 1"), v.maxValue(largest, `must be at most ${largest}`)),
+    String(otherwise),
+  );
+
+/** The query of `GET /channels/{channel}/presence`. */
+export const PresenceQuery = v.object({ limit: limitOf(MAX_PRESENCE, MAX_PRESENCE) });
+
+/** The query of a list of names: those that come after one, in the order of their characters. */
+export const ListQuery = v.object({
+  limit: limitOf(MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE),
+  after: v.optional(
+    v.pipe(v.string(), v.maxLength(MAX_CHANNEL_NAME_LENGTH, `must have at most ${MAX_CHANNEL_NAME_LENGTH} characters`)),
+    "",
+  ),
+});
+
 /** The query of `GET /channels/{channel}/messages`. */
 export const HistoryQuery = v.object({
-  limit: v.optional(
-    v.pipe(
-      fromText,
-      v.minValue(1, "must be at least 1"),
-      v.maxValue(MAX_PAGE_SIZE, `must be at most ${MAX_PAGE_SIZE}`),
-    ),
-    String(DEFAULT_PAGE_SIZE),
-  ),
+  limit: limitOf(MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE),
   before: v.optional(v.pipe(fromText, Position)),
   after: v.optional(v.pipe(fromText, Position)),
 });
 export type HistoryQuery = v.InferOutput<typeof HistoryQuery>;
 
+const flag = (otherwise: boolean) => v.optional(v.boolean("must be true or false"), otherwise);
+const messaging = v.optional(fields({ active: flag(false), auth: flag(false) }), {});
+
 const settingsFields = {
+  /** Off, the channel is closed to all but the server side. */
+  active: flag(true),
+  description: v.optional(
+    v.pipe(
+      v.string("must be a string"),
+      v.maxLength(MAX_DESCRIPTION_LENGTH, `must have at most ${MAX_DESCRIPTION_LENGTH} characters`),
+    ),
+    "",
+  ),
   /** Clients without credentials may connect. */
-  anonymous_clients: v.optional(v.boolean("must be true or false"), false),
+  anonymous_clients: flag(false),
+  /** Clients may see who is here. */
+  presence: flag(false),
   /** How many of the latest messages a client gets on `join`; with 0, clients read no history at all. */
   message_history: v.optional(v.picklist([0, 25, 50, 100, 250, 1000], "must be one of 0, 25, 50, 100, 250, 1000"), 0),
   /** `active`: clients may send messages to the channel; `auth`: only authenticated ones. */
-  public_messaging: v.optional(
-    fields({
-      active: v.optional(v.boolean("must be true or false"), false),
-      auth: v.optional(v.boolean("must be true or false"), false),
-    }),
-    {},
-  ),
+  public_messaging: messaging,
+  /** `active`: clients may send messages to each other; `auth`: only authenticated ones. */
+  private_messaging: messaging,
+  /** These settings also hold for the channels below this one (`room` for `room/42`), where nothing nearer does. */
+  nested_channels: flag(false),
+  /** Only authenticated clients receive: live, in history, and in presence. */
+  auth_channel: flag(false),
+  /** The auth database whose users may authenticate on the channel; null where nobody can. */
+  database: v.optional(v.nullable(DatabaseName), null),
 };
 
 /** A channel's settings, under the names that Xano Realtime gives them. */
@@ -109,6 +168,15 @@ export type ChannelSettings = v.InferOutput<typeof ChannelSettings>;
 
 const Options = v.optional(fields({ channel: v.optional(ChannelName) }));
 const JoinOptions = v.optional(fields({ channel: v.optional(ChannelName), after: v.optional(Position) }));
+const MessageOptions = v.optional(
+  fields({
+    channel: v.optional(ChannelName),
+    /** To this one client only; never stored. */
+    socketId: v.optional(v.pipe(v.string("must be a string"), v.maxLength(64, "must have at most 64 characters"))),
+    /** To authenticated clients only. */
+    authenticated: v.optional(v.boolean("must be true or false"), false),
+  }),
+);
 const Wishes = fields({
   history: v.optional(v.boolean("must be true or false"), false),
   presence: v.optional(v.boolean("must be true or false"), false),
@@ -121,12 +189,98 @@ export const ClientFrame = v.variant(
   [
     v.strictObject({ action: v.literal("join"), options: JoinOptions, payload: v.nullish(Wishes) }),
     v.strictObject({ action: v.literal("leave"), options: Options, payload: NoPayload }),
-    v.strictObject({ action: v.literal("message"), options: Options, payload: Json }),
+    v.strictObject({ action: v.literal("message"), options: MessageOptions, payload: Json }),
     v.strictObject({ action: v.literal("history"), options: Options, payload: NoPayload }),
   ],
   "must be one of join, leave, message, history",
 );
 export type ClientFrame = v.InferOutput<typeof ClientFrame>;
+
+const httpsUrl = v.pipe(
+  v.string("must be a string"),
+  v.maxLength(2048, "must have at most 2048 characters"),
+  v.check(
+    (text) => URL.canParse(text) && (new URL(text).protocol === "https:" || new URL(text).hostname === "localhost"),
+    "must be an https: address",
+  ),
+);
+const shortText = v.pipe(
+  v.string("must be a string"),
+  v.minLength(1, "must not be empty"),
+  v.maxLength(512, "must have at most 512 characters"),
+);
+
+/** Public keys only: a key set that holds a secret would make a secret out of this configuration. */
+const isPublicJwks = (set: unknown) =>
+  isObject(set) &&
+  Array.isArray((set as { keys?: unknown }).keys) &&
+  (set as { keys: unknown[] }).keys.every(
+    (key) => isObject(key) && !("d" in (key as object)) && !("k" in (key as object)),
+  );
+
+/**
+ * An auth database: a set of users who prove by a token (JWT) who they are. Just one of `secret`, `jwks` and `jwks_url`
+ * says what tokens are verified by, and `algorithm` how; a token has no say in it.
+ */
+export const AuthDatabase = v.pipe(
+  fields({
+    /** The number by which clients know the database. */
+    dbo_id: v.pipe(
+      v.number("must be a number"),
+      v.integer("must be a whole number"),
+      v.minValue(1, "must be at least 1"),
+      v.maxValue(MAX_SEQ),
+    ),
+    /** The name of a Worker secret that holds a key for HS256, of 32 bytes at least. */
+    secret: v.optional(
+      v.pipe(
+        v.string("must be a string"),
+        v.regex(/^(?!API_KEYS$)[A-Z][A-Z0-9_]{0,63}$/, "must be the name of a secret other than API_KEYS: A-Z 0-9 _"),
+      ),
+    ),
+    /** A JSON Web Key Set (RFC 7517) of public keys. */
+    jwks: v.optional(v.custom<{ keys: object[] }>(isPublicJwks, "must be a key set of public keys")),
+    /** Where to fetch such a set. */
+    jwks_url: v.optional(httpsUrl),
+    /** For key sets; a secret is always used with HS256. */
+    algorithm: v.optional(
+      v.picklist(
+        ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"],
+        "must be an asymmetric algorithm (RFC 7518)",
+      ),
+      "RS256",
+    ),
+    /** What a token's `iss` must be. */
+    issuer: v.optional(shortText),
+    /** What a token's `aud` must be, or hold. */
+    audience: v.optional(shortText),
+    /** The claim that holds the user's id. */
+    id_claim: v.optional(shortText, "sub"),
+    /** The claim whose object becomes the client's `extras`. */
+    extras_claim: v.optional(shortText),
+  }),
+  v.check(
+    ({ secret, jwks, jwks_url }) => [secret, jwks, jwks_url].filter((source) => source !== undefined).length === 1,
+    "must hold just one of secret, jwks and jwks_url",
+  ),
+);
+export type AuthDatabase = v.InferOutput<typeof AuthDatabase>;
+
+/** The body of `POST /databases/{name}/tokens`. */
+export const TokenRequest = fields({
+  id: UserId,
+  extras: v.optional(v.custom<Record<string, unknown>>(isObject, "must be an object")),
+  /** Seconds until the token expires. */
+  expires_in: v.optional(
+    v.pipe(
+      v.number("must be a number"),
+      v.integer("must be a whole number"),
+      v.minValue(1, "must be at least 1"),
+      v.maxValue(86_400, "must be at most 86400"),
+    ),
+    3_600,
+  ),
+});
 
 /**
  * Validates at the door.

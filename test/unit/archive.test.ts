@@ -40,7 +40,7 @@ describe("archiving", () => {
   it("repeats nothing: a batch that is partly there already is completed", async () => {
     const channel = newChannel();
     for (const n of [1, 2, 3]) await publish(channel, n);
-    await env.DB.prepare("INSERT INTO messages VALUES (?, 2, 0, 'event', NULL, '2')").bind(channel).run();
+    await env.DB.prepare("INSERT INTO messages VALUES (?, 2, 0, 'event', NULL, NULL, '2')").bind(channel).run();
     await runDurableObjectAlarm(stubOf(channel));
     expect((await archived(channel)).map(({ payload }) => payload)).toEqual(["1", "2", "3"]);
   });
@@ -182,5 +182,5 @@ async function inTurn(count: number, act: (n: number) => Promise<unknown>): Prom
 }
 
 function message(seq: number, payload: string): StoredMessage {
-  return { seq, time: 0, action: "event", client: null, payload };
+  return { seq, time: 0, action: "event", client: null, database: null, payload };
 }

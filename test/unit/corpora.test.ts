@@ -48,7 +48,7 @@ describe("JSON that tries a parser (PUB4)", () => {
 
   it("is treated the same as a frame", async () => {
     const channel = await newOpenChannel();
-    const socket = await connect(channel);
+    const socket = await connect(channel, { Authorization: `Bearer ${API_KEY}` });
     socket.send({ action: "join" });
     await socket.frame();
     for (const { name, input } of parsing) {

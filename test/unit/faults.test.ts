@@ -199,7 +199,11 @@ describe("a client whose heartbeats stop", () => {
     await runInDurableObject(stubOf(channel), (_, state) => {
       const [socket] = state.getWebSockets();
       if (!socket) throw new Error("the channel has no socket");
-      new Sockets(state).close(socket, 1013, "gone");
+      new Sockets(
+        state,
+        () => null,
+        () => {},
+      ).close(socket, 1013, "gone");
     });
     await evictDurableObject(stubOf(channel));
     const joined = await runInDurableObject(stubOf(channel), (_, state) =>

@@ -28,6 +28,7 @@ async function channelWithShortLog(count: number, held: number, text = ""): Prom
     time: index,
     action: "event" as const,
     client: null,
+    database: null,
     payload: JSON.stringify(text === "" ? index + 1 : text),
   }));
   for (let from = 0; from < count; from += 20)
@@ -137,7 +138,7 @@ describe("a page of history", () => {
     if (!held.ok) throw new Error(held.fault.detail);
     await publish(channel, "moves the border");
     const complete = await completePage(channel, held.value, new HistoryStore(env.DB));
-    expect(complete.map(({ seq }) => seq)).toEqual(run(1, 30));
+    expect(complete.messages.map(({ seq }) => seq)).toEqual(run(1, 30));
   });
 });
 

@@ -14,7 +14,7 @@ function withLog(test: (log: Log, storage: DurableObjectStorage) => void): Promi
   });
 }
 
-const MESSAGE: NewMessage = { action: "event", client: null, payload: "0" };
+const MESSAGE: NewMessage = { action: "event", client: null, database: null, payload: "0" };
 const append = (log: Log, count: number) => Array.from({ length: count }, () => log.append(MESSAGE));
 const all = (log: Log) => [...log.read({ from: 1, to: log.last })].map(({ seq }) => seq);
 const rowsOf = (storage: DurableObjectStorage) =>
@@ -106,7 +106,14 @@ describe("the log", () => {
       storage.kv.delete("log");
       const log = new Log(storage, CAPACITY);
       expect(log.started).toBe(false);
-      const archived = [41, 42].map((seq) => ({ seq, time: 5, action: "event" as const, client: null, payload: "0" }));
+      const archived = [41, 42].map((seq) => ({
+        seq,
+        time: 5,
+        action: "event" as const,
+        client: null,
+        database: null,
+        payload: "0",
+      }));
       log.start(archived);
       for (const same of [log, new Log(storage, CAPACITY)]) {
         expect([same.started, same.oldest, same.last, same.backlog]).toEqual([true, 41, 42, 0]);

@@ -1,62 +1,93 @@
 import { describe, expect, it } from "vitest";
-import { type Action, decide, type Identity } from "../../src/auth/policy.ts";
-import { ChannelSettings } from "../../src/protocol/schemas.ts";
 import * as v from "valibot";
+import page from "../../docs/permissions.md?raw";
+import { type Action, decide, type Identity, mayRead } from "../../src/auth/policy.ts";
+import { ChannelSettings } from "../../src/protocol/schemas.ts";
 
-const ANYBODY: Identity = { kind: "anonymous" };
-const SERVER: Identity = { kind: "server" };
-const ACTIONS: Action[] = ["publish", "subscribe", "message", "history"];
+const user = (database: string): Identity => ({
+  kind: "user",
+  database,
+  dbo_id: 1,
+  row_id: 42,
+  extras: {},
+  expires: Infinity,
+});
 
-const open = { anonymous_clients: true, message_history: 100, public_messaging: { active: true } };
+const WHO: Record<string, Identity> = {
+  "server side": { kind: "server" },
+  user: user("users"),
+  "user of another database": user("others"),
+  anybody: { kind: "anonymous" },
+};
 
-/** The page docs/permissions.md shows this table. */
-describe("who may do what (AUT2)", () => {
-  it.each<[string, Identity, object | null, Record<Action, true | string>]>([
-    ["server", SERVER, null, { publish: true, subscribe: true, message: true, history: true }],
-    ["server", SERVER, {}, { publish: true, subscribe: true, message: true, history: true }],
-    [
-      "anybody",
-      ANYBODY,
-      null,
-      { publish: "unauthorized", subscribe: "unauthorized", message: "unauthorized", history: "unauthorized" },
-    ],
-    [
-      "anybody",
-      ANYBODY,
-      {},
-      { publish: "unauthorized", subscribe: "unauthorized", message: "unauthorized", history: "unauthorized" },
-    ],
-    [
-      "anybody",
-      ANYBODY,
-      { ...open, anonymous_clients: false },
-      { publish: "unauthorized", subscribe: "unauthorized", message: "unauthorized", history: "unauthorized" },
-    ],
-    ["anybody", ANYBODY, open, { publish: true, subscribe: true, message: true, history: true }],
-    [
-      "anybody",
-      ANYBODY,
-      { ...open, message_history: 0 },
-      { publish: true, subscribe: true, message: true, history: "forbidden" },
-    ],
-    [
-      "anybody",
-      ANYBODY,
-      { ...open, public_messaging: { active: false } },
-      { publish: "forbidden", subscribe: true, message: "forbidden", history: true },
-    ],
-    [
-      "anybody",
-      ANYBODY,
-      { ...open, public_messaging: { active: true, auth: true } },
-      { publish: "unauthorized", subscribe: true, message: "unauthorized", history: true },
-    ],
-  ])("%s, %o, %o", (_, who, settings, expected) => {
-    const parsed = settings === null ? null : v.parse(ChannelSettings, settings);
-    const decisions = ACTIONS.map((action) => {
-      const decision = decide(who, action, parsed);
-      return [action, decision.ok || decision.fault.code];
-    });
-    expect(Object.fromEntries(decisions)).toEqual(expected);
+const OPEN = {
+  anonymous_clients: true,
+  presence: true,
+  message_history: 100,
+  public_messaging: { active: true },
+  private_messaging: { active: true },
+  database: "users",
+};
+
+/** An open channel's settings, with one changed as the page says: `public_messaging.auth: true`. */
+function settingsOf(difference: string): ChannelSettings | null {
+  if (difference === "no settings") return null;
+  const [, group, member, value = ""] = /^`(\w+)(?:\.(\w+))?: (.+)`$/.exec(difference) ?? [];
+  if (group === undefined) return v.parse(ChannelSettings, OPEN);
+  const changed: unknown = JSON.parse(value);
+  const inner = member === undefined ? changed : { active: true, [member]: changed };
+  return v.parse(ChannelSettings, { ...OPEN, [group]: inner });
+}
+
+const cellsOf = (row: string) =>
+  row
+    .split("|")
+    .slice(1, -1)
+    .map((cell) => cell.trim());
+const [header = "", , ...rows] = page
+  .split("\n")
+  .filter((line) => line.startsWith("|"))
+  .slice(0, 30);
+const columns = cellsOf(header)
+  .slice(2)
+  .map((cell) => cell.split(", ") as Action[]);
+const table = rows.filter((row) => cellsOf(row).length === columns.length + 2).map(cellsOf);
+
+describe("who may do what (AUT2), as docs/permissions.md says", () => {
+  it("covers every action", () => {
+    expect(columns.flat().toSorted()).toEqual([
+      "history",
+      "message",
+      "message-authenticated",
+      "message-private",
+      "presence",
+      "publish",
+      "receive",
+      "subscribe",
+    ]);
+    expect(table.length).toBeGreaterThanOrEqual(25);
+  });
+
+  it.each(table)("%s, %s", (who, difference, ...expected) => {
+    const identity = WHO[who ?? ""];
+    if (!identity) throw new Error(`the page knows no ${who}`);
+    const decisions = columns.map((actions) =>
+      actions.map((action) => {
+        const decision = decide(identity, action, settingsOf(difference ?? ""));
+        return decision.ok ? "yes" : decision.fault.code;
+      }),
+    );
+    expect(decisions).toEqual(columns.map((actions, index) => actions.map(() => expected[index])));
+  });
+
+  it.each([
+    ["server side", "users", true],
+    ["user", "users", true],
+    ["user", "others", false],
+    ["anybody", "users", false],
+    ["anybody", null, true],
+    ["user", null, true],
+  ])("%s may read a message for %s: %s", (who, database, expected) => {
+    expect(mayRead(WHO[who] as Identity, { database })).toBe(expected);
   });
 });

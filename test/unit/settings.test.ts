@@ -1,15 +1,16 @@
 import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
+import * as v from "valibot";
 import { describe, expect, it } from "vitest";
-import { SettingsCopy } from "../../src/channel/settings.ts";
-import type { ChannelSettings } from "../../src/protocol/schemas.ts";
+import { type Holding, SettingsCopy } from "../../src/channel/settings.ts";
+import { ChannelSettings } from "../../src/protocol/schemas.ts";
 import { call, newChannel, newOpenChannel, stubOf } from "./support.ts";
 
-const settings = (message_history: ChannelSettings["message_history"]): ChannelSettings => ({
-  anonymous_clients: true,
-  message_history,
-  public_messaging: { active: true, auth: false },
+const holding = (message_history: ChannelSettings["message_history"]) => ({
+  channel: "room/*",
+  settings: v.parse(ChannelSettings, { message_history }),
 });
+const nobody = () => {};
 
 describe("an object's copy of its channel's settings", () => {
   it("serves on while D1 fails, also after hibernation", async () => {
@@ -28,19 +29,19 @@ describe("an object's copy of its channel's settings", () => {
 
   it("keeps a change that it was told of while an older answer was on its way", () =>
     runInDurableObject(stubOf(newChannel()), async (_, { storage }) => {
-      const answer = Promise.withResolvers<ChannelSettings | null>();
-      const copy = new SettingsCopy(storage.kv, () => answer.promise);
+      const answer = Promise.withResolvers<Holding>();
+      const copy = new SettingsCopy(storage.kv, () => answer.promise, nobody);
       const refreshed = copy.refresh();
-      copy.set(settings(25));
-      answer.resolve(settings(100));
+      copy.set(holding(25));
+      answer.resolve(holding(100));
       await refreshed;
-      expect(copy.current).toEqual(settings(25));
+      expect(copy.current).toEqual(holding(25).settings);
     }));
 
   it("is the same after a restart", () =>
     runInDurableObject(stubOf(newChannel()), async (_, { storage }) => {
-      const load = async () => settings(50);
-      await new SettingsCopy(storage.kv, load).refresh();
-      expect(new SettingsCopy(storage.kv, load).current).toEqual(settings(50));
+      const load = async () => holding(50);
+      await new SettingsCopy(storage.kv, load, nobody).refresh();
+      expect(new SettingsCopy(storage.kv, load, nobody).current).toEqual(holding(50).settings);
     }));
 });

@@ -2,7 +2,7 @@ import { runDurableObjectAlarm } from "cloudflare:test";
 import { env, exports } from "cloudflare:workers";
 import { vi } from "vitest";
 import type { Channel } from "../../src/index.ts";
-import { Inbox } from "../support/frames.ts";
+import { type Frame, Inbox } from "../support/frames.ts";
 
 /** One of the keys that vitest.config.ts binds as API_KEYS. */
 export const API_KEY = "first-key";
@@ -34,7 +34,8 @@ export function request(path: string, init: RequestInit = {}): Promise<Response>
 /** A request with a JSON body, by the server side unless `key` says otherwise. */
 export function call(method: string, path: string, body?: unknown, key: string | null = API_KEY): Promise<Response> {
   const headers = new Headers({ "Content-Type": "application/json" });
-  if (key !== null) headers.set("Authorization", `Bearer ${key}`);
+  if (key === null) headers.set("CF-Connecting-IP", crypto.randomUUID());
+  else headers.set("Authorization", `Bearer ${key}`);
   return request(path, { method, headers, body: body === undefined ? null : JSON.stringify(body) });
 }
 
@@ -54,7 +55,7 @@ export async function publish(channel: string, message: unknown): Promise<Publis
 export async function publishMany(channel: string, payloads: string[]): Promise<boolean[]> {
   const results = await stubOf(channel).publish(
     { kind: "server" },
-    payloads.map((payload) => ({ payload })),
+    payloads.map((payload) => ({ payload, client: null, database: null })),
   );
   return results.map(({ ok }) => ok);
 }
@@ -90,20 +91,48 @@ export class TestSocket extends Inbox {
 
 export async function connect(channel: string, headers: Record<string, string> = {}): Promise<TestSocket> {
   const path = `/channels/${encodeURIComponent(channel)}/socket`;
-  const answer = await request(path, { headers: { Upgrade: "websocket", ...headers } });
+  // Each from an address of its own, so that no test meets the limits of another.
+  const address = crypto.randomUUID();
+  const answer = await request(path, { headers: { Upgrade: "websocket", "CF-Connecting-IP": address, ...headers } });
   if (!answer.webSocket) throw new Error(`${answer.status} ${await answer.text()}`);
   const socket = new TestSocket(answer.webSocket);
   answer.webSocket.accept();
   return socket;
 }
 
-/** A socket that has joined, its answer taken. */
-export async function join(channel: string, options: object = {}, payload: object = {}): Promise<TestSocket> {
-  const socket = await connect(channel);
+/** A socket that has joined, its answer taken; with a token, a user's. */
+export async function join(
+  channel: string,
+  options: object = {},
+  payload: object = {},
+  token?: string,
+): Promise<TestSocket & { client: NonNullable<Frame["client"]> }> {
+  const socket = await connect(channel, token === undefined ? {} : { "Sec-WebSocket-Protocol": token });
   socket.send({ action: "join", options, payload });
-  const answer = await socket.frame();
-  if (answer.action !== "join") throw new Error(JSON.stringify(answer));
-  return socket;
+  const { action, client, payload: granted } = await socket.frame();
+  if (action !== "join" || !client) throw new Error(JSON.stringify(granted));
+  return Object.assign(socket, { client });
+}
+
+/** An auth database of the tests' own, whose tokens are made with the secret that vitest.config.ts binds. */
+export async function newDatabase(config: object = {}): Promise<string> {
+  const name = `db-${crypto.randomUUID()}`;
+  const dbo_id = crypto.getRandomValues(new Uint32Array(1))[0];
+  const answer = await call("PUT", `/databases/${name}`, {
+    dbo_id,
+    secret: "AUTH_SECRET",
+    extras_claim: "extras",
+    ...config,
+  });
+  if (!answer.ok) throw new Error(await answer.text());
+  return name;
+}
+
+/** A user's token. */
+export async function tokenOf(database: string, id: number | string, more: object = {}): Promise<string> {
+  const answer = await call("POST", `/databases/${database}/tokens`, { id, ...more });
+  if (answer.status !== 201) throw new Error(await answer.text());
+  return (await answer.json<{ token: string }>()).token;
 }
 
 /** The rows of a channel in D1, once they are as many as expected; an alarm of the clock's may be at it. */

@@ -1,0 +1,25 @@
+/** A token bucket: so much a second in the long run, and so much at once. */
+export class Rate {
+  readonly #perSecond: number;
+  readonly #atOnce: number;
+  #left: number;
+  #at: number;
+
+  /** @param now In milliseconds since the epoch. */
+  constructor(perSecond: number, atOnce: number, now: number) {
+    this.#perSecond = perSecond;
+    this.#atOnce = atOnce;
+    this.#left = atOnce;
+    this.#at = now;
+  }
+
+  /** Takes one; answers 0, or where there is none left the seconds to wait. */
+  take(now: number): number {
+    const refill = (Math.max(0, now - this.#at) / 1000) * this.#perSecond;
+    this.#left = Math.min(this.#atOnce, this.#left + refill);
+    this.#at = now;
+    if (this.#left < 1) return Math.ceil((1 - this.#left) / this.#perSecond);
+    this.#left -= 1;
+    return 0;
+  }
+}

@@ -1,0 +1,63 @@
+import { isApiKey, userOf } from "../auth/identity.ts";
+import type { Identity } from "../auth/policy.ts";
+import { FaultError } from "../protocol/errors.ts";
+import type { AppContext } from "./request.ts";
+
+/** A client's own subprotocol, beside which it may offer its credential. */
+export const SUBPROTOCOL = "durable-channels.v1";
+
+const BEARER = /^Bearer +([\x21-\x7e]+) *$/i;
+/** The period of the rate limit in wrangler.toml, in seconds. */
+const RATE_PERIOD = 10;
+
+/**
+ * Who is asking. Credentials that are there but wrong are refused, never taken for none: a caller with a mistyped key
+ * must not go on as a stranger.
+ *
+ * @param channel The channel that a token is shown to; without one, only an API key is taken.
+ */
+export async function callerOf(c: AppContext, channel?: string): Promise<Identity> {
+  const credential = credentialOf(c);
+  if (credential !== undefined && (await isApiKey(credential, c.env.API_KEYS))) return { kind: "server" };
+  await limitRate(c);
+  if (credential === undefined) return { kind: "anonymous" };
+  if (channel === undefined) throw unauthorized("The API key is not valid.");
+  const user = await userOf(credential, channel, c.env);
+  if (!user.ok) throw new FaultError({ field: "Authorization", ...user.fault });
+  return user.value;
+}
+
+/** Only the server side may go on. */
+export async function requireServer(c: AppContext): Promise<void> {
+  if ((await callerOf(c)).kind !== "server") throw unauthorized("This is for the server side: send an API key.");
+}
+
+/** The address of whoever asks, as Cloudflare sees it. */
+export function addressOf(c: AppContext): string {
+  return c.req.header("CF-Connecting-IP") ?? "";
+}
+
+/** The subprotocols that a client offers. Browsers can send a credential with a WebSocket in no other way. */
+export function offeredProtocols(c: AppContext): string[] {
+  const header = c.req.header("Sec-WebSocket-Protocol") ?? "";
+  return header.split(",").flatMap((name) => name.trim() || []);
+}
+
+function credentialOf(c: AppContext): string | undefined {
+  const authorization = c.req.header("Authorization");
+  if (authorization === undefined) return offeredProtocols(c).find((name) => name !== SUBPROTOCOL);
+  const credential = BEARER.exec(authorization)?.[1];
+  if (credential === undefined) throw unauthorized("Send credentials as Authorization: Bearer <API key or token>.");
+  return credential;
+}
+
+async function limitRate(c: AppContext): Promise<void> {
+  const { success } = await c.env.STRANGERS.limit({ key: addressOf(c) });
+  if (success) return;
+  const detail = "There are too many requests from this address.";
+  throw new FaultError({ code: "rate-limited", detail, retryAfter: RATE_PERIOD });
+}
+
+function unauthorized(detail: string): FaultError {
+  return new FaultError({ code: "unauthorized", detail, field: "Authorization" });
+}

@@ -1,0 +1,68 @@
+import { Hono } from "hono";
+import { DatabaseStore } from "../auth/databases.ts";
+import { databaseOf, forgetDatabase } from "../auth/identity.ts";
+import { mintToken } from "../auth/token.ts";
+import type { Env } from "../env.ts";
+import { FaultError } from "../protocol/errors.ts";
+import { isoTime } from "../protocol/frames.ts";
+import { AuthDatabase, DatabaseName, ListQuery, TokenRequest, validate } from "../protocol/schemas.ts";
+import { requireServer } from "./caller.ts";
+import { type AppContext, jsonBody, unwrap } from "./request.ts";
+
+/**
+ * `GET`, `PUT`, `DELETE /databases/{name}`: the auth databases, `GET /databases`: all of them, and
+ * `POST /databases/{name}/tokens`: a token for a user. For the server side only.
+ */
+export const databases = new Hono<{ Bindings: Env }>()
+  .get("/databases", async (c) => {
+    await requireServer(c);
+    const { after, limit } = unwrap(validate(ListQuery, c.req.query(), "query"));
+    const page = await new DatabaseStore(c.env.DB).list(after, limit + 1);
+    const listed = page.slice(0, limit);
+    const next = page.length > limit ? `/databases?limit=${limit}&after=${listed.at(-1)?.database}` : null;
+    return c.json({ databases: listed, next });
+  })
+  .get("/databases/:name", async (c) => {
+    await requireServer(c);
+    const name = nameOf(c);
+    return c.json({ database: name, config: await known(c, name) });
+  })
+  .put("/databases/:name", async (c) => {
+    await requireServer(c);
+    const name = nameOf(c);
+    const config = await jsonBody(c, AuthDatabase);
+    const store = new DatabaseStore(c.env.DB);
+    const holder = await store.nameOf(config.dbo_id);
+    if (holder !== null && holder !== name) {
+      const detail = `dbo_id ${config.dbo_id} is that of ${holder}; each database has its own.`;
+      throw new FaultError({ code: "invalid-field", detail, field: "dbo_id" });
+    }
+    await store.put(name, config);
+    forgetDatabase(name);
+    return c.json({ database: name, config });
+  })
+  .delete("/databases/:name", async (c) => {
+    await requireServer(c);
+    const name = nameOf(c);
+    await new DatabaseStore(c.env.DB).delete(name);
+    forgetDatabase(name);
+    return c.body(null, 204);
+  })
+  .post("/databases/:name/tokens", async (c) => {
+    await requireServer(c);
+    const request = await jsonBody(c, TokenRequest);
+    const database = await known(c, nameOf(c));
+    const { token, expires } = unwrap(await mintToken(database, c.env as unknown as Record<string, unknown>, request));
+    c.header("Cache-Control", "no-store");
+    return c.json({ token, expires: isoTime(expires) }, 201);
+  });
+
+function nameOf(c: AppContext): string {
+  return unwrap(validate(DatabaseName, c.req.param("name"), "name"));
+}
+
+async function known(c: AppContext, name: string): Promise<AuthDatabase> {
+  const database = await databaseOf(name, c.env);
+  if (database === null) throw new FaultError({ code: "not-found", detail: `There is no auth database ${name}.` });
+  return database;
+}

@@ -1,0 +1,15 @@
+import { Hono } from "hono";
+import type { Env } from "../env.ts";
+import { PresenceQuery, validate } from "../protocol/schemas.ts";
+import { callerOf } from "./caller.ts";
+import { channelOf, stubOf, unwrap } from "./request.ts";
+
+/** `GET /channels/{channel}/presence`: who is connected, as many as asked for, and how many there are. */
+export const presence = new Hono<{ Bindings: Env }>().get("/channels/:channel/presence", async (c) => {
+  const channel = channelOf(c);
+  const { limit } = unwrap(validate(PresenceQuery, c.req.query(), "query"));
+  const members = unwrap(await stubOf(c, channel).presence(await callerOf(c, channel), limit));
+  c.header("Content-Type", "application/json");
+  c.header("Cache-Control", "no-store");
+  return c.body(members);
+});

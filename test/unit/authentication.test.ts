@@ -1,0 +1,296 @@
+import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import { exportJWK, generateKeyPair, SignJWT } from "jose";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { MAX_EXTRAS_LENGTH, MAX_TOKEN_LENGTH } from "../../src/protocol/limits.ts";
+import { call, connect, history, join, newDatabase, newOpenChannel, request, stubOf, tokenOf } from "./support.ts";
+
+afterEach(() => vi.restoreAllMocks());
+
+const SECRET = new TextEncoder().encode("a secret of the tests, of at least 32 bytes");
+
+/** A channel for the users of a database only. */
+async function newMembersChannel(database: string): Promise<string> {
+  return newOpenChannel({ anonymous_clients: false, database });
+}
+
+/** A key pair, and a database that has its public half. */
+async function newKeyDatabase(algorithm = "RS256", config: object = {}) {
+  const { publicKey, privateKey } = await generateKeyPair(algorithm, { extractable: true });
+  const jwk = { ...(await exportJWK(publicKey)), kid: "the-key", alg: algorithm };
+  const database = await newDatabase({
+    secret: undefined,
+    extras_claim: undefined,
+    jwks: { keys: [jwk] },
+    algorithm,
+    ...config,
+  });
+  return { database, privateKey, publicKey, jwk };
+}
+
+function sign(key: CryptoKey | Uint8Array, header: object, claims: object = {}): Promise<string> {
+  const token = new SignJWT({ sub: "42", exp: Math.floor(Date.now() / 1000) + 60, ...claims });
+  return token.setProtectedHeader({ alg: "RS256", kid: "the-key", ...header }).sign(key);
+}
+
+async function refusal(channel: string, token: string): Promise<{ status: number; detail: string }> {
+  const answer = await call("GET", `/channels/${encodeURIComponent(channel)}/messages`, undefined, token);
+  const { detail } = await answer.json<{ detail: string }>();
+  return { status: answer.status, detail };
+}
+
+describe("a user's token", () => {
+  it("opens each door: HTTP, and the socket by subprotocol or header (AUT4, AUT5)", async () => {
+    const database = await newDatabase();
+    const channel = await newMembersChannel(database);
+    const token = await tokenOf(database, 42, { extras: { role: "hero" } });
+    expect((await call("POST", "/message", { channel, message: "hi" }, token)).status).toBe(201);
+    expect((await call("GET", `/channels/${encodeURIComponent(channel)}/messages`, undefined, token)).status).toBe(200);
+    const doors: Record<string, string>[] = [
+      { "Sec-WebSocket-Protocol": token },
+      { "Sec-WebSocket-Protocol": `durable-channels.v1, ${token}` },
+      { Authorization: `Bearer ${token}` },
+    ];
+    for (const headers of doors) {
+      const socket = await connect(channel, headers);
+      socket.send({ action: "join" });
+      const { client } = await socket.frame();
+      const dbo_id = expect.any(Number) as number;
+      expect(client).toMatchObject({ permissions: { dbo_id, row_id: 42 }, extras: { role: "hero" } });
+    }
+  });
+
+  it("is echoed as the chosen subprotocol, or durable-channels.v1 is (CON5)", async () => {
+    const database = await newDatabase();
+    const path = `/channels/${encodeURIComponent(await newMembersChannel(database))}/socket`;
+    const token = await tokenOf(database, 1);
+    for (const [offered, chosen] of [
+      [token, token],
+      [`durable-channels.v1, ${token}`, "durable-channels.v1"],
+    ] as const) {
+      const answer = await request(path, { headers: { Upgrade: "websocket", "Sec-WebSocket-Protocol": offered } });
+      expect(answer.headers.get("Sec-WebSocket-Protocol")).toBe(chosen);
+      answer.webSocket?.accept();
+      answer.webSocket?.close();
+    }
+  });
+
+  it.each(["RS256", "PS256", "ES256", "EdDSA"])("is verified by a key set: %s (AUT6)", async (alg) => {
+    const { database, privateKey } = await newKeyDatabase(alg, { issuer: "https://issuer.test", audience: "chat" });
+    const channel = await newMembersChannel(database);
+    const token = await sign(
+      privateKey,
+      { alg },
+      { iss: "https://issuer.test", aud: ["chat", "mail"], sub: "auth0|carol" },
+    );
+    const socket = await join(channel, {}, {}, token);
+    expect(socket.client.permissions.row_id).toBe("auth0|carol");
+  });
+
+  it("says who published by POST", async () => {
+    const database = await newDatabase();
+    const channel = await newMembersChannel(database);
+    await call("POST", "/message", { channel, message: 1 }, await tokenOf(database, 7));
+    expect((await history(channel)).messages[0]).toMatchObject({ client: { permissions: { row_id: 7 } } });
+  });
+});
+
+describe("a hostile token is refused, at HTTP and at the socket (AUT6)", () => {
+  const now = Math.floor(Date.now() / 1000);
+
+  it("of no kind, or none's algorithm", async () => {
+    const { database } = await newKeyDatabase();
+    const channel = await newMembersChannel(database);
+    const unsigned = `${btoa('{"alg":"none"}')}.${btoa(`{"sub":"1","exp":${now + 60}}`)}.`.replaceAll("=", "");
+    for (const token of ["x", "a.b.c", unsigned, `${"e30.".repeat(2)}e30`]) {
+      expect((await refusal(channel, token)).status).toBe(401);
+      await expect(connect(channel, { "Sec-WebSocket-Protocol": token })).rejects.toThrow(/^401/);
+    }
+  });
+
+  it("signed by HS256 with the public key as its secret", async () => {
+    const { database, publicKey, jwk } = await newKeyDatabase();
+    const channel = await newMembersChannel(database);
+    const spki = new Uint8Array((await crypto.subtle.exportKey("spki", publicKey)) as ArrayBuffer);
+    for (const secret of [spki, new TextEncoder().encode(JSON.stringify(jwk)), new TextEncoder().encode(jwk.n)]) {
+      const answer = await refusal(channel, await sign(secret, { alg: "HS256" }));
+      expect(answer).toEqual({ status: 401, detail: "The token's algorithm is not the database's." });
+    }
+  });
+
+  it.each<[string, object, object, string]>([
+    ["expired", {}, { exp: now - 10 }, "The token has expired."],
+    ["without an expiry", {}, { exp: undefined }, "A claim of the token is not what the database asks for."],
+    ["not valid yet", {}, { nbf: now + 60 }, "A claim of the token is not what the database asks for."],
+    ["of another issuer", {}, { iss: "https://evil.test" }, "A claim of the token is not what the database asks for."],
+    ["for another audience", {}, { aud: "mail" }, "A claim of the token is not what the database asks for."],
+    ["of an unknown key", { kid: "unknown" }, {}, "The token's key is not one of the database's."],
+    ["of a hostile key id", { kid: "../../../dev/null' OR 1=1" }, {}, "The token's key is not one of the database's."],
+    ["without a user's id", {}, { sub: undefined }, "The token's claim sub holds no user's id."],
+    ["with an id that is none", {}, { sub: { a: 1 } }, "The token's claim sub holds no user's id."],
+  ])("%s", async (_, header, claims, detail) => {
+    const { database, privateKey } = await newKeyDatabase("RS256", { issuer: "https://issuer.test", audience: "chat" });
+    const channel = await newMembersChannel(database);
+    const token = await sign(privateKey, header, { iss: "https://issuer.test", aud: "chat", ...claims });
+    expect(await refusal(channel, token)).toEqual({ status: 401, detail });
+    await expect(connect(channel, { "Sec-WebSocket-Protocol": token })).rejects.toThrow(/^401/);
+  });
+
+  it("that brings its own key", async () => {
+    const { database } = await newKeyDatabase();
+    const channel = await newMembersChannel(database);
+    const own = await generateKeyPair("RS256", { extractable: true });
+    const header = { jwk: await exportJWK(own.publicKey), jku: "https://evil.test/jwks.json" };
+    expect((await refusal(channel, await sign(own.privateKey, header))).status).toBe(401);
+  });
+
+  it("of another database, by another key or by the same", async () => {
+    const [mine, other] = [await newDatabase({ audience: "mine" }), await newDatabase({ audience: "other" })];
+    const channel = await newMembersChannel(mine);
+    expect((await refusal(channel, await tokenOf(other, 42))).status).toBe(401);
+    const { database } = await newKeyDatabase();
+    expect((await refusal(await newMembersChannel(database), await tokenOf(mine, 42))).status).toBe(401);
+  });
+
+  it("that is too long, or brings too much", async () => {
+    const database = await newDatabase();
+    const channel = await newMembersChannel(database);
+    const long = await sign(SECRET, { alg: "HS256" }, { padding: "x".repeat(MAX_TOKEN_LENGTH) });
+    expect((await refusal(channel, long)).detail).toBe(`A token has at most ${MAX_TOKEN_LENGTH} characters.`);
+    const heavy = await sign(SECRET, { alg: "HS256" }, { extras: { a: "x".repeat(MAX_EXTRAS_LENGTH) } });
+    expect((await refusal(channel, heavy)).status).toBe(401);
+  });
+
+  it("shown to a channel that has no database", async () => {
+    const token = await tokenOf(await newDatabase(), 1);
+    expect((await refusal(await newOpenChannel(), token)).status).toBe(401);
+  });
+
+  it("is not in any log", async () => {
+    const logs = [vi.spyOn(console, "error"), vi.spyOn(console, "log"), vi.spyOn(console, "warn")];
+    const { database, privateKey } = await newKeyDatabase();
+    const token = await sign(privateKey, { kid: "unknown" });
+    await refusal(await newMembersChannel(database), token);
+    expect(JSON.stringify(logs.map(({ mock }) => mock.calls))).not.toContain(token.slice(0, 20));
+  });
+});
+
+describe("a fetched key set", () => {
+  it("is asked for once for many tokens, and again for an unknown key at a bounded rate", async () => {
+    const { publicKey, privateKey } = await generateKeyPair("ES256", { extractable: true });
+    const keys = [{ ...(await exportJWK(publicKey)), kid: "first", alg: "ES256" }];
+    const address = `https://issuer.test/${crypto.randomUUID()}.json`;
+    const fetched = vi.spyOn(globalThis, "fetch").mockImplementation(async () => Response.json({ keys }));
+    const database = await newDatabase({
+      secret: undefined,
+      extras_claim: undefined,
+      jwks_url: address,
+      algorithm: "ES256",
+    });
+    const channel = await newMembersChannel(database);
+    const token = (kid: string) => sign(privateKey, { alg: "ES256", kid });
+    for (let n = 0; n < 5; n++) await join(channel, {}, {}, await token("first"));
+    expect(fetched).toHaveBeenCalledTimes(1);
+    for (let n = 0; n < 5; n++) expect((await refusal(channel, await token("unknown"))).status).toBe(401);
+    expect(fetched).toHaveBeenCalledTimes(1);
+  });
+});
+
+describe("a token that expires", () => {
+  it("ends its socket when it does, after hibernation too, without a word from anyone (AUT7)", async () => {
+    const database = await newDatabase();
+    const channel = await newMembersChannel(database);
+    const socket = await join(channel, {}, {}, await tokenOf(database, 1, { expires_in: 2 }));
+    const lasting = await join(channel, {}, {}, await tokenOf(database, 2));
+    await evictDurableObject(stubOf(channel));
+    expect((await socket.frame()).payload).toMatchObject({ code: "unauthorized", message: "The token has expired." });
+    expect(await socket.close()).toEqual({ code: 4401, reason: "token expired" });
+    await call("POST", "/message", { channel, message: "for those who stay" });
+    expect((await lasting.frame()).payload).toBe("for those who stay");
+  });
+
+  it("has an alarm of its own, which archiving does not take away", async () => {
+    const database = await newDatabase();
+    const channel = await newMembersChannel(database);
+    await join(channel, {}, {}, await tokenOf(database, 1, { expires_in: 3_600 }));
+    const alarm = () => runInDurableObject(stubOf(channel), (_, { storage }) => storage.getAlarm());
+    const expiry = await alarm();
+    expect(expiry).toBeGreaterThan(Date.now() + 3_000_000);
+    await call("POST", "/message", { channel, message: 1 });
+    expect(await alarm()).toBeLessThan(Date.now() + 2_000);
+    await runDurableObjectAlarm(stubOf(channel));
+    expect(await alarm()).toBe(expiry);
+  });
+});
+
+describe("auth databases", () => {
+  const config = { dbo_id: 1_000_001, secret: "AUTH_SECRET" };
+
+  it("are set, read, listed and removed, by the server side only", async () => {
+    const path = `/databases/db-${crypto.randomUUID()}`;
+    expect((await call("PUT", path, config)).status).toBe(200);
+    expect(await (await call("GET", path)).json()).toMatchObject({ config: { ...config, id_claim: "sub" } });
+    const { databases } = await (
+      await call("GET", "/databases?limit=1000")
+    ).json<{ databases: { database: string }[] }>();
+    expect(databases.map(({ database }) => `/databases/${database}`)).toContain(path);
+    for (const method of ["GET", "PUT", "DELETE"]) {
+      expect((await call(method, path, method === "PUT" ? config : undefined, null)).status).toBe(401);
+    }
+    expect((await call("POST", `${path}/tokens`, { id: 1 }, null)).status).toBe(401);
+    expect((await call("DELETE", path)).status).toBe(204);
+    expect((await call("GET", path)).status).toBe(404);
+  });
+
+  it.each<[object, string]>([
+    [{ dbo_id: 5 }, "body"],
+    [{ dbo_id: 5, secret: "AUTH_SECRET", jwks_url: "https://a.test" }, "body"],
+    [{ dbo_id: 0, secret: "AUTH_SECRET" }, "dbo_id"],
+    [{ secret: "AUTH_SECRET" }, "dbo_id"],
+    [{ dbo_id: 5, secret: "API_KEYS" }, "secret"],
+    [{ dbo_id: 5, secret: "lower" }, "secret"],
+    [{ dbo_id: 5, jwks_url: "http://a.test" }, "jwks_url"],
+    [{ dbo_id: 5, jwks: { keys: [{ kty: "RSA", d: "private" }] } }, "jwks"],
+    [{ dbo_id: 5, jwks: { keys: [{ kty: "oct", k: "secret" }] } }, "jwks"],
+    [{ dbo_id: 5, jwks: {} }, "jwks"],
+    [{ dbo_id: 5, jwks_url: "https://a.test", algorithm: "HS256" }, "algorithm"],
+    [{ dbo_id: 5, jwks_url: "https://a.test", algorithm: "none" }, "algorithm"],
+    [{ dbo_id: 5, secret: "AUTH_SECRET", foo: 1 }, "foo"],
+  ])("that are not right are refused, with the field: %j", async (wrong, field) => {
+    const answer = await call("PUT", "/databases/wrong", wrong);
+    expect([answer.status, await answer.json()]).toMatchObject([400, { field }]);
+  });
+
+  it("have each a number of their own", async () => {
+    const dbo_id = 77_000_001;
+    await newDatabase({ dbo_id });
+    const answer = await call("PUT", `/databases/db-${crypto.randomUUID()}`, { dbo_id, secret: "AUTH_SECRET" });
+    expect([answer.status, await answer.json()]).toMatchObject([400, { field: "dbo_id" }]);
+  });
+
+  it("must be there before a channel can have them", async () => {
+    const answer = await call("PUT", "/channels/x", { database: "nowhere" });
+    expect([answer.status, await answer.json()]).toMatchObject([400, { field: "database" }]);
+  });
+
+  it.each(["SHORT_SECRET", "NO_SUCH_SECRET"])(
+    "with a secret that is missing or too short verify and make nothing: %s",
+    async (secret) => {
+      const database = await newDatabase({ secret });
+      expect((await call("POST", `/databases/${database}/tokens`, { id: 1 })).status).toBe(503);
+      const channel = await newMembersChannel(database);
+      expect((await refusal(channel, await sign(SECRET, { alg: "HS256" }))).status).toBe(503);
+    },
+  );
+
+  it("with a key set make no tokens", async () => {
+    const { database } = await newKeyDatabase();
+    expect((await call("POST", `/databases/${database}/tokens`, { id: 1 })).status).toBe(403);
+  });
+
+  it.each([{}, { id: 0 }, { id: "" }, { id: 1, expires_in: 0 }, { id: 1, expires_in: 86_401 }, { id: 1, foo: 1 }])(
+    "make tokens only of what is right: %j",
+    async (wrong) => {
+      expect((await call("POST", `/databases/${await newDatabase()}/tokens`, wrong)).status).toBe(400);
+    },
+  );
+});

@@ -1,0 +1,335 @@
+import { evictDurableObject, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { candidatesFor } from "../../src/auth/settings.ts";
+import { Rate } from "../../src/channel/rate.ts";
+import { FRAMES_AT_ONCE, MAX_SOCKETS_PER_ADDRESS, MAX_SOCKETS_PER_USER } from "../../src/protocol/limits.ts";
+import {
+  call,
+  connect,
+  history,
+  join,
+  newChannel,
+  newDatabase,
+  newOpenChannel,
+  publish,
+  request,
+  stubOf,
+  tokenOf,
+} from "./support.ts";
+
+afterEach(() => vi.restoreAllMocks());
+
+const OPEN = { anonymous_clients: true, message_history: 100, public_messaging: { active: true } };
+const put = (channel: string, settings: object) => call("PUT", `/channels/${encodeURIComponent(channel)}`, settings);
+const post = (body: object, key?: string | null) => call("POST", "/message", body, key);
+
+describe("settings for patterns (SET1)", () => {
+  it("are looked for from the channel upwards", () => {
+    expect(candidatesFor("a/b/c")).toEqual(["a/b/c", "a/b/*", "a/b", "a/*", "a", "*"]);
+    expect(candidatesFor("a")).toEqual(["a", "*"]);
+  });
+
+  it("hold below, and the nearest ones win, whole", async () => {
+    const root = `p${crypto.randomUUID()}`;
+    await put(`${root}/*`, OPEN);
+    await put(`${root}/quiet/*`, { anonymous_clients: true });
+    await put(`${root}/quiet/loud`, OPEN);
+    const status = async (channel: string) => (await post({ channel, message: 1 }, null)).status;
+    expect(await status(`${root}/42`)).toBe(201);
+    expect(await status(`${root}/a/b`)).toBe(201);
+    expect(await status(`${root}/quiet/1`)).toBe(403);
+    expect(await status(`${root}/quiet/loud`)).toBe(201);
+    expect(await status(root)).toBe(401);
+  });
+
+  it("of a channel hold below it where nested_channels says so", async () => {
+    const root = `n${crypto.randomUUID()}`;
+    await put(root, { ...OPEN, nested_channels: true });
+    expect((await post({ channel: `${root}/42/x`, message: 1 }, null)).status).toBe(201);
+    const plain = `n${crypto.randomUUID()}`;
+    await put(plain, OPEN);
+    expect((await post({ channel: `${plain}/42`, message: 1 }, null)).status).toBe(401);
+  });
+
+  it("that change reach connected sockets before the next message", async () => {
+    const root = `c${crypto.randomUUID()}`;
+    await put(`${root}/*`, OPEN);
+    const client = await join(`${root}/42`);
+    await put(`${root}/*`, { ...OPEN, anonymous_clients: false });
+    const later = Date.now() + 6_000;
+    vi.spyOn(Date, "now").mockImplementation(() => later);
+    await publish(`${root}/42`, "secret");
+    expect((await client.frame()).payload).toMatchObject({ code: "unauthorized" });
+    expect((await client.close()).code).toBe(4403);
+  });
+
+  it("give way to a channel's own when those go", async () => {
+    const root = `g${crypto.randomUUID()}`;
+    await put(`${root}/*`, OPEN);
+    await put(`${root}/1`, { active: false });
+    expect((await post({ channel: `${root}/1`, message: 1 }, null)).status).toBe(403);
+    await call("DELETE", `/channels/${encodeURIComponent(`${root}/1`)}`);
+    expect((await post({ channel: `${root}/1`, message: 1 }, null)).status).toBe(201);
+  });
+
+  it("are listed in pages, each once", async () => {
+    const names = Array.from({ length: 5 }, (_, n) => `list/${crypto.randomUUID()}/${n}`).toSorted();
+    for (const name of names) await put(name, {});
+    const seen: string[] = [];
+    for (let next: string | null = "/channels?limit=2&after=list"; next;) {
+      const page: { channels: { channel: string }[]; next: string | null } = await (await call("GET", next)).json();
+      expect(page.channels.length).toBeLessThanOrEqual(2);
+      seen.push(...page.channels.map(({ channel }) => channel));
+      next = page.next;
+    }
+    expect(seen).toEqual(seen.toSorted());
+    expect(seen.filter((name) => names.includes(name))).toEqual(names);
+    expect((await call("GET", "/channels", undefined, null)).status).toBe(401);
+  });
+});
+
+describe("an event for a database's users (EVT)", () => {
+  it("reaches only clients whom it authenticated: live, in history, and on resuming (EVT1, EVT3)", async () => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database });
+    const token = await tokenOf(database, 42);
+    const [user, stranger] = [await join(channel, {}, {}, token), await join(channel)];
+    await publish(channel, "one, for all");
+    expect((await post({ channel, message: "two, for users", database })).status).toBe(201);
+    await publish(channel, "three, for all");
+    const all = ["one, for all", "two, for users", "three, for all"];
+    const some = [all[0], all[2]];
+    expect((await user.frames(3)).map(({ payload }) => payload)).toEqual(all);
+    expect((await stranger.frames(2)).map(({ payload }) => payload)).toEqual(some);
+
+    for (const [key, expected] of [
+      [token, all],
+      [undefined, all],
+      [null, some],
+    ] as const) {
+      const answer = await call("GET", `/channels/${encodeURIComponent(channel)}/messages`, undefined, key);
+      const { messages } = await answer.json<{ messages: { payload: string }[] }>();
+      expect(messages.map(({ payload }) => payload)).toEqual(expected);
+    }
+    for (const [who, expected] of [
+      [token, all],
+      [undefined, some],
+    ] as const) {
+      const reader = await join(channel, {}, { history: true }, who);
+      expect((await reader.frame()).payload.map(({ payload }: { payload: string }) => payload)).toEqual(expected);
+      const resuming = await connect(channel, who === undefined ? {} : { "Sec-WebSocket-Protocol": who });
+      resuming.send({ action: "join", options: { after: 0 } });
+      expect((await resuming.frame()).options).toMatchObject({ resumed: true, replayed: expected.length });
+      expect((await resuming.frames(expected.length)).map(({ payload }) => payload)).toEqual(expected);
+    }
+  });
+
+  it("stays hidden from strangers when it came to the archive alone", async () => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database });
+    await post({ channel, message: "for users", database });
+    await publish(channel, "for all");
+    await vi.waitUntil(
+      async () => {
+        const rows = await env.DB.prepare("SELECT database FROM messages WHERE channel = ?").bind(channel).all();
+        return rows.results.length === 2;
+      },
+      { timeout: 30_000, interval: 50 },
+    );
+    await runInDurableObject(stubOf(channel), (_, { storage }) => storage.deleteAll());
+    await evictDurableObject(stubOf(channel));
+    const answer = await call("GET", `/channels/${encodeURIComponent(channel)}/messages`, undefined, null);
+    expect(await answer.json()).toMatchObject({ seq: 2, messages: [{ payload: "for all" }] });
+  });
+
+  it("pages on though a whole page was hidden (HIS4)", async () => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database });
+    await publish(channel, "first");
+    for (let n = 0; n < 5; n++) await post({ channel, message: n, database });
+    await publish(channel, "last");
+    const seen: string[] = [];
+    for (let next: string | null = `/channels/${encodeURIComponent(channel)}/messages?limit=2`; next;) {
+      const answer: Response = await call("GET", next, undefined, null);
+      const page = await answer.json<{ messages: { payload: string }[]; next: string | null }>();
+      seen.push(...page.messages.map(({ payload }) => payload));
+      next = page.next;
+    }
+    expect(seen).toEqual(["last", "first"]);
+  });
+
+  it("of another database than the channel's is a clear 403 (EVT2)", async () => {
+    const [mine, other] = [await newDatabase(), await newDatabase()];
+    for (const channel of [await newOpenChannel({ database: mine }), await newOpenChannel(), newChannel()]) {
+      const answer = await post({ channel, message: 1, database: other });
+      expect([answer.status, await answer.json()]).toMatchObject([403, { field: "database" }]);
+      expect((await history(channel)).seq).toBe(0);
+    }
+  });
+
+  it("may be posted by the database's users, and by no stranger", async () => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database });
+    expect((await post({ channel, message: 1, database }, await tokenOf(database, 1))).status).toBe(201);
+    expect((await post({ channel, message: 1, database }, null)).status).toBe(401);
+  });
+
+  it("can name its sender, who becomes its client (EVT4)", async () => {
+    const database = await newDatabase({ dbo_id: 99_000_001 });
+    const channel = await newOpenChannel({ database });
+    const subscriber = await join(channel);
+    await post({ channel, message: 1, sender: { database, id: 7 } });
+    expect((await subscriber.frame()).client).toEqual({
+      socketId: "",
+      permissions: { dbo_id: 99_000_001, row_id: 7 },
+      extras: {},
+    });
+    expect((await post({ channel, message: 1, sender: { database, id: 7 } }, null)).status).toBe(403);
+    const unknown = await post({ channel, message: 1, sender: { database: "nowhere", id: 7 } });
+    expect([unknown.status, await unknown.json()]).toMatchObject([400, { field: "sender.database" }]);
+    expect((await post({ channel, message: 1, sender: { database, id: 0 } })).status).toBe(400);
+  });
+});
+
+describe("a client's message", () => {
+  it("to authenticated clients only is seen by no other, now or later (FRA4)", async () => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database });
+    const [user, stranger] = [await join(channel, {}, {}, await tokenOf(database, 1)), await join(channel)];
+    user.send({ action: "message", options: { authenticated: true }, payload: "among us" });
+    user.send({ action: "message", payload: "to all" });
+    expect((await user.frames(2)).map(({ payload }) => payload)).toEqual(["among us", "to all"]);
+    expect((await stranger.frame()).payload).toBe("to all");
+    stranger.send({ action: "history" });
+    expect((await stranger.frame()).payload).toMatchObject([{ payload: "to all" }]);
+    stranger.send({ action: "message", options: { authenticated: true }, payload: "me too" });
+    expect((await stranger.frame()).payload).toMatchObject({ code: "unauthorized" });
+  });
+
+  it("to one client reaches just that one, says who sent it, and is not stored (FRA5)", async () => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database, private_messaging: { active: true } });
+    const sender = await join(channel, {}, {}, await tokenOf(database, 1));
+    const [recipient, other] = [await join(channel), await join(channel)];
+    const { socketId } = recipient.client;
+    await evictDurableObject(stubOf(channel));
+    sender.send({ action: "message", options: { socketId }, payload: { psst: 1 } });
+    expect(await recipient.frame()).toEqual({
+      action: "message",
+      client: sender.client,
+      options: { channel, socketId },
+      payload: { psst: 1 },
+    });
+    await publish(channel, "next");
+    for (const socket of [sender, other]) expect((await socket.frame()).payload).toBe("next");
+    expect((await history(channel)).seq).toBe(1);
+  });
+
+  it("to nobody who is here is an error (FRA5)", async () => {
+    const channel = await newOpenChannel({ private_messaging: { active: true } });
+    const [sender, gone] = [await join(channel), await join(channel)];
+    gone.send({ action: "leave" });
+    await gone.frame();
+    for (const socketId of ["nobody", gone.client.socketId]) {
+      sender.send({ action: "message", options: { socketId }, payload: 1 });
+      expect((await sender.frame()).payload).toMatchObject({ code: "unknown-recipient", field: "options.socketId" });
+    }
+  });
+
+  it("to one who may not receive is an error like to nobody", async () => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database, auth_channel: true, private_messaging: { active: true } });
+    const [user, stranger] = [await join(channel, {}, {}, await tokenOf(database, 1)), await join(channel)];
+    user.send({ action: "message", options: { socketId: stranger.client.socketId }, payload: 1 });
+    expect((await user.frame()).payload).toMatchObject({ code: "unknown-recipient" });
+  });
+});
+
+describe("a channel for authenticated receivers", () => {
+  it("lets strangers send, and shows them nothing: live, history, resume, presence (AUT2)", async () => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database, auth_channel: true, presence: true });
+    const user = await join(channel, {}, {}, await tokenOf(database, 1));
+    const stranger = await connect(channel);
+    stranger.send({ action: "join", options: { after: 0 }, payload: { history: true, presence: true } });
+    expect((await stranger.frame()).payload).toEqual({ history: false, presence: false });
+    stranger.send({ action: "message", payload: "into the dark" });
+    expect((await user.frame()).payload).toBe("into the dark");
+    stranger.send({ action: "history" });
+    expect((await stranger.frame()).payload).toMatchObject({ code: "unauthorized" });
+    for (const door of ["messages", "presence"]) {
+      const answer = await call("GET", `/channels/${encodeURIComponent(channel)}/${door}`, undefined, null);
+      expect(answer.status).toBe(401);
+    }
+    await put(channel, { ...OPEN, database });
+    await publish(channel, "now for all");
+    expect((await stranger.frame()).payload).toBe("now for all");
+  });
+});
+
+describe("limits for strangers", () => {
+  it("on frames: so many at once, then so many a second (LIM6)", async () => {
+    const channel = await newOpenChannel();
+    const [eager, calm] = [await join(channel), await join(channel)];
+    const now = Date.now();
+    vi.spyOn(Date, "now").mockImplementation(() => now);
+    for (let n = 0; n < FRAMES_AT_ONCE; n++) eager.send({ action: "leave" });
+    const answers = await eager.frames(FRAMES_AT_ONCE);
+    expect(answers.at(-1)?.payload).toMatchObject({ code: "rate-limited", retryAfter: 1 });
+    calm.send({ action: "leave" });
+    expect((await calm.frame()).action).toBe("leave");
+  });
+
+  it("on frames: a bucket that fills again", () => {
+    const rate = new Rate(10, 2, 0);
+    expect([rate.take(0), rate.take(0), rate.take(0)]).toEqual([0, 0, 1]);
+    expect([rate.take(100), rate.take(100)]).toEqual([0, 1]);
+    expect([rate.take(10_000), rate.take(10_000), rate.take(10_000)]).toEqual([0, 0, 1]);
+  });
+
+  it("on requests from one address: 429 with Retry-After; the server side has none (LIM7)", async () => {
+    const channel = await newOpenChannel();
+    const path = `/channels/${encodeURIComponent(channel)}/messages`;
+    const headers = { "CF-Connecting-IP": crypto.randomUUID() };
+    let refused: Response | undefined;
+    for (let n = 0; n < 1_100 && !refused; n++) {
+      const answer = await request(path, { headers });
+      if (answer.status === 429) refused = answer;
+    }
+    expect(refused?.headers.get("Retry-After")).toBe("10");
+    expect((await call("GET", path)).status).toBe(200);
+    expect((await call("GET", path, undefined, null)).status).toBe(200);
+  });
+
+  it("on sockets of one user, and of one address (LIM8)", async () => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database });
+    const token = await tokenOf(database, 1);
+    for (let n = 0; n < MAX_SOCKETS_PER_USER; n++) await join(channel, {}, {}, token);
+    await expect(join(channel, {}, {}, token)).rejects.toThrow(/^503 .*too-many-sockets/);
+    await join(channel, {}, {}, await tokenOf(database, 2));
+    expect(MAX_SOCKETS_PER_ADDRESS).toBeGreaterThan(MAX_SOCKETS_PER_USER);
+  });
+
+  it("on pages of other origins: only those that are allowed, at every door (LIM9)", async () => {
+    const channel = await newOpenChannel();
+    const path = `/channels/${encodeURIComponent(channel)}`;
+    for (const Origin of ["https://evil.test", "null", "https://front.test.evil.test"]) {
+      const upgrade = request(`${path}/socket`, { headers: { Upgrade: "websocket", Origin } });
+      const read = request(`${path}/messages`, { headers: { Origin } });
+      const preflight = request("/message", { method: "OPTIONS", headers: { Origin } });
+      for (const answer of await Promise.all([upgrade, read, preflight])) {
+        expect([answer.status, await answer.json()]).toMatchObject([403, { type: "/problems/wrong-origin" }]);
+      }
+    }
+    for (const Origin of ["https://front.test", "https://other.test", "https://channels.test"]) {
+      const socket = await connect(channel, { Origin });
+      socket.socket.close();
+      expect((await request(`${path}/messages`, { headers: { Origin } })).status).toBe(200);
+    }
+    const preflight = await request("/message", { method: "OPTIONS", headers: { Origin: "https://front.test" } });
+    expect(preflight.headers.get("Access-Control-Allow-Origin")).toBe("https://front.test");
+    expect(preflight.headers.get("Access-Control-Allow-Headers")).toContain("Idempotency-Key");
+  });
+});

@@ -1,0 +1,133 @@
+import { evictDurableObject } from "cloudflare:test";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { HEARTBEAT_TIMEOUT } from "../../src/channel/backpressure.ts";
+import { MAX_PRESENCE } from "../../src/protocol/limits.ts";
+import { API_KEY, call, connect, join, newDatabase, newOpenChannel, publish, stubOf, tokenOf } from "./support.ts";
+
+afterEach(() => vi.restoreAllMocks());
+
+const WISH = { presence: true };
+const newRoom = (settings: object = {}) => newOpenChannel({ presence: true, ...settings });
+
+async function presence(channel: string, query = "", key?: string | null) {
+  const answer = await call("GET", `/channels/${encodeURIComponent(channel)}/presence${query}`, undefined, key);
+  if (!answer.ok) throw new Error(`${answer.status}`);
+  return answer.json<{ total: number; presence: { socketId: string }[] }>();
+}
+
+describe("presence (PRE)", () => {
+  it("tells who is here on join, and then who comes and goes (PRE1, PRE2)", async () => {
+    const channel = await newRoom();
+    const one = await join(channel, {}, WISH);
+    expect((await one.frame()).payload).toEqual({ presence: [one.client] });
+    const two = await join(channel, {}, WISH);
+    expect(await two.frame()).toMatchObject({
+      action: "presence_full",
+      options: { channel, total: 2 },
+      payload: { presence: [one.client, two.client] },
+    });
+    expect(await one.frame()).toEqual({
+      action: "presence_update",
+      options: { channel },
+      payload: { action: "join", presence: two.client },
+    });
+    two.send({ action: "leave" });
+    expect((await one.frame()).payload).toEqual({ action: "leave", presence: two.client });
+    two.send({ action: "join" });
+    expect((await one.frame()).payload).toMatchObject({ action: "join" });
+    two.socket.close(1000);
+    expect((await one.frame()).payload).toEqual({ action: "leave", presence: two.client });
+    expect(await presence(channel)).toEqual({ total: 1, presence: [one.client] });
+  });
+
+  it("is only for those who asked, and shows also those who did not (PRE1)", async () => {
+    const channel = await newRoom();
+    const [curious, quiet] = [await join(channel, {}, WISH), await join(channel)];
+    expect((await curious.frames(2)).map(({ action }) => action)).toEqual(["presence_full", "presence_update"]);
+    await publish(channel, "next");
+    expect((await quiet.frame()).payload).toBe("next");
+    expect((await presence(channel)).total).toBe(2);
+  });
+
+  it("is only where the channel has it", async () => {
+    const channel = await newOpenChannel();
+    const socket = await connect(channel);
+    socket.send({ action: "join", payload: WISH });
+    expect((await socket.frame()).payload).toEqual({ history: false, presence: false });
+    await expect(presence(channel, "", null)).rejects.toThrow("403");
+    await publish(channel, "next");
+    expect((await socket.frame()).payload).toBe("next");
+  });
+
+  it("names users by their token, and strangers by zeros (PRE3)", async () => {
+    const database = await newDatabase();
+    const channel = await newRoom({ database });
+    await join(channel, {}, WISH, await tokenOf(database, 42, { extras: { name: "Carol" } }));
+    await join(channel);
+    const permissions = { dbo_id: expect.any(Number) as number, row_id: 42 };
+    expect((await presence(channel)).presence).toMatchObject([
+      { permissions, extras: { name: "Carol" } },
+      { permissions: { dbo_id: 0, row_id: 0 }, extras: {} },
+    ]);
+  });
+
+  it("leaves the server side out", async () => {
+    const channel = await newRoom();
+    const client = await join(channel, {}, WISH);
+    await client.frame();
+    const server = await connect(channel, { Authorization: `Bearer ${API_KEY}` });
+    server.send({ action: "join", payload: WISH });
+    expect((await server.frames(2))[1]?.payload).toEqual({ presence: [client.client] });
+    server.socket.close(1000);
+    await server.close();
+    await publish(channel, "next");
+    expect((await client.frame()).payload).toBe("next");
+  });
+
+  it("is right after hibernation (PRE4)", async () => {
+    const channel = await newRoom();
+    const [one, two] = [await join(channel, {}, WISH), await join(channel)];
+    await one.frames(2);
+    await evictDurableObject(stubOf(channel));
+    const { total, presence: members } = await presence(channel);
+    expect(total).toBe(2);
+    expect(members).toEqual(expect.arrayContaining([one.client, two.client]));
+    two.socket.close(1000);
+    expect((await one.frame()).payload).toEqual({ action: "leave", presence: two.client });
+  });
+
+  it("is right after an eviction that closed all sockets (PRE4)", async () => {
+    const channel = await newRoom();
+    const before = await join(channel);
+    await evictDurableObject(stubOf(channel), { webSockets: "close" });
+    await before.close();
+    const after = await join(channel, {}, WISH);
+    expect((await after.frame()).payload).toEqual({ presence: [after.client] });
+  });
+
+  it("forgets a client whose heartbeats stop (PRE4, CON7)", async () => {
+    const channel = await newRoom();
+    const [witness, vanished] = [await join(channel, {}, WISH), await join(channel)];
+    await witness.frames(2);
+    vanished.send("ping");
+    await vanished.text();
+    const later = Date.now() + HEARTBEAT_TIMEOUT + 1_000;
+    vi.spyOn(Date, "now").mockImplementation(() => later);
+    await publish(channel, "somebody does something");
+    vi.restoreAllMocks();
+    const frames = await witness.frames(2);
+    expect(frames.map(({ payload }) => payload)).toContainEqual({ action: "leave", presence: vanished.client });
+    expect((await presence(channel)).total).toBe(1);
+  });
+
+  it("is one bounded answer, however many are here (PRE5)", async () => {
+    const channel = await newRoom();
+    await Promise.all(Array.from({ length: MAX_PRESENCE + 5 }, () => join(channel)));
+    const socket = await join(channel, {}, WISH);
+    const full = await socket.frame();
+    expect(full.options).toEqual({ channel, total: MAX_PRESENCE + 6 });
+    expect(full.payload.presence).toHaveLength(MAX_PRESENCE);
+    const listed = await presence(channel, "?limit=3");
+    expect([listed.total, listed.presence.length]).toEqual([MAX_PRESENCE + 6, 3]);
+  });
+});
