@@ -6,7 +6,7 @@ import type { LogPage } from "../history/page.ts";
 import { pageRange, takeWithin } from "../history/range.ts";
 import { HistoryStore } from "../history/store.ts";
 import { causeOf, type Fault, refuse, type Result } from "../protocol/errors.ts";
-import { messageFrame, presenceUpdateFrame, type StoredMessage } from "../protocol/frames.ts";
+import { presenceUpdateFrame, type StoredMessage } from "../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
 import {
   MAX_PAGE_BYTES,
@@ -21,7 +21,8 @@ import { ARCHIVE_DELAY, drain, retryDelay } from "./archiver.ts";
 import { Conversation } from "./conversation.ts";
 import { withDeadline } from "./deadline.ts";
 import { Keys } from "./keys.ts";
-import { Log, type NewMessage, type Place } from "./log.ts";
+import { Log, type Place } from "./log.ts";
+import { type Publication, Publisher } from "./publisher.ts";
 import { type Holding, SettingsCopy } from "./settings.ts";
 import { Sockets } from "./sockets.ts";
 
@@ -44,26 +45,14 @@ const SETTINGS_DEADLINE = 1_000;
 const STORE_DEADLINE = 15_000;
 const READ_DEADLINE = 5_000;
 
-/** A message to publish. */
-export interface Publication {
-  /** JSON. */
-  payload: string;
-  /** JSON: who sent it, where that is known. */
-  client: string | null;
-  /** The auth database whose users alone may see it, which must be the channel's. */
-  database: string | null;
-  /** For one that may be sent again: the key, and the digest of what it came with. */
-  idempotency?: { key: string; digest: string };
-}
-
 /** One channel: gives its messages their order, stores them, delivers them, and brings them to the archive. */
 export class Channel extends DurableObject<Env> {
   readonly #name: string;
   readonly #log: Log;
-  readonly #keys: Keys;
   readonly #sockets: Sockets;
   readonly #settings: SettingsCopy;
   readonly #archive: HistoryStore;
+  readonly #publisher: Publisher;
   readonly #conversation: Conversation;
   readonly #alarm: Alarm;
   #starting: Promise<void> | undefined;
@@ -83,23 +72,18 @@ export class Channel extends DurableObject<Env> {
       (settings) => this.#reconsider(settings),
     );
     this.#log = new Log(ctx.storage);
-    this.#keys = new Keys(ctx.storage);
     this.#alarm = new Alarm(ctx.storage);
     this.#sockets = new Sockets(
       ctx,
       () => this.#settings.current,
       (client) => this.#sockets.announce(presenceUpdateFrame(this.#name, "leave", client)),
     );
-    this.#conversation = new Conversation({
-      channel: this.#name,
-      log: this.#log,
-      sockets: this.#sockets,
-      settings: this.#settings,
-      accept: (message) => this.#accept(message),
-    });
+    const shared = { channel: this.#name, log: this.#log, sockets: this.#sockets, settings: this.#settings };
+    this.#publisher = new Publisher({ ...shared, keys: new Keys(ctx.storage), stored: () => this.#stored() });
+    this.#conversation = new Conversation({ ...shared, accept: (message) => this.#publisher.accept(message) });
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
     // The runtime gives an alarm up after six failures that are not ours to catch: see that there is always one.
-    if (this.#log.backlog > 0 || this.#sockets.nextExpiry() < Infinity) {
+    if (this.#log.backlog > 0 || this.#sockets.nextExpiry < Infinity) {
       void ctx.blockConcurrencyWhile(async () => {
         await this.#alarm.recall();
         this.#setAlarm();
@@ -115,7 +99,7 @@ export class Channel extends DurableObject<Env> {
     const admitted = await this.#admit(who, "publish");
     if (!admitted.ok) return publications.map(() => admitted);
     const restricted = publications.some(({ database }) => database !== null);
-    if (this.#settings.isInheritedBy(this.#name) && this.#sockets.clients().length > 0) {
+    if (this.#settings.isInheritedBy(this.#name) && this.#sockets.subscribed > 0) {
       await withDeadline(SETTINGS_DEADLINE, this.#settings.refreshed()).catch(() => {});
     } else if (restricted) {
       const known = await this.#knowSettings();
@@ -123,7 +107,7 @@ export class Channel extends DurableObject<Env> {
     }
     // Group commit: whoever comes while a commit is under way waits for it, and all who waited share the next one.
     if (this.#committing) await this.#committing;
-    const results = publications.map((publication) => this.#publish(who, publication));
+    const results = publications.map((publication) => this.#publisher.publish(who, publication));
     this.#committing ??= this.ctx.storage.sync().finally(() => (this.#committing = undefined));
     return results;
   }
@@ -207,13 +191,17 @@ export class Channel extends DurableObject<Env> {
     this.#setAlarm();
   }
 
+  /** Sees that what was stored is archived soon. After a failure the next attempt has its time already. */
+  #stored(): void {
+    if (!this.#draining && this.#archiveFailures === 0) this.#alarm.by(Date.now() + ARCHIVE_DELAY);
+  }
+
   /** Sets the alarm for what is due next. */
   #setAlarm(): void {
     const failures = this.#archiveFailures;
     const delay = failures === 0 ? ARCHIVE_DELAY : retryDelay(failures, Math.random());
     if (this.#log.backlog > 0) this.#alarm.by(Date.now() + delay);
-    const expiry = this.#sockets.nextExpiry();
-    if (expiry < Infinity) this.#alarm.by(expiry);
+    if (this.#sockets.nextExpiry < Infinity) this.#alarm.by(this.#sockets.nextExpiry);
   }
 
   #expire(): void {
@@ -272,44 +260,6 @@ export class Channel extends DurableObject<Env> {
   async #latestArchived(): Promise<StoredMessage[]> {
     const range = pageRange({ limit: MAX_PAGE_SIZE }, await this.#archive.lastSeq(this.#name));
     return this.#archive.read(this.#name, range, "backward", MAX_PAGE_BYTES);
-  }
-
-  #publish(who: Identity, { payload, client, database, idempotency }: Publication): Result<Place> {
-    const allowed = this.#decideDatabase(who, database);
-    if (!allowed.ok) return allowed;
-    const message: NewMessage = { action: "event", client, database, payload };
-    if (!idempotency) return this.#accept(message);
-    const { key, digest } = idempotency;
-    const known = this.#keys.find(key);
-    if (!known) return this.#accept(message, (place) => this.#keys.remember(key, { digest, ...place }));
-    if (known.digest === digest) return { ok: true, value: { seq: known.seq, time: known.time } };
-    const detail = "This key came with another message before; a new message needs a new key.";
-    return refuse("key-reused", detail, { field: "Idempotency-Key" });
-  }
-
-  /** A message may be restricted to the users of the channel's own database, and by none but those and the server side. */
-  #decideDatabase(who: Identity, database: string | null): Result<null> {
-    if (database === null) return { ok: true, value: null };
-    if (database !== this.#settings.current?.database) {
-      return refuse("forbidden", "This is not the auth database of the channel.", { field: "database" });
-    }
-    return decide(who, "message-authenticated", this.#settings.current);
-  }
-
-  /**
-   * Numbers, stores and delivers in one turn: the output gate lets no frame out before the commit is durable.
-   *
-   * @param within Stores in the same commit what belongs to the message.
-   */
-  #accept(message: NewMessage, within?: (place: Place) => void): Result<Place> {
-    if (this.#log.room < 1) {
-      return refuse("backlog-full", "The channel takes no more until its archive has caught up.", { retryAfter: 5 });
-    }
-    const stored = this.#log.append(message, within);
-    this.#sockets.broadcast(messageFrame(this.#name, stored), stored);
-    // After a failure the next attempt has its time already.
-    if (!this.#draining && this.#archiveFailures === 0) this.#alarm.by(Date.now() + ARCHIVE_DELAY);
-    return { ok: true, value: { seq: stored.seq, time: stored.time } };
   }
 
   #crowded(who: Identity, group: string): Fault | undefined {

@@ -6,7 +6,6 @@ import {
   historyFrame,
   joinFrame,
   leaveFrame,
-  type Members,
   messageFrame,
   presenceFullFrame,
   presenceUpdateFrame,
@@ -108,7 +107,8 @@ export class Conversation {
 
   #join(socket: WebSocket, { options, payload }: JoinFrame): Result<null> {
     const { channel, log, sockets, settings } = this.#needs;
-    const { client, identity } = sockets.attachment(socket);
+    const { identity } = sockets.attachment(socket);
+    const client = sockets.client(socket);
     const allowed = decide(identity, "subscribe", settings.current);
     if (!allowed.ok) return allowed;
     const may = (action: "history" | "presence") => decide(identity, action, settings.current).ok;
@@ -122,14 +122,9 @@ export class Conversation {
     sockets.send(socket, joinFrame(channel, client, { seq: log.last, granted, ...resume?.answer }));
     if (resume?.missed) for (const message of resume.missed) sockets.send(socket, messageFrame(channel, message));
     else if (granted.history) this.#sendHistory(socket);
-    if (granted.presence) sockets.send(socket, presenceFullFrame(channel, this.members(MAX_PRESENCE)));
+    if (granted.presence) sockets.send(socket, presenceFullFrame(channel, sockets.members(MAX_PRESENCE)));
     if (isNew && identity.kind !== "server") sockets.announce(presenceUpdateFrame(channel, "join", client), socket);
     return DONE;
-  }
-
-  /** Who is here. */
-  members(limit: number): Members {
-    return this.#needs.sockets.members(limit);
   }
 
   #leave(socket: WebSocket): Result<null> {
@@ -139,27 +134,27 @@ export class Conversation {
   }
 
   #message(socket: WebSocket, { options, payload }: MessageFrame): Result<unknown> {
-    const { settings, accept } = this.#needs;
-    const { client, identity } = this.#needs.sockets.attachment(socket);
+    const { sockets, settings, accept } = this.#needs;
+    const { identity } = sockets.attachment(socket);
     const text = JSON.stringify(payload);
     if (options?.socketId !== undefined) return this.#messagePrivately(socket, options.socketId, text);
     const authenticated = options?.authenticated === true;
     const allowed = decide(identity, authenticated ? "message-authenticated" : "message", settings.current);
     if (!allowed.ok) return allowed;
     const database = authenticated ? (settings.current?.database ?? null) : null;
-    return accept({ action: "message", client: JSON.stringify(client), database, payload: text });
+    return accept({ action: "message", client: JSON.stringify(sockets.client(socket)), database, payload: text });
   }
 
   #messagePrivately(socket: WebSocket, socketId: string, payload: string): Result<null> {
     const { channel, sockets, settings } = this.#needs;
-    const { client, identity } = sockets.attachment(socket);
+    const { identity } = sockets.attachment(socket);
     const allowed = decide(identity, "message-private", settings.current);
     if (!allowed.ok) return allowed;
     const recipient = sockets.find(socketId);
     if (!recipient || !decide(sockets.attachment(recipient).identity, "receive", settings.current).ok) {
       return refuse("unknown-recipient", "No client of this channel has that socketId.", { field: "options.socketId" });
     }
-    sockets.send(recipient, privateFrame(channel, client, socketId, payload));
+    sockets.send(recipient, privateFrame(channel, sockets.client(socket), socketId, payload));
     return DONE;
   }
 

@@ -6,9 +6,9 @@ import { Backpressure } from "./backpressure.ts";
 /** Closes a client that is to come back and resume: it reads too slowly, or its heartbeat stopped. */
 const CLOSE_TRY_AGAIN = 1013;
 
-/** What must survive hibernation about a socket, at most 16,384 bytes serialized. */
+/** What must survive hibernation about a socket; serialized it may have 16,384 bytes. */
 export interface Attachment {
-  client: Client;
+  socketId: string;
   identity: Identity;
   joined: boolean;
   /** Whether it wants to know who comes and goes. */
@@ -33,6 +33,8 @@ export class Sockets {
   readonly #left: (client: Client) => void;
   readonly #subscribers = new Map<WebSocket, Subscriber>();
   readonly #backpressure: Backpressure<WebSocket>;
+  /** No token expires before, in milliseconds since the epoch. */
+  #nextExpiry = Infinity;
 
   /** @param left Called for each client that joined and is no longer here, but for the server side's. */
   constructor(ctx: DurableObjectState, settings: () => ChannelSettings | null, left: (client: Client) => void) {
@@ -45,7 +47,18 @@ export class Sockets {
       this.#backpressure.add(socket);
       const attachment = this.attachment(socket);
       if (attachment.joined) this.#subscribe(socket, attachment);
+      this.#noteExpiry(attachment.identity);
     }
+  }
+
+  /** How many have joined. */
+  get subscribed(): number {
+    return this.#subscribers.size;
+  }
+
+  /** When to look for tokens that have expired, in milliseconds since the epoch; Infinity where none will. */
+  get nextExpiry(): number {
+    return this.#nextExpiry;
   }
 
   /** How many sockets there are, of all or of those with a tag. */
@@ -55,14 +68,21 @@ export class Sockets {
 
   /** @param group The tag that it shares with others that are counted together: a user's, or an address's. */
   accept(socket: WebSocket, identity: Identity, group: string): void {
-    const client = clientOf(identity, crypto.randomUUID());
-    this.#ctx.acceptWebSocket(socket, [`kind:${identity.kind}`, `id:${client.socketId}`, group]);
-    this.#attach(socket, { client, identity, joined: false, presence: false });
+    const socketId = crypto.randomUUID();
+    this.#ctx.acceptWebSocket(socket, [`kind:${identity.kind}`, `id:${socketId}`, group]);
+    this.#attach(socket, { socketId, identity, joined: false, presence: false });
     this.#backpressure.add(socket);
+    this.#noteExpiry(identity);
   }
 
   attachment(socket: WebSocket): Attachment {
     return socket.deserializeAttachment() as Attachment;
+  }
+
+  /** How a socket's client is known to others. */
+  client(socket: WebSocket): Client {
+    const { identity, socketId } = this.attachment(socket);
+    return clientOf(identity, socketId);
   }
 
   /** The sockets of clients, without the server side's. */
@@ -89,7 +109,7 @@ export class Sockets {
     const attachment = this.attachment(socket);
     this.#attach(socket, { ...attachment, joined: false });
     if (!this.#unsubscribe(socket)) return;
-    if (attachment.identity.kind !== "server") this.#left(attachment.client);
+    if (attachment.identity.kind !== "server") this.#left(this.client(socket));
   }
 
   /** Sends a message to every socket that joined and may read it. */
@@ -103,8 +123,8 @@ export class Sockets {
 
   /** Tells everyone who wants to know, but for the one that it is about. */
   announce(frame: string, about?: WebSocket): void {
-    for (const [socket, { presence, receives }] of this.#subscribers) {
-      if (presence && receives && socket !== about) this.send(socket, frame);
+    for (const [socket, { presence }] of this.#subscribers) {
+      if (presence && socket !== about) this.send(socket, frame);
     }
   }
 
@@ -113,7 +133,7 @@ export class Sockets {
     const present = [...this.#subscribers].filter(([, { identity }]) => identity.kind !== "server");
     return {
       total: present.length,
-      presence: present.slice(0, limit).map(([socket]) => this.attachment(socket).client),
+      presence: present.slice(0, limit).map(([socket]) => this.client(socket)),
     };
   }
 
@@ -126,21 +146,19 @@ export class Sockets {
 
   /** Takes over changed settings for those that stay. */
   reconsider(): void {
-    for (const [socket, subscriber] of this.#subscribers) {
-      this.#subscribers.set(socket, { ...subscriber, receives: this.#receives(subscriber.identity) });
-    }
-  }
-
-  /** When the first token of a socket expires, in milliseconds since the epoch; Infinity where none will. */
-  nextExpiry(): number {
-    return Math.min(...this.#users().map(({ expires }) => expires), Infinity);
+    for (const socket of this.#subscribers.keys()) this.#subscribe(socket, this.attachment(socket));
   }
 
   /** The sockets whose tokens have expired. */
   expired(now: number): WebSocket[] {
-    return this.#users()
-      .filter(({ expires }) => expires <= now)
-      .map(({ socket }) => socket);
+    if (now < this.#nextExpiry) return [];
+    this.#nextExpiry = Infinity;
+    return this.#ctx.getWebSockets("kind:user").filter((socket) => {
+      const { identity } = this.attachment(socket);
+      const isExpired = identity.kind === "user" && identity.expires <= now;
+      if (!isExpired && socket.readyState === WebSocket.OPEN) this.#noteExpiry(identity);
+      return isExpired;
+    });
   }
 
   /** Forgets a socket and closes it; where the client has closed it already, that completes the handshake. */
@@ -154,14 +172,8 @@ export class Sockets {
     }
   }
 
-  #users(): { socket: WebSocket; expires: number }[] {
-    return this.#ctx
-      .getWebSockets("kind:user")
-      .filter((socket) => socket.readyState === WebSocket.OPEN)
-      .map((socket) => {
-        const { identity } = this.attachment(socket);
-        return { socket, expires: identity.kind === "user" ? identity.expires : Infinity };
-      });
+  #noteExpiry(identity: Identity): void {
+    if (identity.kind === "user") this.#nextExpiry = Math.min(this.#nextExpiry, identity.expires);
   }
 
   /** From time to time closes those that fell too far behind or are gone. */
@@ -171,27 +183,23 @@ export class Sockets {
     for (const [socket, verdict] of this.#backpressure.look(now)) this.close(socket, CLOSE_TRY_AGAIN, verdict);
   }
 
-  /** One that is closing or gone is no error: its client resumes from what it saw. */
   #transmit(socket: WebSocket, frame: string): void {
     try {
       socket.send(frame);
     } catch {
-      this.#unsubscribe(socket);
+      // It is closing, of which the runtime tells in its turn; its client resumes from what it saw.
     }
   }
 
   #subscribe(socket: WebSocket, { identity, presence }: Attachment): void {
-    this.#subscribers.set(socket, { identity, presence, receives: this.#receives(identity) });
+    const may = (action: "receive" | "presence") => decide(identity, action, this.#settings()).ok;
+    this.#subscribers.set(socket, { identity, presence: presence && may("presence"), receives: may("receive") });
     this.#backpressure.setJoined(socket, true);
   }
 
   #unsubscribe(socket: WebSocket): boolean {
     this.#backpressure.setJoined(socket, false);
     return this.#subscribers.delete(socket);
-  }
-
-  #receives(identity: Identity): boolean {
-    return decide(identity, "receive", this.#settings()).ok;
   }
 
   #attach(socket: WebSocket, attachment: Attachment): void {

@@ -1,8 +1,8 @@
 import { Hono } from "hono";
 import { databaseOf } from "../auth/identity.ts";
 import type { Identity } from "../auth/policy.ts";
-import type { Publication } from "../channel/channel.ts";
 import type { Place } from "../channel/log.ts";
+import type { Publication } from "../channel/publisher.ts";
 import { clientOf } from "../channel/sockets.ts";
 import type { Env } from "../env.ts";
 import { causeOf, type Fault, FaultError, refuse, type Result } from "../protocol/errors.ts";

@@ -86,6 +86,17 @@ describe("a user's token", () => {
     expect(socket.client.permissions.row_id).toBe("auth0|carol");
   });
 
+  it("may bring as much as the limit says, in any script, to a socket that sleeps", async () => {
+    const database = await newDatabase();
+    const channel = await newMembersChannel(database);
+    const token = await tokenOf(database, 1, { extras: { name: "日".repeat(1_800) } });
+    expect(token.length).toBeGreaterThan(MAX_TOKEN_LENGTH * 0.8);
+    const socket = await join(channel, {}, {}, token);
+    await evictDurableObject(stubOf(channel));
+    socket.send({ action: "message", payload: 1 });
+    expect((await socket.frame()).client?.permissions.row_id).toBe(1);
+  });
+
   it("says who published by POST", async () => {
     const database = await newDatabase();
     const channel = await newMembersChannel(database);

@@ -59,6 +59,17 @@ describe("presence (PRE)", () => {
     expect((await socket.frame()).payload).toBe("next");
   });
 
+  it("ends for everybody where changed settings take it away", async () => {
+    const channel = await newRoom();
+    const witness = await join(channel, {}, WISH);
+    await witness.frame();
+    const settings = { anonymous_clients: true };
+    await call("PUT", `/channels/${encodeURIComponent(channel)}`, settings);
+    await join(channel);
+    await publish(channel, "next");
+    expect((await witness.frame()).payload).toBe("next");
+  });
+
   it("names users by their token, and strangers by zeros (PRE3)", async () => {
     const database = await newDatabase();
     const channel = await newRoom({ database });
