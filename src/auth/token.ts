@@ -1,6 +1,6 @@
 import { createLocalJWKSet, createRemoteJWKSet, errors, type JWTPayload, jwtVerify, SignJWT } from "jose";
 import * as v from "valibot";
-import { refuse, type Result } from "../protocol/errors.ts";
+import { causeOf, refuse, type Result } from "../protocol/errors.ts";
 import { MAX_EXTRAS_LENGTH, MAX_TOKEN_LENGTH } from "../protocol/limits.ts";
 import { type AuthDatabase, UserId } from "../protocol/schemas.ts";
 import type { User } from "./policy.ts";
@@ -35,13 +35,20 @@ export async function verifyToken(
   try {
     return userOf(await claimsOf(token, database, secrets), name, database);
   } catch (error) {
-    if (error instanceof MisconfiguredError || error instanceof errors.JWKSTimeout) {
+    if (isOurs(error)) {
+      console.error({ message: "a token could not be verified", database: name, error: causeOf(error) });
       return refuse("unavailable", "The token cannot be verified just now.", { retryAfter: 5 });
     }
     // Only codes, which are jose's own: what the token says does not come back.
     const reason = error instanceof errors.JOSEError ? REASONS[error.code] : undefined;
     return refuse("unauthorized", reason ?? "The token is not valid for this channel.");
   }
+}
+
+/** Whether it is not the token's fault: keys that cannot be had are no JOSE error, or a time-out, or a generic one. */
+function isOurs(error: unknown): boolean {
+  if (!(error instanceof errors.JOSEError)) return true;
+  return error instanceof errors.JWKSTimeout || error.code === errors.JOSEError.code;
 }
 
 const REASONS: Record<string, string> = {
@@ -85,8 +92,7 @@ function secretKey(secret: string, secrets: Secrets): Uint8Array {
   const value = secrets[secret];
   const key = new TextEncoder().encode(typeof value === "string" ? value : "");
   if (key.length >= MIN_SECRET_BYTES) return key;
-  console.error({ message: "a database's secret is missing or too short", secret, least: MIN_SECRET_BYTES });
-  throw new MisconfiguredError("no secret");
+  throw new MisconfiguredError(`the Worker has no secret ${secret} of at least ${MIN_SECRET_BYTES} bytes`);
 }
 
 function userOf(claims: JWTPayload, name: string, database: AuthDatabase): Result<User> {
@@ -144,8 +150,6 @@ export async function mintToken(
     };
   } catch (error) {
     if (!(error instanceof MisconfiguredError)) throw error;
-    return refuse("unavailable", `The Worker has no secret ${database.secret} of at least ${MIN_SECRET_BYTES} bytes.`, {
-      field: "secret",
-    });
+    return refuse("unavailable", `No token can be made: ${error.message}.`);
   }
 }

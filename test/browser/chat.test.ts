@@ -2,7 +2,7 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { launch } from "../support/chromium.ts";
 import { Server } from "../support/server.ts";
-import { publish, target } from "../e2e/support.ts";
+import { newChannel, publish, target, tokenFor } from "../e2e/support.ts";
 
 const ROOM = "marvel_chat_room";
 
@@ -129,4 +129,26 @@ describe("the chat page", () => {
     await said(page, "while you were away").waitFor();
     expect(await texts(page)).toEqual(["before", "while you were away"]);
   });
+});
+
+describe("a page's own WebSocket", () => {
+  it.each([[(token: string) => [token]], [(token: string) => ["durable-channels.v1", token]]])(
+    "brings a token as subprotocol, and the browser keeps the connection (AUT4, CON5)",
+    async (protocols) => {
+      const { token, channel } = await tokenFor(target(), newChannel(), 42);
+      const page = await open(target().url);
+      const joined = await page.evaluate(
+        async ({ path, offered }) => {
+          const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}${path}`, offered);
+          return new Promise<string>((resolve) => {
+            socket.addEventListener("open", () => socket.send('{"action":"join"}'));
+            socket.addEventListener("message", ({ data }) => resolve(String(data)));
+            socket.addEventListener("close", ({ code }) => resolve(`closed ${code}`));
+          });
+        },
+        { path: `/channels/${encodeURIComponent(channel)}/socket`, offered: protocols(token) },
+      );
+      expect(joined).toContain('"row_id":42');
+    },
+  );
 });

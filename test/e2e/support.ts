@@ -33,6 +33,23 @@ export async function history(to: Target, channel: string, query = ""): Promise<
   return (await answer.json()) as { seq: number; messages: Frame[] };
 }
 
+/** Closes a channel to all but the users of an auth database, and makes a token for one of them. */
+export async function tokenFor(at: Target, channel: string, id: number, extras: object = {}) {
+  const database = `e2e-${crypto.randomUUID()}`;
+  const dbo_id = Math.floor(Math.random() * 2 ** 40) + 1;
+  await succeed(call(at, "PUT", `/databases/${database}`, { dbo_id, secret: "AUTH_SECRET", extras_claim: "extras" }));
+  const settings = { database, message_history: 100, public_messaging: { active: true, auth: true } };
+  await succeed(call(at, "PUT", `/channels/${encodeURIComponent(channel)}`, settings));
+  const answer = await succeed(call(at, "POST", `/databases/${database}/tokens`, { id, extras }));
+  return { channel, token: ((await answer.json()) as { token: string }).token };
+}
+
+async function succeed(request: Promise<Response>): Promise<Response> {
+  const answer = await request;
+  if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);
+  return answer;
+}
+
 /** The whole history of a channel, whose messages are texts. */
 export async function everything(from: Target, channel: string): Promise<Sighting[]> {
   const sightings: Sighting[] = [];
