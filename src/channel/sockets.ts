@@ -114,10 +114,14 @@ export class Sockets {
 
   /** Sends a message to every socket that joined and may read it. */
   broadcast(frame: string, message: { database: string | null }): void {
+    const isForAll = message.database === null;
     for (const [socket, { receives, identity }] of this.#subscribers) {
-      if (receives && mayRead(identity, message)) this.#transmit(socket, frame);
+      if (!receives || !mayRead(identity, message)) continue;
+      this.#transmit(socket, frame);
+      if (!isForAll) this.#backpressure.sent(socket, frame.length);
     }
-    this.#backpressure.broadcast(frame.length);
+    // Counted once for all of them, instead of once for each.
+    if (isForAll) this.#backpressure.broadcast(frame.length);
     this.#tend();
   }
 
@@ -193,8 +197,9 @@ export class Sockets {
 
   #subscribe(socket: WebSocket, { identity, presence }: Attachment): void {
     const may = (action: "receive" | "presence") => decide(identity, action, this.#settings()).ok;
-    this.#subscribers.set(socket, { identity, presence: presence && may("presence"), receives: may("receive") });
-    this.#backpressure.setJoined(socket, true);
+    const receives = may("receive");
+    this.#subscribers.set(socket, { identity, presence: presence && may("presence"), receives });
+    this.#backpressure.setJoined(socket, receives);
   }
 
   #unsubscribe(socket: WebSocket): boolean {

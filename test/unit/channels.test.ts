@@ -2,6 +2,7 @@ import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { candidatesFor } from "../../src/auth/settings.ts";
+import { MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
 import { Rate } from "../../src/channel/rate.ts";
 import { FRAMES_AT_ONCE, MAX_SOCKETS_PER_ADDRESS, MAX_SOCKETS_PER_USER } from "../../src/protocol/limits.ts";
 import {
@@ -265,6 +266,26 @@ describe("a channel for authenticated receivers", () => {
     await put(channel, { ...OPEN, database });
     await publish(channel, "now for all");
     expect((await stranger.frame()).payload).toBe("now for all");
+  });
+});
+
+describe("a client that was not sent something", () => {
+  it("is not behind for it: neither for what it may not receive, nor for what others alone may read (CON7)", async () => {
+    const database = await newDatabase();
+    const hidden = await newOpenChannel({ database, auth_channel: true });
+    const mixed = await newOpenChannel({ database });
+    const strangers = [await join(hidden), await join(mixed)];
+    const text = JSON.stringify("x".repeat(60_000));
+    const count = Math.ceil(MAX_UNCONFIRMED / text.length) + 10;
+    const flood = (channel: string, to: string | null) => {
+      const publications = Array.from({ length: count }, () => ({ payload: text, client: null, database: to }));
+      return stubOf(channel).publish({ kind: "server" }, publications);
+    };
+    await Promise.all([flood(hidden, null), flood(mixed, database)]);
+    for (const stranger of strangers) {
+      stranger.send({ action: "leave" });
+      expect((await stranger.frame()).action).toBe("leave");
+    }
   });
 });
 
