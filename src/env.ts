@@ -9,6 +9,8 @@ export interface Env {
   STRANGERS: RateLimit;
   /** Comma-separated. */
   API_KEYS?: string;
+  /** The only `{canonical}` that `/rt/{canonical}` answers; empty for any. */
+  REALTIME_CANONICAL?: string;
   /** Comma-separated: the origins whose pages may use this server, beside its own; `*` for all. */
   ALLOWED_ORIGINS?: string;
 }

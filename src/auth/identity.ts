@@ -26,14 +26,14 @@ export async function isApiKey(candidate: string, apiKeys = ""): Promise<boolean
   return matches.includes(true);
 }
 
-/** The user that a token is of, by the auth database of the channel that it is shown to. */
-export async function userOf(token: string, channel: string, env: Env): Promise<Result<User>> {
+/** The user that a token is of, by the auth database of the channel that it is shown to; null where that has none. */
+export async function userOf(token: string, channel: string, env: Env): Promise<Result<User | null>> {
   try {
     const name = await databaseNames.get(channel, async () => {
       const holding = await new SettingsStore(env.DB).resolve(channel);
       return holding?.settings.database ?? null;
     });
-    if (name === null) return refuse("unauthorized", "This channel has no auth database; it takes no tokens.");
+    if (name === null) return { ok: true, value: null };
     const database = await databaseOf(name, env);
     if (database === null) return refuse("unauthorized", "The channel's auth database is gone.");
     return await verifyToken(token, name, database, env as unknown as Record<string, unknown>);

@@ -33,6 +33,8 @@ export const PROTOCOL_HEADER = "Sec-WebSocket-Protocol";
 
 /** In which the Worker tells the object the address that a socket comes from. */
 export const ADDRESS_HEADER = "X-Address";
+/** In which the Worker tells the object by what id others know the client. */
+export const SOCKET_ID_HEADER = "X-Socket-Id";
 
 /** The close codes of a socket whose client the changed settings no longer admit, and of one whose token expired. */
 const CLOSE_FORBIDDEN = 4403;
@@ -146,7 +148,7 @@ export class Channel extends DurableObject<Env> {
     const fault = admitted.ok ? this.#crowded(who, group) : admitted.fault;
     if (fault) return Response.json(fault, { status: 403 });
     const { 0: client, 1: server } = new WebSocketPair();
-    this.#sockets.accept(server, who, group);
+    this.#sockets.accept(server, who, group, request.headers.get(SOCKET_ID_HEADER) ?? "");
     if (who.kind === "user") this.#alarm.by(who.expires);
     const protocol = request.headers.get(PROTOCOL_HEADER);
     return new Response(null, {

@@ -67,8 +67,7 @@ export class Sockets {
   }
 
   /** @param group The tag that it shares with others that are counted together: a user's, or an address's. */
-  accept(socket: WebSocket, identity: Identity, group: string): void {
-    const socketId = crypto.randomUUID();
+  accept(socket: WebSocket, identity: Identity, group: string, socketId: string): void {
     this.#ctx.acceptWebSocket(socket, [`kind:${identity.kind}`, `id:${socketId}`, group]);
     this.#attach(socket, { socketId, identity, joined: false, presence: false });
     this.#backpressure.add(socket);

@@ -1,6 +1,6 @@
 import { isApiKey, userOf } from "../auth/identity.ts";
 import type { Identity } from "../auth/policy.ts";
-import { FaultError } from "../protocol/errors.ts";
+import { FaultError, type Result } from "../protocol/errors.ts";
 import type { AppContext } from "./request.ts";
 
 /** A client's own subprotocol, beside which it may offer its credential. */
@@ -21,15 +21,35 @@ export async function callerOf(c: AppContext, channel?: string): Promise<Identit
   if (credential !== undefined && (await isApiKey(credential, c.env.API_KEYS))) return { kind: "server" };
   await limitRate(c);
   if (credential === undefined) return { kind: "anonymous" };
-  if (channel === undefined) throw unauthorized("The API key is not valid.");
+  if (channel === undefined) reject("The API key is not valid.");
   const user = await userOf(credential, channel, c.env);
   if (!user.ok) throw new FaultError({ field: "Authorization", ...user.fault });
-  return user.value;
+  return user.value ?? reject("This channel has no auth database; it takes no tokens.");
+}
+
+/**
+ * Who is asking over a connection that is not one channel's. Its credential may be meant for others: where a channel has
+ * no auth database, a token does not count.
+ */
+export async function visitorOf(c: AppContext): Promise<(channel: string) => Promise<Result<Identity>>> {
+  const credential = credentialOf(c);
+  const anonymous: Result<Identity> = { ok: true, value: { kind: "anonymous" } };
+  if (credential === undefined) {
+    await limitRate(c);
+    return async () => anonymous;
+  }
+  if (await isApiKey(credential, c.env.API_KEYS)) return async () => ({ ok: true, value: { kind: "server" } });
+  await limitRate(c);
+  return async (channel) => {
+    const user = await userOf(credential, channel, c.env);
+    if (!user.ok) return user;
+    return user.value ? { ok: true, value: user.value } : anonymous;
+  };
 }
 
 /** Only the server side may go on. */
 export async function requireServer(c: AppContext): Promise<void> {
-  if ((await callerOf(c)).kind !== "server") throw unauthorized("This is for the server side: send an API key.");
+  if ((await callerOf(c)).kind !== "server") reject("This is for the server side: send an API key.");
 }
 
 /** The address of whoever asks, as Cloudflare sees it. */
@@ -47,7 +67,7 @@ function credentialOf(c: AppContext): string | undefined {
   const authorization = c.req.header("Authorization");
   if (authorization === undefined) return offeredProtocols(c).find((name) => name !== SUBPROTOCOL);
   const credential = BEARER.exec(authorization)?.[1];
-  if (credential === undefined) throw unauthorized("Send credentials as Authorization: Bearer <API key or token>.");
+  if (credential === undefined) reject("Send credentials as Authorization: Bearer <API key or token>.");
   return credential;
 }
 
@@ -58,6 +78,6 @@ async function limitRate(c: AppContext): Promise<void> {
   throw new FaultError({ code: "rate-limited", detail, retryAfter: RATE_PERIOD });
 }
 
-function unauthorized(detail: string): FaultError {
-  return new FaultError({ code: "unauthorized", detail, field: "Authorization" });
+function reject(detail: string): never {
+  throw new FaultError({ code: "unauthorized", detail, field: "Authorization" });
 }

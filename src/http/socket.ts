@@ -1,27 +1,70 @@
 import { Hono } from "hono";
-import { ADDRESS_HEADER, IDENTITY_HEADER, PROTOCOL_HEADER } from "../channel/channel.ts";
+import type { Identity } from "../auth/policy.ts";
+import { ADDRESS_HEADER, IDENTITY_HEADER, PROTOCOL_HEADER, SOCKET_ID_HEADER } from "../channel/channel.ts";
 import type { Env } from "../env.ts";
-import { type Fault, FaultError } from "../protocol/errors.ts";
-import { addressOf, callerOf, offeredProtocols, SUBPROTOCOL } from "./caller.ts";
-import { channelOf, stubOf } from "./request.ts";
+import { type Fault, FaultError, type Result } from "../protocol/errors.ts";
+import { addressOf, callerOf, offeredProtocols, SUBPROTOCOL, visitorOf } from "./caller.ts";
+import { Multiplexer } from "./multiplexer.ts";
+import { type AppContext, channelOf, stubOf } from "./request.ts";
 
-/** `GET /channels/{channel}/socket`: a WebSocket straight into the channel's object. */
-export const socket = new Hono<{ Bindings: Env }>().get("/channels/:channel/socket", async (c) => {
-  const channel = channelOf(c);
-  if (c.req.header("Upgrade")?.toLowerCase() !== "websocket") {
-    throw new FaultError({ code: "upgrade-required", detail: "Open this address as a WebSocket." });
-  }
-  // A request of our own: no header of the client's reaches the object, and none can pose as an identity.
-  const headers = new Headers({
-    Upgrade: "websocket",
-    [IDENTITY_HEADER]: encodeURIComponent(JSON.stringify(await callerOf(c, channel))),
-    [ADDRESS_HEADER]: addressOf(c),
+/**
+ * `GET /channels/{channel}/socket`: a WebSocket straight into the channel's object.
+ * `GET /rt/{canonical}`: many channels over one WebSocket, as the clients of Xano Realtime open it.
+ */
+export const socket = new Hono<{ Bindings: Env }>()
+  .get("/channels/:channel/socket", async (c) => {
+    const channel = channelOf(c);
+    requireUpgrade(c);
+    const answer = await openChannel(c, channel, await callerOf(c, channel), {
+      [SOCKET_ID_HEADER]: crypto.randomUUID(),
+      ...protocolHeader(c),
+    });
+    if (answer.status !== 101) throw new FaultError(await answer.json<Fault>());
+    return answer;
+  })
+  .get("/rt/:canonical", async (c) => {
+    const { REALTIME_CANONICAL } = c.env;
+    if (REALTIME_CANONICAL && c.req.param("canonical") !== REALTIME_CANONICAL) return c.notFound();
+    requireUpgrade(c);
+    const whoFor = await visitorOf(c);
+    // One id for all channels, so that a private message finds its recipient.
+    const id = { [SOCKET_ID_HEADER]: crypto.randomUUID() };
+    const open = async (channel: string): Promise<Result<WebSocket>> => {
+      const who = await whoFor(channel);
+      return who.ok ? socketFrom(await openChannel(c, channel, who.value, id)) : who;
+    };
+    const { 0: client, 1: server } = new WebSocketPair();
+    new Multiplexer(server, (channel) => open(channel).catch(() => NO_ANSWER)).serve();
+    return new Response(null, { status: 101, webSocket: client, headers: protocolHeader(c) });
   });
-  // Browsers drop a connection on which none of the subprotocols that they offered was chosen.
+
+/** A request of our own to the object: no header of the client's reaches it, and none can pose as an identity. */
+function openChannel(
+  c: AppContext,
+  channel: string,
+  who: Identity,
+  headers: Record<string, string>,
+): Promise<Response> {
+  const identity = encodeURIComponent(JSON.stringify(who));
+  const all = { Upgrade: "websocket", [IDENTITY_HEADER]: identity, [ADDRESS_HEADER]: addressOf(c), ...headers };
+  return stubOf(c, channel).fetch(new Request(c.req.url, { headers: all }));
+}
+
+async function socketFrom(answer: Response): Promise<Result<WebSocket>> {
+  if (!answer.webSocket) return { ok: false, fault: await answer.json<Fault>() };
+  return { ok: true, value: answer.webSocket };
+}
+
+const NO_ANSWER: Result<never> = { ok: false, fault: { code: "unavailable", detail: "The channel does not answer." } };
+
+function requireUpgrade(c: AppContext): void {
+  if (c.req.header("Upgrade")?.toLowerCase() === "websocket") return;
+  throw new FaultError({ code: "upgrade-required", detail: "Open this address as a WebSocket." });
+}
+
+/** Browsers drop a connection on which none of the subprotocols that they offered was chosen. */
+function protocolHeader(c: AppContext): Record<string, string> {
   const offered = offeredProtocols(c);
   const chosen = offered.includes(SUBPROTOCOL) ? SUBPROTOCOL : offered[0];
-  if (chosen !== undefined) headers.set(PROTOCOL_HEADER, chosen);
-  const answer = await stubOf(c, channel).fetch(new Request(c.req.url, { headers }));
-  if (answer.status !== 101) throw new FaultError(await answer.json<Fault>());
-  return answer;
-});
+  return chosen === undefined ? {} : { [PROTOCOL_HEADER]: chosen };
+}

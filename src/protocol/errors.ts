@@ -38,6 +38,8 @@ export const ERRORS = {
     retryable: false,
     title: "The idempotency key came with another body before",
   },
+  "not-joined": { status: 409, retryable: false, title: "The connection has not joined this channel" },
+  "too-many-channels": { status: 409, retryable: false, title: "The connection has joined as many channels as it can" },
   "not-text": { status: 400, retryable: false, title: "Frames are text; a binary one was received" },
   internal: { status: 500, retryable: true, title: "Something failed on our side" },
   "backlog-full": { status: 503, retryable: true, title: "The archive is behind and the channel's log is full" },

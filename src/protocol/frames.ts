@@ -92,7 +92,8 @@ export function leaveFrame(channel: string): string {
   return JSON.stringify({ action: "leave", options: { channel }, payload: null });
 }
 
-export function errorFrame(channel: string, { code, detail, ...more }: Fault): string {
+/** @param channel The channel that it concerns, where it is known. */
+export function errorFrame(channel: string | undefined, { code, detail, ...more }: Fault): string {
   return JSON.stringify({ action: "error", options: { channel }, payload: { code, message: detail, ...more } });
 }
 

@@ -43,6 +43,9 @@ export const MAX_SOCKETS = 32_000;
 export const MAX_SOCKETS_PER_USER = 50;
 export const MAX_SOCKETS_PER_ADDRESS = 1_000;
 
+/** Channels that one multiplexed connection may join: each is a connection from the Worker to an object. */
+export const MAX_CHANNELS_PER_SOCKET = 100;
+
 /** Frames that a client may send: so many a second in the long run, and so many at once. */
 export const FRAMES_PER_SECOND = 50;
 export const FRAMES_AT_ONCE = 100;

@@ -177,6 +177,8 @@ const MessageOptions = v.optional(
     authenticated: v.optional(v.boolean("must be true or false"), false),
   }),
 );
+/** Clients of Xano Realtime ask a member for its history; as private messages are not stored, that is the channel's. */
+const HistoryOptions = v.optional(fields({ channel: v.optional(ChannelName), socketId: v.optional(v.string()) }));
 const Wishes = fields({
   history: v.optional(v.boolean("must be true or false"), false),
   presence: v.optional(v.boolean("must be true or false"), false),
@@ -190,7 +192,7 @@ export const ClientFrame = v.variant(
     v.strictObject({ action: v.literal("join"), options: JoinOptions, payload: v.nullish(Wishes) }),
     v.strictObject({ action: v.literal("leave"), options: Options, payload: NoPayload }),
     v.strictObject({ action: v.literal("message"), options: MessageOptions, payload: Json }),
-    v.strictObject({ action: v.literal("history"), options: Options, payload: NoPayload }),
+    v.strictObject({ action: v.literal("history"), options: HistoryOptions, payload: NoPayload }),
   ],
   "must be one of join, leave, message, history",
 );
