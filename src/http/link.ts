@@ -40,6 +40,8 @@ export class Link {
   #state: "joining" | "joined" | "returning" | "closed" = "joining";
   /** What the client's last join asked for. */
   #wishes: object = {};
+  /** Whether the client left and did not join again since: then the answer to its leave is the end. */
+  #leaving = false;
   /** The last `seq` that was passed on. */
   #last = 0;
   /** Whether a heartbeat waits for its answer: the next one may only follow it. */
@@ -56,7 +58,8 @@ export class Link {
   /** Sends a client's frame on, or keeps it until there is a way. */
   send(frame: ClientFrame, text: string): void {
     if (frame.action === "join") this.#wishes = frame.payload ?? {};
-    if (this.#socket && this.#state !== "returning") return this.#socket.send(text);
+    if (frame.action === "join" || frame.action === "leave") this.#leaving = frame.action === "leave";
+    if (this.#state !== "returning" && this.#transmit(text)) return;
     if (this.#waiting.push(text) > MAX_WAITING) this.#lose();
   }
 
@@ -93,12 +96,19 @@ export class Link {
     socket.addEventListener("error", () => this.#closed(socket, 1006));
     socket.accept();
     if (this.#isClosed()) return this.close();
-    if (this.#state === "returning") socket.send(rejoin(this.#last, this.#wishes));
+    if (this.#state === "returning") this.#transmit(rejoin(this.#last, this.#wishes));
     else this.#flush();
   }
 
   #flush(): void {
-    for (const text of this.#waiting.splice(0)) this.#socket?.send(text);
+    while (this.#waiting[0] !== undefined && this.#transmit(this.#waiting[0])) this.#waiting.shift();
+  }
+
+  /** Answers whether there is a way just now; where it has just ended, its closing is told in its turn. */
+  #transmit(text: string): boolean {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(text);
+    return true;
   }
 
   #hear(text: string): void {
@@ -113,7 +123,7 @@ export class Link {
     if (action === "join") this.#state = "joined";
     this.#last = Math.max(this.#last, options?.seq ?? 0);
     this.#needs.deliver(text);
-    if (action === "leave") this.#end();
+    if (action === "leave" && this.#leaving) this.#end();
   }
 
   /** The answer to a join of our own is not the client's affair; all that it missed follows, or cannot. */
@@ -150,8 +160,7 @@ export class Link {
   }
 
   #beat(): void {
-    if (!this.#socket || this.#beating) return;
-    this.#socket.send(HEARTBEAT_REQUEST);
+    if (this.#beating || !this.#transmit(HEARTBEAT_REQUEST)) return;
     this.#beating = true;
     this.#text = 0;
   }

@@ -75,6 +75,16 @@ describe("one connection for many channels (MUX1)", () => {
     expect(await total(one)).toBe(1);
   });
 
+  it("can leave a channel and join it again in one breath", async () => {
+    const channel = await newOpenChannel();
+    const socket = await connect();
+    await join(socket, channel);
+    for (const action of ["leave", "join"]) socket.send({ action, options: { channel } });
+    expect((await socket.frames(2)).map(({ action }) => action)).toEqual(["leave", "join"]);
+    await publish(channel, "back again");
+    expect((await socket.frame()).payload).toBe("back again");
+  });
+
   it("answers heartbeats", async () => {
     const socket = await connect();
     socket.send("ping");
