@@ -19,16 +19,9 @@ serve();
 
 /** Makes an API key, and a secret for the tokens of a first auth database, where there are none. */
 function ensureSecrets(): void {
-  for (const [name, what] of [
-    ["API_KEYS", "API key"],
-    ["AUTH_SECRET", undefined],
-  ] as const) {
-    const made = ensureSecret(name);
-    if (what === undefined) continue;
-    console.log(
-      made === undefined ? `${what}: see ${name} in ${VARS_FILE}` : `${what}: ${made} (new, kept in ${VARS_FILE})`,
-    );
-  }
+  const key = ensureSecret("API_KEYS");
+  console.log(`API key: ${key === undefined ? `see API_KEYS in ${VARS_FILE}` : `${key} (new, kept in ${VARS_FILE})`}`);
+  ensureSecret("AUTH_SECRET");
 }
 
 /** Answers the secret that it made, undefined where there was one. */

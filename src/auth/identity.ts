@@ -3,6 +3,7 @@ import { causeOf, refuse, type Result } from "../protocol/errors.ts";
 import type { AuthDatabase } from "../protocol/schemas.ts";
 import { Cache } from "./cache.ts";
 import { DatabaseStore } from "./databases.ts";
+import { sha256 } from "./digest.ts";
 import type { User } from "./policy.ts";
 import { SettingsStore } from "./settings.ts";
 import { verifyToken } from "./token.ts";
@@ -36,7 +37,7 @@ export async function userOf(token: string, channel: string, env: Env): Promise<
     if (name === null) return { ok: true, value: null };
     const database = await databaseOf(name, env);
     if (database === null) return refuse("unauthorized", "The channel's auth database is gone.");
-    return await verifyToken(token, name, database, env as unknown as Record<string, unknown>);
+    return await verifyToken(token, name, database, env);
   } catch (error) {
     console.error({ message: "a token could not be verified", error: causeOf(error) });
     return refuse("unavailable", "The token cannot be verified just now.", { retryAfter: 1 });
@@ -55,8 +56,4 @@ export function forgetChannel(channel: string): void {
 
 export function forgetDatabase(name: string): void {
   databases.forget(name);
-}
-
-function sha256(text: string): Promise<ArrayBuffer> {
-  return crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
 }

@@ -19,8 +19,8 @@ type KeySet = ReturnType<typeof createRemoteJWKSet>;
 /** Fetched key sets, so that each address is asked rarely, however many tokens come. */
 const keySets = new Map<string, KeySet>();
 
-/** Where Worker secrets are looked up. */
-export type Secrets = Readonly<Record<string, unknown>>;
+/** Where Worker secrets are looked up: the Worker's bindings. */
+export type Secrets = object;
 
 /** Turns a token into the user that it is of, or says what is wrong with it. */
 export async function verifyToken(
@@ -89,7 +89,7 @@ function keySetOf({ jwks, jwks_url: address }: AuthDatabase): ReturnType<typeof 
 }
 
 function secretKey(secret: string, secrets: Secrets): Uint8Array {
-  const value = secrets[secret];
+  const value = (secrets as Record<string, unknown>)[secret];
   const key = new TextEncoder().encode(typeof value === "string" ? value : "");
   if (key.length >= MIN_SECRET_BYTES) return key;
   throw new MisconfiguredError(`the Worker has no secret ${secret} of at least ${MIN_SECRET_BYTES} bytes`);

@@ -5,6 +5,7 @@ import type { Env } from "../env.ts";
 import type { LogPage } from "../history/page.ts";
 import { pageRange, takeWithin } from "../history/range.ts";
 import { HistoryStore } from "../history/store.ts";
+import { CLOSE } from "../protocol/close.ts";
 import { causeOf, type Fault, refuse, type Result } from "../protocol/errors.ts";
 import { presenceUpdateFrame, type StoredMessage } from "../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
@@ -35,10 +36,6 @@ export const PROTOCOL_HEADER = "Sec-WebSocket-Protocol";
 export const ADDRESS_HEADER = "X-Address";
 /** In which the Worker tells the object by what id others know the client. */
 export const SOCKET_ID_HEADER = "X-Socket-Id";
-
-/** The close codes of a socket whose client the changed settings no longer admit, and of one whose token expired. */
-const CLOSE_FORBIDDEN = 4403;
-const CLOSE_EXPIRED = 4401;
 
 /** How long a publish waits for fresh settings where they are inherited, in milliseconds. */
 const SETTINGS_DEADLINE = 1_000;
@@ -209,7 +206,7 @@ export class Channel extends DurableObject<Env> {
   #expire(): void {
     for (const socket of this.#sockets.expired(Date.now())) {
       this.#conversation.fault(socket, { code: "unauthorized", detail: "The token has expired." });
-      this.#sockets.close(socket, CLOSE_EXPIRED, "token expired");
+      this.#sockets.close(socket, CLOSE.expired, "token expired");
     }
   }
 
@@ -219,7 +216,7 @@ export class Channel extends DurableObject<Env> {
       const allowed = decide(this.#sockets.attachment(socket).identity, "subscribe", settings);
       if (allowed.ok) continue;
       this.#conversation.fault(socket, allowed.fault);
-      this.#sockets.close(socket, CLOSE_FORBIDDEN, allowed.fault.code);
+      this.#sockets.close(socket, CLOSE.forbidden, allowed.fault.code);
     }
     this.#sockets.reconsider();
   }

@@ -2,6 +2,7 @@ import { decide, type Identity, mayRead } from "../auth/policy.ts";
 import { takeWithin } from "../history/range.ts";
 import { type Fault, refuse, type Result } from "../protocol/errors.ts";
 import {
+  type Client,
   errorFrame,
   historyFrame,
   joinFrame,
@@ -13,21 +14,13 @@ import {
   type Resume,
   type StoredMessage,
 } from "../protocol/frames.ts";
-import { parseJson } from "../protocol/json.ts";
-import {
-  DEFAULT_PAGE_SIZE,
-  FRAMES_AT_ONCE,
-  FRAMES_PER_SECOND,
-  MAX_PAGE_BYTES,
-  MAX_PRESENCE,
-  MAX_REPLAY,
-} from "../protocol/limits.ts";
+import { DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, MAX_PRESENCE, MAX_REPLAY } from "../protocol/limits.ts";
 import { historyPath } from "../protocol/paths.ts";
-import { ClientFrame, validate } from "../protocol/schemas.ts";
+import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
 import type { Log, NewMessage } from "./log.ts";
-import { Rate } from "./rate.ts";
+import { FrameRate } from "./rate.ts";
 import type { SettingsCopy } from "./settings.ts";
-import type { Sockets } from "./sockets.ts";
+import { clientOf, type Sockets } from "./sockets.ts";
 
 interface Needs {
   /** The channel's name. */
@@ -37,6 +30,13 @@ interface Needs {
   settings: SettingsCopy;
   /** Stores and delivers. */
   accept: (message: NewMessage) => Result<unknown>;
+}
+
+/** Who sent a frame: read from its socket's attachment once, for all that the frame makes necessary. */
+interface Speaker {
+  socket: WebSocket;
+  identity: Identity;
+  client: Client;
 }
 
 type JoinFrame = Extract<ClientFrame, { action: "join" }>;
@@ -51,7 +51,7 @@ const DONE = { ok: true, value: null } as const;
 export class Conversation {
   readonly #needs: Needs;
   /** Forgotten by hibernation, which needs more quiet than it takes a rate to recover. */
-  readonly #rates = new WeakMap<WebSocket, Rate>();
+  readonly #rates = new WeakMap<WebSocket, FrameRate>();
 
   constructor(needs: Needs) {
     this.#needs = needs;
@@ -59,10 +59,12 @@ export class Conversation {
 
   /** Takes a frame as it came off the socket. */
   hear(socket: WebSocket, data: string | ArrayBuffer): void {
-    const wait = this.#wait(socket);
-    if (wait > 0) return this.fault(socket, tooManyFrames(wait));
+    const { identity, socketId } = this.#needs.sockets.attachment(socket);
+    const speaker = { socket, identity, client: clientOf(identity, socketId) };
+    const tooFast = this.#tooFast(speaker);
+    if (tooFast) return this.fault(socket, tooFast);
     const frame = this.#parse(data);
-    const done = frame.ok ? this.#answer(socket, frame.value) : frame;
+    const done = frame.ok ? this.#answer(speaker, frame.value) : frame;
     if (!done.ok) this.fault(socket, done.fault);
   }
 
@@ -71,20 +73,16 @@ export class Conversation {
     this.#needs.sockets.send(socket, errorFrame(this.#needs.channel, fault));
   }
 
-  /** How many seconds a client must wait before its next frame; the server side never does. */
-  #wait(socket: WebSocket): number {
-    if (this.#needs.sockets.attachment(socket).identity.kind === "server") return 0;
-    const now = Date.now();
-    const rate = this.#rates.get(socket) ?? new Rate(FRAMES_PER_SECOND, FRAMES_AT_ONCE, now);
+  /** Why a client's frame is not taken just now, if so; the server side's always are. */
+  #tooFast({ socket, identity }: Speaker): Fault | undefined {
+    if (identity.kind === "server") return undefined;
+    const rate = this.#rates.get(socket) ?? new FrameRate();
     this.#rates.set(socket, rate);
-    return rate.take(now);
+    return rate.take();
   }
 
   #parse(data: string | ArrayBuffer): Result<ClientFrame> {
-    if (typeof data !== "string") return refuse("not-text", "Send JSON in a text frame.");
-    const json = parseJson(data);
-    if (!json.ok) return json;
-    const frame = validate(ClientFrame, json.value, "frame");
+    const frame = parseFrame(data);
     if (!frame.ok) return frame;
     const named = frame.value.options?.channel;
     if (named === undefined || named === this.#needs.channel) return frame;
@@ -92,23 +90,22 @@ export class Conversation {
     return refuse("invalid-field", `${field} must be this socket's channel, or left out.`, { field });
   }
 
-  #answer(socket: WebSocket, frame: ClientFrame): Result<unknown> {
+  #answer(speaker: Speaker, frame: ClientFrame): Result<unknown> {
     switch (frame.action) {
       case "join":
-        return this.#join(socket, frame);
+        return this.#join(speaker, frame);
       case "leave":
-        return this.#leave(socket);
+        return this.#leave(speaker);
       case "message":
-        return this.#message(socket, frame);
+        return this.#message(speaker, frame);
       case "history":
-        return this.#history(socket);
+        return this.#history(speaker);
     }
   }
 
-  #join(socket: WebSocket, { options, payload }: JoinFrame): Result<null> {
+  #join(speaker: Speaker, { options, payload }: JoinFrame): Result<null> {
     const { channel, log, sockets, settings } = this.#needs;
-    const { identity } = sockets.attachment(socket);
-    const client = sockets.client(socket);
+    const { socket, identity, client } = speaker;
     const allowed = decide(identity, "subscribe", settings.current);
     if (!allowed.ok) return allowed;
     const may = (action: "history" | "presence") => decide(identity, action, settings.current).ok;
@@ -121,47 +118,45 @@ export class Conversation {
     const isNew = sockets.join(socket, granted.presence);
     sockets.send(socket, joinFrame(channel, client, { seq: log.last, granted, ...resume?.answer }));
     if (resume?.missed) for (const message of resume.missed) sockets.send(socket, messageFrame(channel, message));
-    else if (granted.history) this.#sendHistory(socket);
+    else if (granted.history) this.#sendHistory(speaker);
     if (granted.presence) sockets.send(socket, presenceFullFrame(channel, sockets.members(MAX_PRESENCE)));
     if (isNew && identity.kind !== "server") sockets.announce(presenceUpdateFrame(channel, "join", client), socket);
     return DONE;
   }
 
-  #leave(socket: WebSocket): Result<null> {
+  #leave({ socket }: Speaker): Result<null> {
     this.#needs.sockets.leave(socket);
     this.#needs.sockets.send(socket, leaveFrame(this.#needs.channel));
     return DONE;
   }
 
-  #message(socket: WebSocket, { options, payload }: MessageFrame): Result<unknown> {
-    const { sockets, settings, accept } = this.#needs;
-    const { identity } = sockets.attachment(socket);
+  #message(speaker: Speaker, { options, payload }: MessageFrame): Result<unknown> {
+    const { settings, accept } = this.#needs;
+    const { identity, client } = speaker;
     const text = JSON.stringify(payload);
-    if (options?.socketId !== undefined) return this.#messagePrivately(socket, options.socketId, text);
+    if (options?.socketId !== undefined) return this.#messagePrivately(speaker, options.socketId, text);
     const authenticated = options?.authenticated === true;
     const allowed = decide(identity, authenticated ? "message-authenticated" : "message", settings.current);
     if (!allowed.ok) return allowed;
     const database = authenticated ? (settings.current?.database ?? null) : null;
-    return accept({ action: "message", client: JSON.stringify(sockets.client(socket)), database, payload: text });
+    return accept({ action: "message", client: JSON.stringify(client), database, payload: text });
   }
 
-  #messagePrivately(socket: WebSocket, socketId: string, payload: string): Result<null> {
+  #messagePrivately({ identity, client }: Speaker, socketId: string, payload: string): Result<null> {
     const { channel, sockets, settings } = this.#needs;
-    const { identity } = sockets.attachment(socket);
     const allowed = decide(identity, "message-private", settings.current);
     if (!allowed.ok) return allowed;
     const recipient = sockets.find(socketId);
     if (!recipient || !decide(sockets.attachment(recipient).identity, "receive", settings.current).ok) {
       return refuse("unknown-recipient", "No client of this channel has that socketId.", { field: "options.socketId" });
     }
-    sockets.send(recipient, privateFrame(channel, sockets.client(socket), socketId, payload));
+    sockets.send(recipient, privateFrame(channel, client, socketId, payload));
     return DONE;
   }
 
-  #history(socket: WebSocket): Result<null> {
-    const { identity } = this.#needs.sockets.attachment(socket);
-    const allowed = decide(identity, "history", this.#needs.settings.current);
-    if (allowed.ok) this.#sendHistory(socket);
+  #history(speaker: Speaker): Result<null> {
+    const allowed = decide(speaker.identity, "history", this.#needs.settings.current);
+    if (allowed.ok) this.#sendHistory(speaker);
     return allowed;
   }
 
@@ -179,17 +174,11 @@ export class Conversation {
     return { answer: { resumed: true, replayed: missed.length }, missed };
   }
 
-  #sendHistory(socket: WebSocket): void {
+  #sendHistory({ socket, identity }: Speaker): void {
     const { channel, log, sockets, settings } = this.#needs;
-    const { identity } = sockets.attachment(socket);
     const depth = settings.current?.message_history || DEFAULT_PAGE_SIZE;
     const visible = log.read({ from: 1, to: log.last }, "DESC").filter((message) => mayRead(identity, message));
     const latest = takeWithin(visible.take(depth), MAX_PAGE_BYTES).toReversed();
     sockets.send(socket, historyFrame(channel, log.last, latest));
   }
-}
-
-function tooManyFrames(retryAfter: number): Fault {
-  const detail = `At most ${FRAMES_PER_SECOND} frames a second are taken; this one was not.`;
-  return { code: "rate-limited", detail, limit: FRAMES_PER_SECOND, retryAfter };
 }

@@ -1,3 +1,6 @@
+import { type Fault } from "../protocol/errors.ts";
+import { FRAMES_AT_ONCE, FRAMES_PER_SECOND } from "../protocol/limits.ts";
+
 /** A token bucket: so much a second in the long run, and so much at once. */
 export class Rate {
   readonly #perSecond: number;
@@ -21,5 +24,18 @@ export class Rate {
     if (this.#left < 1) return Math.ceil((1 - this.#left) / this.#perSecond);
     this.#left -= 1;
     return 0;
+  }
+}
+
+/** The frames that one client may send (LIM6). */
+export class FrameRate {
+  readonly #rate = new Rate(FRAMES_PER_SECOND, FRAMES_AT_ONCE, Date.now());
+
+  /** Takes a frame, or says why not. */
+  take(): Fault | undefined {
+    const retryAfter = this.#rate.take(Date.now());
+    if (retryAfter === 0) return undefined;
+    const detail = `At most ${FRAMES_PER_SECOND} frames a second are taken; this one was not.`;
+    return { code: "rate-limited", detail, limit: FRAMES_PER_SECOND, retryAfter };
   }
 }

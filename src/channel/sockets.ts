@@ -1,10 +1,8 @@
 import { decide, type Identity, mayRead } from "../auth/policy.ts";
+import { CLOSE } from "../protocol/close.ts";
 import type { Client, Members } from "../protocol/frames.ts";
 import type { ChannelSettings } from "../protocol/schemas.ts";
 import { Backpressure } from "./backpressure.ts";
-
-/** Closes a client that is to come back and resume: it reads too slowly, or its heartbeat stopped. */
-const CLOSE_TRY_AGAIN = 1013;
 
 /** What must survive hibernation about a socket; serialized it may have 16,384 bytes. */
 export interface Attachment {
@@ -78,12 +76,6 @@ export class Sockets {
     return socket.deserializeAttachment() as Attachment;
   }
 
-  /** How a socket's client is known to others. */
-  client(socket: WebSocket): Client {
-    const { identity, socketId } = this.attachment(socket);
-    return clientOf(identity, socketId);
-  }
-
   /** The sockets of clients, without the server side's. */
   clients(): WebSocket[] {
     return [...this.#ctx.getWebSockets("kind:user"), ...this.#ctx.getWebSockets("kind:anonymous")];
@@ -108,7 +100,7 @@ export class Sockets {
     const attachment = this.attachment(socket);
     this.#attach(socket, { ...attachment, joined: false });
     if (!this.#unsubscribe(socket)) return;
-    if (attachment.identity.kind !== "server") this.#left(this.client(socket));
+    if (attachment.identity.kind !== "server") this.#left(clientOf(attachment.identity, attachment.socketId));
   }
 
   /** Sends a message to every socket that joined and may read it. */
@@ -136,7 +128,9 @@ export class Sockets {
     const present = [...this.#subscribers].filter(([, { identity }]) => identity.kind !== "server");
     return {
       total: present.length,
-      presence: present.slice(0, limit).map(([socket]) => this.client(socket)),
+      presence: present.slice(0, limit).map(([socket, { identity }]) => {
+        return clientOf(identity, this.attachment(socket).socketId);
+      }),
     };
   }
 
@@ -144,7 +138,7 @@ export class Sockets {
   send(socket: WebSocket, frame: string): void {
     this.#transmit(socket, frame);
     this.#backpressure.sent(socket, frame.length);
-    if (this.#backpressure.lookAt(socket, Date.now()) === "slow") this.close(socket, CLOSE_TRY_AGAIN, "slow");
+    if (this.#backpressure.lookAt(socket, Date.now()) === "slow") this.close(socket, CLOSE.tryAgain, "slow");
   }
 
   /** Takes over changed settings for those that stay. */
@@ -183,7 +177,7 @@ export class Sockets {
   #tend(): void {
     const now = Date.now();
     if (!this.#backpressure.isDue(now)) return;
-    for (const [socket, verdict] of this.#backpressure.look(now)) this.close(socket, CLOSE_TRY_AGAIN, verdict);
+    for (const [socket, verdict] of this.#backpressure.look(now)) this.close(socket, CLOSE.tryAgain, verdict);
   }
 
   #transmit(socket: WebSocket, frame: string): void {

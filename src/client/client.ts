@@ -1,6 +1,8 @@
 import ReconnectingWebSocket from "partysocket/ws";
 import type { Client } from "../protocol/frames.ts";
-import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
+import { isFinal } from "../protocol/close.ts";
+import { Heartbeat, HEARTBEAT_REQUEST } from "../protocol/heartbeat.ts";
+import { historyPath } from "../protocol/paths.ts";
 
 /** A stored message as the wire carries it (PROTOCOL.md, FRA1). */
 export interface Message {
@@ -51,11 +53,8 @@ export class PublishError extends Error {
   }
 }
 
-/** In milliseconds, and in UTF-16 units of text received (CON7). */
+/** In milliseconds (CON7). */
 const HEARTBEAT_EVERY = 20_000;
-const HEARTBEAT_EVERY_TEXT = 1024 * 1024;
-/** The server closes with 4400 to 4499 where coming back would change nothing. */
-const isFinal = (code: number) => code >= 4400 && code < 4500;
 
 /** Where a join finds the channel, and how resuming went (PROTOCOL.md, RES). */
 interface Position {
@@ -83,13 +82,12 @@ export function subscribe(options: SubscribeOptions): Subscription {
     shouldReconnectOnClose: ({ code }) => !isFinal(code),
   });
   const order = new Order({ ...options, server, reconnect: () => socket.reconnect() });
-  const heartbeat = new Heartbeat(socket);
+  const watch = new Watch(socket);
   options.onStatus?.("connecting");
   socket.addEventListener("open", () => socket.send(order.join()));
   socket.addEventListener("message", ({ data }: { data: unknown }) => {
     const text = String(data);
-    heartbeat.heard(text);
-    if (text === HEARTBEAT_RESPONSE) return;
+    if (watch.heard(text)) return;
     const frame = JSON.parse(text) as ServerFrame;
     if (frame.action === "join") options.onStatus?.("online");
     if (frame.action === "error") options.onError?.(frame.payload);
@@ -100,7 +98,7 @@ export function subscribe(options: SubscribeOptions): Subscription {
   return {
     publish: (message) => publish(server, options.channel, message),
     close: () => {
-      heartbeat.stop();
+      watch.stop();
       socket.close();
       options.onStatus?.("closed");
     },
@@ -183,8 +181,7 @@ class Order {
     const waiting: Message[] = [];
     this.#waiting = waiting;
     const missed: Message[] = [];
-    let next: string | null =
-      `/channels/${encodeURIComponent(this.#options.channel)}/messages?limit=1000&after=${after}&before=${until + 1}`;
+    let next: string | null = historyPath(this.#options.channel, `limit=1000&after=${after}&before=${until + 1}`);
     let readable = after <= until;
     try {
       while (next !== null && readable) {
@@ -210,27 +207,27 @@ class Order {
 }
 
 /** Notices a connection that is dead though nobody closed it, and tells the server how far this client has read. */
-class Heartbeat {
+class Watch {
   readonly #socket: ReconnectingWebSocket;
+  readonly #heartbeat: Heartbeat;
   readonly #timer: ReturnType<typeof setInterval>;
-  /** Whether a heartbeat waits for its answer: the next one may only follow it. */
-  #waiting = false;
-  #heardSince = false;
-  #text = 0;
+  /** Whether anything was heard since the timer last went off. */
+  #heard = false;
 
   constructor(socket: ReconnectingWebSocket) {
     this.#socket = socket;
-    this.#timer = setInterval(() => this.#tick(), HEARTBEAT_EVERY);
-    socket.addEventListener("open", () => {
-      this.#waiting = false;
+    this.#heartbeat = new Heartbeat(() => {
+      socket.send(HEARTBEAT_REQUEST);
+      return true;
     });
+    this.#timer = setInterval(() => this.#tick(), HEARTBEAT_EVERY);
+    socket.addEventListener("open", () => this.#heartbeat.reset());
   }
 
-  heard(text: string): void {
-    this.#heardSince = true;
-    if (text === HEARTBEAT_RESPONSE) this.#waiting = false;
-    this.#text += text.length;
-    if (this.#text >= HEARTBEAT_EVERY_TEXT && !this.#waiting) this.#beat();
+  /** Notes what was received; answers whether it was a heartbeat's answer. */
+  heard(text: string): boolean {
+    this.#heard = true;
+    return this.#heartbeat.heard(text);
   }
 
   stop(): void {
@@ -239,16 +236,9 @@ class Heartbeat {
 
   #tick(): void {
     if (this.#socket.readyState !== ReconnectingWebSocket.OPEN) return;
-    if (!this.#waiting) this.#beat();
-    else if (!this.#heardSince) this.#socket.reconnect();
-    this.#heardSince = false;
-  }
-
-  #beat(): void {
-    this.#socket.send(HEARTBEAT_REQUEST);
-    this.#waiting = true;
-    this.#heardSince = false;
-    this.#text = 0;
+    if (!this.#heartbeat.waiting) this.#heartbeat.beat();
+    else if (!this.#heard) this.#socket.reconnect();
+    this.#heard = false;
   }
 }
 

@@ -17,12 +17,10 @@ const RATE_PERIOD = 10;
  * @param channel The channel that a token is shown to; without one, only an API key is taken.
  */
 export async function callerOf(c: AppContext, channel?: string): Promise<Identity> {
-  const credential = credentialOf(c);
-  if (credential !== undefined && (await isApiKey(credential, c.env.API_KEYS))) return { kind: "server" };
-  await limitRate(c);
-  if (credential === undefined) return { kind: "anonymous" };
+  const shown = await shownBy(c);
+  if (typeof shown !== "string") return shown;
   if (channel === undefined) reject("The API key is not valid.");
-  const user = await userOf(credential, channel, c.env);
+  const user = await userOf(shown, channel, c.env);
   if (!user.ok) throw new FaultError({ field: "Authorization", ...user.fault });
   return user.value ?? reject("This channel has no auth database; it takes no tokens.");
 }
@@ -32,18 +30,11 @@ export async function callerOf(c: AppContext, channel?: string): Promise<Identit
  * no auth database, a token does not count.
  */
 export async function visitorOf(c: AppContext): Promise<(channel: string) => Promise<Result<Identity>>> {
-  const credential = credentialOf(c);
-  const anonymous: Result<Identity> = { ok: true, value: { kind: "anonymous" } };
-  if (credential === undefined) {
-    await limitRate(c);
-    return async () => anonymous;
-  }
-  if (await isApiKey(credential, c.env.API_KEYS)) return async () => ({ ok: true, value: { kind: "server" } });
-  await limitRate(c);
+  const shown = await shownBy(c);
   return async (channel) => {
-    const user = await userOf(credential, channel, c.env);
-    if (!user.ok) return user;
-    return user.value ? { ok: true, value: user.value } : anonymous;
+    if (typeof shown !== "string") return { ok: true, value: shown };
+    const user = await userOf(shown, channel, c.env);
+    return user.ok ? { ok: true, value: user.value ?? { kind: "anonymous" } } : user;
   };
 }
 
@@ -61,6 +52,14 @@ export function addressOf(c: AppContext): string {
 export function offeredProtocols(c: AppContext): string[] {
   const header = c.req.header("Sec-WebSocket-Protocol") ?? "";
   return header.split(",").flatMap((name) => name.trim() || []);
+}
+
+/** What a caller shows for itself: an API key or nothing, which says who it is, or else a token. */
+async function shownBy(c: AppContext): Promise<Identity | string> {
+  const credential = credentialOf(c);
+  if (credential !== undefined && (await isApiKey(credential, c.env.API_KEYS))) return { kind: "server" };
+  await limitRate(c);
+  return credential ?? { kind: "anonymous" };
 }
 
 function credentialOf(c: AppContext): string | undefined {

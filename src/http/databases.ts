@@ -5,8 +5,9 @@ import { mintToken } from "../auth/token.ts";
 import type { Env } from "../env.ts";
 import { FaultError } from "../protocol/errors.ts";
 import { isoTime } from "../protocol/frames.ts";
-import { AuthDatabase, DatabaseName, ListQuery, TokenRequest, validate } from "../protocol/schemas.ts";
+import { AuthDatabase, DatabaseName, TokenRequest, validate } from "../protocol/schemas.ts";
 import { requireServer } from "./caller.ts";
+import { listPage } from "./listing.ts";
 import { type AppContext, jsonBody, unwrap } from "./request.ts";
 
 /**
@@ -16,11 +17,13 @@ import { type AppContext, jsonBody, unwrap } from "./request.ts";
 export const databases = new Hono<{ Bindings: Env }>()
   .get("/databases", async (c) => {
     await requireServer(c);
-    const { after, limit } = unwrap(validate(ListQuery, c.req.query(), "query"));
-    const page = await new DatabaseStore(c.env.DB).list(after, limit + 1);
-    const listed = page.slice(0, limit);
-    const next = page.length > limit ? `/databases?limit=${limit}&after=${listed.at(-1)?.database}` : null;
-    return c.json({ databases: listed, next });
+    const store = new DatabaseStore(c.env.DB);
+    const { items, next } = await listPage(
+      c,
+      (after, limit) => store.list(after, limit),
+      ({ database }) => database,
+    );
+    return c.json({ databases: items, next });
   })
   .get("/databases/:name", async (c) => {
     await requireServer(c);
@@ -52,7 +55,7 @@ export const databases = new Hono<{ Bindings: Env }>()
     await requireServer(c);
     const request = await jsonBody(c, TokenRequest);
     const database = await known(c, nameOf(c));
-    const { token, expires } = unwrap(await mintToken(database, c.env as unknown as Record<string, unknown>, request));
+    const { token, expires } = unwrap(await mintToken(database, c.env, request));
     c.header("Cache-Control", "no-store");
     return c.json({ token, expires: isoTime(expires) }, 201);
   });

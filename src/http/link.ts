@@ -1,5 +1,6 @@
+import { isFinal } from "../protocol/close.ts";
 import { ERRORS, type Fault } from "../protocol/errors.ts";
-import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
+import { Heartbeat, HEARTBEAT_REQUEST } from "../protocol/heartbeat.ts";
 import type { ClientFrame } from "../protocol/schemas.ts";
 import type { OpenChannel } from "./multiplexer.ts";
 
@@ -9,9 +10,8 @@ const ATTEMPTS = [0, 100, 500, 1_500, 4_000];
 /** Frames that are kept for a channel to which there is no way just now. */
 const MAX_WAITING = 100;
 
-/** How often a heartbeat goes to the channel's object, in milliseconds and in text received (PROTOCOL.md, CON7). */
+/** How often a heartbeat goes to the channel's object, in milliseconds (PROTOCOL.md, CON7). */
 const HEARTBEAT_EVERY = 30_000;
-const HEARTBEAT_EVERY_TEXT = 1024 * 1024;
 
 interface Needs {
   open: () => ReturnType<OpenChannel>;
@@ -35,7 +35,8 @@ export class Link {
   readonly #needs: Needs;
   /** What the client sent while there was no way. */
   readonly #waiting: string[] = [];
-  readonly #heartbeat: ReturnType<typeof setInterval>;
+  readonly #heartbeat = new Heartbeat(() => this.#transmit(HEARTBEAT_REQUEST));
+  readonly #timer: ReturnType<typeof setInterval>;
   #socket: WebSocket | undefined;
   #state: "joining" | "joined" | "returning" | "closed" = "joining";
   /** What the client's last join asked for. */
@@ -44,14 +45,10 @@ export class Link {
   #leaving = false;
   /** The last `seq` that was passed on. */
   #last = 0;
-  /** Whether a heartbeat waits for its answer: the next one may only follow it. */
-  #beating = false;
-  /** Text received since the last heartbeat. */
-  #text = 0;
 
   constructor(needs: Needs) {
     this.#needs = needs;
-    this.#heartbeat = setInterval(() => this.#beat(), HEARTBEAT_EVERY);
+    this.#timer = setInterval(() => this.#heartbeat.beat(), HEARTBEAT_EVERY);
     void this.#connect();
   }
 
@@ -65,7 +62,7 @@ export class Link {
 
   close(): void {
     this.#state = "closed";
-    clearInterval(this.#heartbeat);
+    clearInterval(this.#timer);
     this.#socket?.close(1000);
     this.#socket = undefined;
   }
@@ -90,7 +87,7 @@ export class Link {
 
   #attach(socket: WebSocket): void {
     this.#socket = socket;
-    this.#beating = false;
+    this.#heartbeat.reset();
     socket.addEventListener("message", ({ data }) => this.#hear(String(data)));
     socket.addEventListener("close", ({ code }) => this.#closed(socket, code));
     socket.addEventListener("error", () => this.#closed(socket, 1006));
@@ -112,12 +109,7 @@ export class Link {
   }
 
   #hear(text: string): void {
-    if (text === HEARTBEAT_RESPONSE) {
-      this.#beating = false;
-      return;
-    }
-    this.#text += text.length;
-    if (this.#text >= HEARTBEAT_EVERY_TEXT) this.#beat();
+    if (this.#heartbeat.heard(text)) return;
     const { action, options } = JSON.parse(text) as ServerFrame;
     if (action === "join" && this.#state === "returning") return this.#returned(options?.resumed === true);
     if (action === "join") this.#state = "joined";
@@ -138,7 +130,7 @@ export class Link {
     this.#socket = undefined;
     socket.close(1000);
     // The channel has said why: the client is not admitted any longer.
-    if (code >= 4400 && code < 4500) return this.#end();
+    if (isFinal(code)) return this.#end();
     // A join that was not answered is the client's own, and is sent again; one that was is resumed.
     if (this.#state === "joining") this.#waiting.unshift(JSON.stringify({ action: "join", payload: this.#wishes }));
     else this.#state = "returning";
@@ -157,12 +149,6 @@ export class Link {
   #lose(): void {
     this.close();
     this.#needs.lost();
-  }
-
-  #beat(): void {
-    if (this.#beating || !this.#transmit(HEARTBEAT_REQUEST)) return;
-    this.#beating = true;
-    this.#text = 0;
   }
 }
 

@@ -1,17 +1,14 @@
-import { Rate } from "../channel/rate.ts";
+import { FrameRate } from "../channel/rate.ts";
+import { CLOSE } from "../protocol/close.ts";
 import { type Fault, refuse, type Result } from "../protocol/errors.ts";
 import { errorFrame } from "../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
-import { parseJson } from "../protocol/json.ts";
-import { FRAMES_AT_ONCE, FRAMES_PER_SECOND, MAX_CHANNELS_PER_SOCKET } from "../protocol/limits.ts";
-import { ClientFrame, validate } from "../protocol/schemas.ts";
+import { MAX_CHANNELS_PER_SOCKET } from "../protocol/limits.ts";
+import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
 import { Link } from "./link.ts";
 
 /** Opens a socket to a channel's object, as the client that this connection is of. */
 export type OpenChannel = (channel: string) => Promise<Result<WebSocket>>;
-
-/** The close code on which clients come back by themselves: "service restart". */
-const CLOSE_RESTART = 1012;
 
 /**
  * Many channels over one socket. The client's socket ends here, in the Worker; each channel that it joins has a socket
@@ -21,7 +18,7 @@ export class Multiplexer {
   readonly #client: WebSocket;
   readonly #open: OpenChannel;
   readonly #links = new Map<string, Link>();
-  readonly #rate = new Rate(FRAMES_PER_SECOND, FRAMES_AT_ONCE, Date.now());
+  readonly #rate = new FrameRate();
 
   constructor(client: WebSocket, open: OpenChannel) {
     this.#client = client;
@@ -38,22 +35,20 @@ export class Multiplexer {
 
   #hear(data: string | ArrayBuffer): void {
     if (data === HEARTBEAT_REQUEST) return this.#send(HEARTBEAT_RESPONSE);
-    const wait = this.#rate.take(Date.now());
-    const taken = wait > 0 ? tooManyFrames(wait) : this.#take(data);
+    const tooFast = this.#rate.take();
+    const taken: Outcome = tooFast ? { ok: false, fault: tooFast } : this.#take(data);
     if (!taken.ok) this.#send(errorFrame(taken.channel, taken.fault));
   }
 
   #take(data: string | ArrayBuffer): Outcome {
-    if (typeof data !== "string") return refuse("not-text", "Send JSON in a text frame.");
-    const json = parseJson(data);
-    if (!json.ok) return json;
-    const frame = validate(ClientFrame, json.value, "frame");
-    if (!frame.ok) return { ...frame, channel: channelIn(json.value) };
+    const frame = parseFrame(data);
+    if (!frame.ok) return frame;
     const channel = frame.value.options?.channel;
     if (channel === undefined) {
       return refuse("invalid-field", "options.channel is required.", { field: "options.channel" });
     }
-    const result = this.#pass(channel, frame.value, data);
+    // What has been parsed was text.
+    const result = this.#pass(channel, frame.value, data as string);
     return result.ok ? result : { ...result, channel };
   }
 
@@ -96,7 +91,7 @@ export class Multiplexer {
   #restart(): void {
     this.#closeAll();
     try {
-      this.#client.close(CLOSE_RESTART, "a channel was lost");
+      this.#client.close(CLOSE.restart, "a channel was lost");
     } catch {
       // It is closed already.
     }
@@ -111,14 +106,3 @@ export class Multiplexer {
 type Outcome = { ok: true } | { ok: false; fault: Fault; channel?: string | undefined };
 
 const DONE = { ok: true } as const;
-
-function tooManyFrames(retryAfter: number): Outcome {
-  const detail = `At most ${FRAMES_PER_SECOND} frames a second are taken; this one was not.`;
-  return refuse("rate-limited", detail, { limit: FRAMES_PER_SECOND, retryAfter });
-}
-
-/** The channel that a frame names which is wrong elsewhere, so that the error reaches that channel's handlers. */
-function channelIn(frame: unknown): string | undefined {
-  const options = (frame as { options?: { channel?: unknown } } | null)?.options;
-  return typeof options?.channel === "string" ? options.channel : undefined;
-}

@@ -1,4 +1,5 @@
 import { Hono } from "hono";
+import { sha256 } from "../auth/digest.ts";
 import { databaseOf } from "../auth/identity.ts";
 import type { Identity } from "../auth/policy.ts";
 import type { Place } from "../channel/log.ts";
@@ -74,7 +75,7 @@ async function publicationOf(c: AppContext, who: Identity, { request, key, field
   const client = await senderOf(c, who, sender, field);
   const publication = { payload, client: client && JSON.stringify(client), database };
   if (key === undefined) return publication;
-  const digest = await digestOf(JSON.stringify([payload, database, sender]));
+  const digest = new Uint8Array(await sha256(JSON.stringify([payload, database, sender]))).toHex();
   return { ...publication, idempotency: { key: `${scopeOf(who)}:${key}`, digest } };
 }
 
@@ -119,9 +120,4 @@ function requireSize(message: unknown, field: string): void {
 function tooManyChannels(): Fault {
   const detail = `A batch is for at most ${MAX_BATCH_CHANNELS} channels.`;
   return { code: "invalid-field", detail, field: "body", limit: MAX_BATCH_CHANNELS };
-}
-
-async function digestOf(text: string): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
-  return new Uint8Array(digest).toHex();
 }

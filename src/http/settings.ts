@@ -3,8 +3,9 @@ import { databaseOf, forgetChannel } from "../auth/identity.ts";
 import { SettingsStore } from "../auth/settings.ts";
 import type { Env } from "../env.ts";
 import { FaultError } from "../protocol/errors.ts";
-import { ChannelPattern, ChannelSettings, ListQuery, validate } from "../protocol/schemas.ts";
+import { ChannelPattern, ChannelSettings, validate } from "../protocol/schemas.ts";
 import { requireServer } from "./caller.ts";
+import { listPage } from "./listing.ts";
 import { type AppContext, jsonBody, stubOf, unwrap } from "./request.ts";
 
 /**
@@ -14,11 +15,13 @@ import { type AppContext, jsonBody, stubOf, unwrap } from "./request.ts";
 export const settings = new Hono<{ Bindings: Env }>()
   .get("/channels", async (c) => {
     await requireServer(c);
-    const { after, limit } = unwrap(validate(ListQuery, c.req.query(), "query"));
-    const page = await new SettingsStore(c.env.DB).list(after, limit + 1);
-    const channels = page.slice(0, limit);
-    const last = encodeURIComponent(channels.at(-1)?.channel ?? "");
-    return c.json({ channels, next: page.length > limit ? `/channels?limit=${limit}&after=${last}` : null });
+    const store = new SettingsStore(c.env.DB);
+    const { items, next } = await listPage(
+      c,
+      (after, limit) => store.list(after, limit),
+      ({ channel }) => channel,
+    );
+    return c.json({ channels: items, next });
   })
   .get("/channels/:channel", async (c) => {
     await requireServer(c);

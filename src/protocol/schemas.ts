@@ -1,5 +1,6 @@
 import * as v from "valibot";
-import { type Fault, type Result } from "./errors.ts";
+import { type Fault, refuse, type Result } from "./errors.ts";
+import { parseJson } from "./json.ts";
 import {
   DEFAULT_PAGE_SIZE,
   MAX_BATCH_MESSAGES,
@@ -197,6 +198,23 @@ export const ClientFrame = v.variant(
   "must be one of join, leave, message, history",
 );
 export type ClientFrame = v.InferOutput<typeof ClientFrame>;
+
+/** A frame as it came off a socket, or what is wrong with it and the channel that it names all the same. */
+export type ParsedFrame = { ok: true; value: ClientFrame } | { ok: false; fault: Fault; channel?: string | undefined };
+
+/** Parses and validates what a client sent. */
+export function parseFrame(data: string | ArrayBuffer): ParsedFrame {
+  if (typeof data !== "string") return refuse("not-text", "Send JSON in a text frame.");
+  const json = parseJson(data);
+  if (!json.ok) return json;
+  const frame = validate(ClientFrame, json.value, "frame");
+  return frame.ok ? frame : { ...frame, channel: channelNamedBy(json.value) };
+}
+
+function channelNamedBy(frame: unknown): string | undefined {
+  const options = (frame as { options?: { channel?: unknown } } | null)?.options;
+  return typeof options?.channel === "string" ? options.channel : undefined;
+}
 
 const httpsUrl = v.pipe(
   v.string("must be a string"),

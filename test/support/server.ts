@@ -58,11 +58,6 @@ export class Server {
     return key;
   }
 
-  /** What the server printed. */
-  get output(): string {
-    return this.#output;
-  }
-
   async run(): Promise<void> {
     const flags = [
       "--ip",
