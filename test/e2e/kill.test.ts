@@ -1,7 +1,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { type Subscription, subscribe } from "../../src/client/client.ts";
-import { Checker } from "../support/checker.ts";
+import { Checker, sightingsIn } from "../support/checker.ts";
 import { KILLS, STORM } from "../support/scale.ts";
 import { Server } from "../support/server.ts";
 import { call, everything, join, newChannel, publish } from "./support.ts";
@@ -81,7 +81,7 @@ describe("a server that is killed in the middle of a burst", () => {
     checker.acknowledge(last, "last");
     await vi.waitUntil(() => notes.every((notebook) => notebook.seen().at(-1)?.seq === last), { timeout: 60_000 });
     await vi.waitUntil(() => server.archive(channel).length >= last, { timeout: 60_000 });
-    const archive = server.archive(channel).map(({ seq, payload }) => ({ seq, message: String(JSON.parse(payload)) }));
+    const archive = sightingsIn(server.archive(channel));
     const history = await everything(server, channel);
     console.log(`kills ${KILLS}, acknowledged ${checker.acknowledged}, in history ${history.length}`);
     expect(checker.faults(history, archive)).toEqual([]);
@@ -115,7 +115,7 @@ describe("a server that comes back to all its clients at once", () => {
       expect(notebook.seen()[0]?.seq).toBe(2);
     }
     await vi.waitUntil(() => server.archive(channel).length >= 102, { timeout: 60_000 });
-    const archive = server.archive(channel).map(({ seq, payload }) => ({ seq, message: String(JSON.parse(payload)) }));
+    const archive = sightingsIn(server.archive(channel));
     expect(checker.faults(await everything(server, channel), archive)).toEqual([]);
   });
 });

@@ -1,6 +1,6 @@
 import { inject } from "vitest";
 import { WebSocket } from "ws";
-import type { Sighting } from "../support/checker.ts";
+import { everything as walk, type HistoryPage, type Sighting } from "../support/checker.ts";
 import { type Frame, Inbox } from "../support/frames.ts";
 
 /** The server under test, and the server side's way to it. */
@@ -51,16 +51,8 @@ async function succeed(request: Promise<Response>): Promise<Response> {
 }
 
 /** The whole history of a channel, whose messages are texts. */
-export async function everything(from: Target, channel: string): Promise<Sighting[]> {
-  const sightings: Sighting[] = [];
-  let next: string | null = `/channels/${encodeURIComponent(channel)}/messages?after=0&limit=1000`;
-  while (next !== null) {
-    const answer = await call(from, "GET", next);
-    const page = (await answer.json()) as { messages: Frame[]; next: string | null };
-    sightings.push(...page.messages.map(({ options, payload }) => ({ seq: options.seq, message: String(payload) })));
-    next = page.next;
-  }
-  return sightings;
+export function everything(from: Target, channel: string): Promise<Sighting[]> {
+  return walk(channel, async (path) => (await call(from, "GET", path)).json() as Promise<HistoryPage>);
 }
 
 /** A real socket, with what it receives. */

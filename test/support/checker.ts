@@ -4,6 +4,28 @@ export interface Sighting {
   message: string;
 }
 
+/** The archive's rows as sightings. */
+export function sightingsIn(rows: readonly { seq: number; payload: string }[]): Sighting[] {
+  return rows.map(({ seq, payload }) => ({ seq, message: String(JSON.parse(payload)) }));
+}
+
+/** A channel's whole history as sightings, by following its pages. */
+export async function everything(channel: string, read: (path: string) => Promise<HistoryPage>): Promise<Sighting[]> {
+  const sightings: Sighting[] = [];
+  let next: string | null = `/channels/${encodeURIComponent(channel)}/messages?after=0&limit=1000`;
+  while (next !== null) {
+    const page: HistoryPage = await read(next);
+    sightings.push(...page.messages.map(({ options, payload }) => ({ seq: options.seq, message: String(payload) })));
+    next = page.next;
+  }
+  return sightings;
+}
+
+export interface HistoryPage {
+  messages: { options: { seq: number }; payload: unknown }[];
+  next: string | null;
+}
+
 /**
  * Holds what publishers and subscribers were told against what is kept, after whatever faults.
  *

@@ -4,18 +4,20 @@ import { describe, expect, it, vi } from "vitest";
 import { drain, retryDelay } from "../../src/channel/archiver.ts";
 import type { StoredMessage } from "../../src/protocol/frames.ts";
 import { LOG_CAPACITY } from "../../src/protocol/limits.ts";
-import { archived, call, history, join, newChannel, newOpenChannel, publish, publishMany, stubOf } from "./support.ts";
+import {
+  archived,
+  call,
+  history,
+  join,
+  newChannel,
+  newOpenChannel,
+  publish,
+  publishMany,
+  stubOf,
+  whileAway,
+} from "./support.ts";
 
-/** A real fault: while D1 has no such table, every statement on it fails. */
-async function whileArchiveFails<T>(act: () => Promise<T>): Promise<T> {
-  await env.DB.exec("ALTER TABLE messages RENAME TO messages_away");
-  try {
-    return await act();
-  } finally {
-    await env.DB.exec("ALTER TABLE messages_away RENAME TO messages");
-  }
-}
-
+const whileArchiveFails = <T>(act: () => Promise<T>) => whileAway("messages", act);
 const alarmOf = (channel: string) => runInDurableObject(stubOf(channel), (_, { storage }) => storage.getAlarm());
 
 describe("archiving", () => {

@@ -3,8 +3,8 @@ import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { HEARTBEAT_TIMEOUT } from "../../src/channel/backpressure.ts";
 import { type Attachment, Sockets } from "../../src/channel/sockets.ts";
-import { Checker, type Sighting } from "../support/checker.ts";
-import { drained, call, join, newOpenChannel, page, publish, publishMany, stubOf, type TestSocket } from "./support.ts";
+import { Checker } from "../support/checker.ts";
+import { call, faultsOf, join, newOpenChannel, publish, publishMany, stubOf, type TestSocket } from "./support.ts";
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -25,21 +25,8 @@ function intercept(fault: (write: () => Promise<unknown>) => Promise<unknown>): 
 const alarm = (channel: string) => runDurableObjectAlarm(stubOf(channel));
 const nextAlarm = (channel: string) => runInDurableObject(stubOf(channel), (_, { storage }) => storage.getAlarm());
 
-async function everything(channel: string): Promise<Sighting[]> {
-  const sightings: Sighting[] = [];
-  for (let next: string | null = `/channels/${encodeURIComponent(channel)}/messages?after=0&limit=1000`; next;) {
-    const { messages, next: following } = await page(next);
-    sightings.push(...messages.map(({ options, payload }) => ({ seq: options.seq, message: String(payload) })));
-    next = following;
-  }
-  return sightings;
-}
-
 async function expectWhole(checker: Checker, channel: string): Promise<void> {
-  const kept = await everything(channel);
-  const rows = await drained(channel, kept.length);
-  const archive = rows.map(({ seq, payload }) => ({ seq, message: String(JSON.parse(payload)) }));
-  expect(checker.faults(kept, archive)).toEqual([]);
+  expect(await faultsOf(checker, channel)).toEqual([]);
 }
 
 async function say(checker: Checker, channel: string, message: string): Promise<void> {

@@ -1,10 +1,9 @@
 import { evictDurableObject, runInDurableObject } from "cloudflare:test";
-import { env } from "cloudflare:workers";
 import * as v from "valibot";
 import { describe, expect, it } from "vitest";
 import { type Holding, SettingsCopy } from "../../src/channel/settings.ts";
 import { ChannelSettings } from "../../src/protocol/schemas.ts";
-import { call, newChannel, newOpenChannel, stubOf } from "./support.ts";
+import { call, newChannel, newOpenChannel, stubOf, whileAway } from "./support.ts";
 
 const holding = (message_history: ChannelSettings["message_history"]) => ({
   channel: "room/*",
@@ -17,14 +16,11 @@ describe("an object's copy of its channel's settings", () => {
     const channel = await newOpenChannel();
     expect((await call("POST", "/message", { channel, message: 1 }, null)).status).toBe(201);
     await evictDurableObject(stubOf(channel));
-    await env.DB.exec("ALTER TABLE channels RENAME TO channels_away");
-    try {
+    await whileAway("channels", async () => {
       expect((await call("POST", "/message", { channel, message: 2 }, null)).status).toBe(201);
       const unknown = await call("POST", "/message", { channel: newChannel(), message: 1 }, null);
       expect(unknown.status).toBe(503);
-    } finally {
-      await env.DB.exec("ALTER TABLE channels_away RENAME TO channels");
-    }
+    });
   });
 
   it("keeps a change that it was told of while an older answer was on its way", () =>

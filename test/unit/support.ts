@@ -2,6 +2,7 @@ import { runDurableObjectAlarm } from "cloudflare:test";
 import { env, exports } from "cloudflare:workers";
 import { vi } from "vitest";
 import type { Channel } from "../../src/index.ts";
+import { type Checker, everything, sightingsIn } from "../support/checker.ts";
 import { type Frame, Inbox } from "../support/frames.ts";
 
 /** One of the keys that vitest.config.ts binds as API_KEYS. */
@@ -135,8 +136,32 @@ export async function tokenOf(database: string, id: number | string, more: objec
   return (await answer.json<{ token: string }>()).token;
 }
 
+/** A real fault: while D1 has no such table, every statement on it fails. */
+export async function whileAway<T>(table: "messages" | "channels", act: () => Promise<T>): Promise<T> {
+  await takeAway(table);
+  try {
+    return await act();
+  } finally {
+    await bringBack(table);
+  }
+}
+
+export async function takeAway(table: "messages" | "channels"): Promise<void> {
+  await env.DB.exec(`ALTER TABLE ${table} RENAME TO ${table}_away`);
+}
+
+export async function bringBack(table: "messages" | "channels"): Promise<void> {
+  await env.DB.exec(`ALTER TABLE ${table}_away RENAME TO ${table}`);
+}
+
+/** Every way in which a channel's promises were broken (test/support/checker.ts), once it is archived. */
+export async function faultsOf(checker: Checker, channel: string): Promise<string[]> {
+  const kept = await everything(channel, page);
+  return checker.faults(kept, sightingsIn(await drained(channel, kept.length)));
+}
+
 /** The rows of a channel in D1, once they are as many as expected; an alarm of the clock's may be at it. */
-export async function drained(channel: string, count: number): Promise<{ seq: number; payload: string }[]> {
+async function drained(channel: string, count: number): Promise<{ seq: number; payload: string }[]> {
   await runDurableObjectAlarm(stubOf(channel));
   return vi.waitUntil(
     async () => {
