@@ -36,7 +36,7 @@ export interface ChannelEvents<Payload = unknown> {
   /** The connection was lost and is back; all that could be had of what was missed has been delivered. */
   resumed: Resumed;
   presence: Presence;
-  /** What the server refused, and payloads that the schema does not allow; the channel goes on. */
+  /** What was refused, but for what a promise tells: publishes, sends, history. The channel goes on. */
   error: ChannelError;
   /** Every frame as it came. */
   frame: ServerFrame;
@@ -203,9 +203,9 @@ export class Channel<In = unknown, Out = In> {
   #joined(frame: JoinFrame): void {
     this.#me = frame.client;
     this.#asked = false;
-    this.#show("online");
     this.#outbox.joined(frame.client.socketId);
     this.#order.joined(frame);
+    this.#show("online");
     this.#publisher.wake();
   }
 
@@ -221,14 +221,15 @@ export class Channel<In = unknown, Out = In> {
   }
 
   #resumed(resumed: Resumed): void {
+    this.#show("online");
     this.#outbox.resumed();
     this.#emit("resumed", resumed);
   }
 
   #refused({ code, message, ...details }: ErrorPayload): void {
     const error = new ChannelError(code, message, details);
-    this.#outbox.refused(error);
-    this.#emit("error", error);
+    // What was sent is told by its own promise.
+    if (!this.#outbox.refused(error)) this.#emit("error", error);
   }
 
   /** The message with its payload as the schema has it; undefined, and an `error`, where it does not allow it. */
