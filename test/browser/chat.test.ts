@@ -80,7 +80,10 @@ describe("the chat page", () => {
     for (const json of [`plain ${mark}`, JSON.stringify({ mark, n: 1 }), JSON.stringify([mark])]) {
       await page.locator("li.event", { has: page.getByText(json, { exact: true }) }).waitFor();
     }
-    await page.locator("li.event", { hasText: `plain ${mark}` }).getByText("event", { exact: true }).waitFor();
+    await page
+      .locator("li.event", { hasText: `plain ${mark}` })
+      .getByText("event", { exact: true })
+      .waitFor();
   });
 
   it("shows markup as text", async () => {

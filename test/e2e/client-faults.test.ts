@@ -1,8 +1,7 @@
-import { createServer, type RequestListener } from "node:http";
-import type { AddressInfo } from "node:net";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { MAX_QUEUED_MESSAGES, type ChannelError, type Place } from "../../src/client/client.ts";
 import { enter, failure, heard, joined, until } from "../support/client.ts";
+import { serve } from "../support/serve.ts";
 import { Way } from "../support/way.ts";
 import { history, newChannel, newRoom, publish, target } from "./support.ts";
 
@@ -91,17 +90,6 @@ describe.runIf(target().url.startsWith("http://"))("a publish", () => {
   });
 });
 
-/** A server that answers as a test wants it to, at an address of its own. */
-async function serve(listener: RequestListener): Promise<{ url: string }> {
-  const server = createServer(listener);
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
-}
-
 describe("a server that is busy", () => {
   it("is left alone as long as it asks for, then sent the same message with the same key", async () => {
     const attempts: { at: number; key: unknown }[] = [];
@@ -111,7 +99,7 @@ describe("a server that is busy", () => {
       if (attempts.length === 1) response.writeHead(503, { "Retry-After": "1" }).end("<html>busy</html>");
       else response.writeHead(201).end('{"channel":"a","seq":7,"time":"2026-11-24T10:00:00.000Z"}');
     });
-    const place: Place = await enter(busy, "a").publish(1);
+    const place: Place = await enter({ url: busy }, "a").publish(1);
     expect(place).toEqual({ seq: 7, time: "2026-11-24T10:00:00.000Z" });
     const [first, second] = attempts;
     expect(second?.key).toBe(first?.key);
@@ -124,7 +112,7 @@ describe("a server that is busy", () => {
       if (request.url === "/message") attempts += 1;
       response.writeHead(403).end("<html>");
     });
-    const room = enter(closed, "a");
+    const room = enter({ url: closed }, "a");
     expect(await failure(room.publish(1))).toMatchObject({ code: "unexpected", status: 403 });
     expect(attempts).toBe(1);
   });
