@@ -29,13 +29,18 @@ beforeAll(async () => {
   mkdirSync(home, { recursive: true });
   await promisify(execFile)("npm", ["pack", "--silent", "--pack-destination", project]);
   await run("sh", "-c", "tar -xzf *.tgz -C node_modules/durable-channels --strip-components 1");
-  const { dependencies } = JSON.parse(readFileSync(join(home, "package.json"), "utf8")) as { dependencies: object };
   // What the project itself uses comes on top.
   const own = ["react", "@types/react", "@types/node", "valibot"];
-  for (const name of new Set([...Object.keys(dependencies), ...own])) link(name);
+  for (const name of new Set([...dependencies(), ...own])) link(name);
   writeFileSync(join(project, "package.json"), '{"type":"module"}');
 });
 afterAll(() => rmSync(project, { recursive: true, force: true }));
+
+/** What the package brings along. */
+function dependencies(): string[] {
+  const manifest = readFileSync(join(project, "node_modules/durable-channels/package.json"), "utf8");
+  return Object.keys((JSON.parse(manifest) as { dependencies: object }).dependencies);
+}
 
 function link(name: string): void {
   const to = join(project, "node_modules", name);
@@ -97,6 +102,10 @@ describe("the package, packed, and unpacked in an empty project", () => {
     writeFileSync(join(project, "room.tsx"), examples("tsx"));
     const how = ["--moduleResolution", moduleResolution, "--module", module];
     await run(resolve("node_modules/.bin/tsc"), ...STRICT, ...how, "examples.ts", "room.tsx");
+  });
+
+  it("brings nothing of the server's", () => {
+    expect(dependencies()).toEqual(["@standard-schema/spec", "partysocket"]);
   });
 
   it("types payloads", async () => {
