@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { WebSocket } from "ws";
 import type { ChannelError } from "../../src/client/client.ts";
 import { enter, failure, heard, joined, until } from "../support/client.ts";
 import { call, history, newChannel, newRoom, publish, target, tokenFor } from "./support.ts";
@@ -158,12 +159,15 @@ describe("a channel", () => {
     const [room, witness] = [await joined(target(), name), await joined(target(), name, { presence: true })];
     const events = heard(room, "event");
     await until(() => witness.presence.length === 2);
+    const statuses = vi.fn();
+    room.on("status", statuses);
     room.close();
     await until(() => witness.presence.length === 1);
     await publish(target(), name, "nobody listens");
     expect(await failure(room.publish(1))).toMatchObject({ name: "ChannelError", code: "closed" });
     expect(await failure(room.send(1))).toMatchObject({ code: "closed" });
     expect([room.status, events]).toEqual(["closed", []]);
+    expect(statuses).toHaveBeenCalledExactlyOnceWith("closed");
   });
 
   it("hears no more from the moment of closing, not even the rest of a history", async () => {
@@ -250,6 +254,15 @@ describe("what is refused", () => {
     expect((await call(target(), "PUT", path(room.name), { active: false })).status).toBe(200);
     await until(() => room.status === "closed");
     expect(errors[0]?.code).toBe("forbidden");
+  });
+});
+
+describe("a WebSocket of one's own", () => {
+  it("serves where there is no global one", async () => {
+    vi.stubGlobal("WebSocket", undefined);
+    onTestFinished(() => void vi.unstubAllGlobals());
+    const room = await joined({ ...target(), WebSocket }, await newRoom(target()));
+    expect(await room.send("hello")).toMatchObject({ seq: 1 });
   });
 });
 
