@@ -73,15 +73,6 @@ describe("useChannel, under StrictMode", () => {
     for (const name of names) await expect.poll(() => present(name)).toBe(0);
   });
 
-  it("renders a long history in a few steps, not one a message", async () => {
-    const name = await newRoom(target(), { message_history: 100 });
-    const batch = Array.from({ length: 100 }, (_, n) => ({ channel: name, message: `${n}` }));
-    expect((await call(target(), "POST", "/messages", batch)).status).toBe(200);
-    const page = await openRooms(name);
-    await expect.poll(() => texts(page)).toEqual(["95", "96", "97", "98", "99"]);
-    expect(Number(await page.locator("main").getAttribute("data-renders"))).toBeLessThan(20);
-  });
-
   it("shows what was refused", async () => {
     const page = await openRooms(newChannel());
     await page.locator("#error", { hasText: "unauthorized" }).waitFor();

@@ -1,7 +1,8 @@
 import * as v from "valibot";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocket } from "ws";
-import type { ChannelError } from "../../src/client/client.ts";
+import { type ChannelError, createClient } from "../../src/client/client.ts";
+import { ChannelStore } from "../../src/client/store.ts";
 import { enter, failure, heard, joined, until } from "../support/client.ts";
 import { call, history, newChannel, newRoom, publish, target, tokenFor } from "./support.ts";
 
@@ -254,6 +255,20 @@ describe("what is refused", () => {
     expect((await call(target(), "PUT", path(room.name), { active: false })).status).toBe(200);
     await until(() => room.status === "closed");
     expect(errors[0]?.code).toBe("forbidden");
+  });
+});
+
+describe("a channel as a store", () => {
+  it("tells of a history as of one change, not of a hundred", async () => {
+    const name = await newRoom(target(), { message_history: 100 });
+    const batch = Array.from({ length: 100 }, (_, n) => ({ channel: name, message: n }));
+    expect((await call(target(), "POST", "/messages", batch)).status).toBe(200);
+    const store = new ChannelStore({ client: createClient(target()), name, options: { history: true }, keep: 1_000 });
+    const listener = vi.fn();
+    onTestFinished(store.subscribe(listener));
+    await until(() => store.snapshot().messages.length === 100);
+    // Being online, and the history: each at most once.
+    expect(listener.mock.calls.length).toBeLessThanOrEqual(2);
   });
 });
 
