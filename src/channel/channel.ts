@@ -23,7 +23,7 @@ import { Conversation } from "./conversation.ts";
 import { withDeadline } from "./deadline.ts";
 import { Keys } from "./keys.ts";
 import { Log, type Place } from "./log.ts";
-import { type Publication, Publisher } from "./publisher.ts";
+import { Publisher, type Submission } from "./publisher.ts";
 import { type Holding, SettingsCopy } from "./settings.ts";
 import { Sockets } from "./sockets.ts";
 
@@ -93,22 +93,21 @@ export class Channel extends DurableObject<Env> {
   }
 
   /**
-   * Stores messages in order and in one commit, and delivers them; one result each. One whose key is known already is
-   * answered as it was then.
+   * Stores messages in order and in one commit, and delivers them; for each submission one result a message. One whose key
+   * is known already is answered as it was then.
    */
-  async publish(who: Identity, publications: readonly Publication[]): Promise<Result<Place>[]> {
-    const admitted = await this.#admit(who, "publish");
-    if (!admitted.ok) return publications.map(() => admitted);
-    const restricted = publications.some(({ database }) => database !== null);
+  async publish(submissions: readonly Submission[]): Promise<Result<Place>[][]> {
+    const admitted = await Promise.all(submissions.map((submission) => this.#admitSubmission(submission)));
     if (this.#settings.isInheritedBy(this.#name) && this.#sockets.subscribed > 0) {
       await withDeadline(SETTINGS_DEADLINE, this.#settings.refreshed()).catch(() => {});
-    } else if (restricted) {
-      const known = await this.#knowSettings();
-      if (!known.ok) return publications.map(() => known);
     }
     // Group commit: whoever comes while a commit is under way waits for it, and all who waited share the next one.
     if (this.#committing) await this.#committing;
-    const results = publications.map((publication) => this.#publisher.publish(who, publication));
+    const results = submissions.map(({ who, publications }, index) => {
+      const verdict = admitted[index];
+      if (verdict && !verdict.ok) return publications.map(() => verdict);
+      return publications.map((publication) => this.#publisher.publish(who, publication));
+    });
     this.#committing ??= this.ctx.storage.sync().finally(() => (this.#committing = undefined));
     return results;
   }
@@ -236,6 +235,12 @@ export class Channel extends DurableObject<Env> {
       if (!known.ok) return known;
     }
     return decide(who, action, this.#settings.current);
+  }
+
+  async #admitSubmission({ who, publications }: Submission): Promise<Result<null>> {
+    const admitted = await this.#admit(who, "publish");
+    if (!admitted.ok) return admitted;
+    return publications.some(({ database }) => database !== null) ? this.#knowSettings() : admitted;
   }
 
   #knowSettings(): Promise<Result<null>> {

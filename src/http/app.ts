@@ -1,4 +1,4 @@
-import { Hono } from "hono";
+import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import type { Env } from "../env.ts";
 import { causeOf, type ErrorCode, ERRORS, type Fault, FaultError } from "../protocol/errors.ts";
@@ -15,7 +15,6 @@ import { socket } from "./socket.ts";
 
 export const app = new Hono<{ Bindings: Env }>();
 
-const limitBody = (maxSize: number) => bodyLimit({ maxSize, onError: (c) => problem(c, tooLarge(maxSize).fault) });
 const [single, batch] = [limitBody(MAX_BODY_BYTES), limitBody(MAX_BATCH_BYTES)];
 app.use((c, next) => (c.req.path === BATCH_PATH ? batch : single)(c, next));
 
@@ -45,4 +44,15 @@ function faultOf(error: Error): Fault {
     return { code: "unavailable", detail: "The channel does not answer just now.", retryAfter: 1 };
   }
   return { code: "internal", detail: "The request could not be completed." };
+}
+
+/** Where the length is announced, and HTTP holds the sender to it, looking at the body as a stream is work for nothing. */
+function limitBody(maxSize: number): MiddlewareHandler {
+  const refuse = (c: Context) => problem(c, tooLarge(maxSize).fault);
+  const measured = bodyLimit({ maxSize, onError: refuse });
+  return async (c, next) => {
+    const announced = c.req.header("Content-Length");
+    if (announced === undefined || c.req.header("Transfer-Encoding") !== undefined) return measured(c, next);
+    return Number(announced) > maxSize ? refuse(c) : next();
+  };
 }
