@@ -2,7 +2,8 @@ import { decide, type Identity, mayRead } from "../auth/policy.ts";
 import { CLOSE } from "../protocol/close.ts";
 import type { Client, Members } from "../protocol/frames.ts";
 import type { ChannelSettings } from "../protocol/schemas.ts";
-import { Backpressure } from "./backpressure.ts";
+import { Backpressure, type Verdict } from "./backpressure.ts";
+import type { Metrics } from "./metrics.ts";
 
 /** What must survive hibernation about a socket; serialized it may have 16,384 bytes. */
 export interface Attachment {
@@ -29,16 +30,23 @@ export class Sockets {
   readonly #ctx: DurableObjectState;
   readonly #settings: () => ChannelSettings | null;
   readonly #left: (client: Client) => void;
+  readonly #metrics: Metrics;
   readonly #subscribers = new Map<WebSocket, Subscriber>();
   readonly #backpressure: Backpressure<WebSocket>;
   /** No token expires before, in milliseconds since the epoch. */
   #nextExpiry = Infinity;
 
   /** @param left Called for each client that joined and is no longer here, but for the server side's. */
-  constructor(ctx: DurableObjectState, settings: () => ChannelSettings | null, left: (client: Client) => void) {
+  constructor(
+    ctx: DurableObjectState,
+    settings: () => ChannelSettings | null,
+    left: (client: Client) => void,
+    metrics: Metrics,
+  ) {
     this.#ctx = ctx;
     this.#settings = settings;
     this.#left = left;
+    this.#metrics = metrics;
     const heartbeatOf = (socket: WebSocket) => ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? 0;
     this.#backpressure = new Backpressure(heartbeatOf, Date.now());
     for (const socket of ctx.getWebSockets()) {
@@ -109,6 +117,7 @@ export class Sockets {
     for (const [socket, { receives, identity }] of this.#subscribers) {
       if (!receives || !mayRead(identity, message)) continue;
       this.#transmit(socket, frame);
+      this.#metrics.deliveries += 1;
       if (!isForAll) this.#backpressure.sent(socket, frame.length);
     }
     // Counted once for all of them, instead of once for each.
@@ -138,7 +147,7 @@ export class Sockets {
   send(socket: WebSocket, frame: string): void {
     this.#transmit(socket, frame);
     this.#backpressure.sent(socket, frame.length);
-    if (this.#backpressure.lookAt(socket, Date.now()) === "slow") this.close(socket, CLOSE.tryAgain, "slow");
+    if (this.#backpressure.lookAt(socket, Date.now()) === "slow") this.#drop(socket, "slow");
   }
 
   /** Takes over changed settings for those that stay. */
@@ -177,7 +186,12 @@ export class Sockets {
   #tend(): void {
     const now = Date.now();
     if (!this.#backpressure.isDue(now)) return;
-    for (const [socket, verdict] of this.#backpressure.look(now)) this.close(socket, CLOSE.tryAgain, verdict);
+    for (const [socket, verdict] of this.#backpressure.look(now)) this.#drop(socket, verdict);
+  }
+
+  #drop(socket: WebSocket, verdict: Verdict): void {
+    this.#metrics.dropped += 1;
+    this.close(socket, CLOSE.tryAgain, verdict);
   }
 
   #transmit(socket: WebSocket, frame: string): void {

@@ -79,12 +79,3 @@ export function refuse(
 ): { ok: false; fault: Fault } {
   return { ok: false, fault: { code, detail, ...more } };
 }
-
-/**
- * What to log of an error: its root cause's words. drizzle wraps what D1 said into an error whose own message holds
- * the query's parameters, and contents of messages have no place in a log.
- */
-export function causeOf(error: unknown): string {
-  if (!(error instanceof Error)) return "not an Error";
-  return error.cause === undefined ? `${error.name}: ${error.message}` : causeOf(error.cause);
-}
