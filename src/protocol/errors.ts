@@ -63,9 +63,12 @@ export interface Fault {
 
 /** Throws a fault through code that answers with something else; whoever owns the connection turns it into an answer. */
 export class FaultError extends Error {
-  constructor(readonly fault: Fault) {
+  readonly fault: Fault;
+
+  constructor(fault: Fault) {
     super(fault.detail);
     this.name = "FaultError";
+    this.fault = fault;
   }
 }
 
