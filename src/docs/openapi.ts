@@ -7,7 +7,7 @@ import { HTTP } from "./schemas.ts";
 const TAGS = [
   ["Publishing", "Store messages and deliver them."],
   ["Reading", "What was said, and who is here."],
-  ["Sockets", "Where messages arrive live. What goes over them is described by `/asyncapi.json`."],
+  ["Sockets", "Where messages arrive live. What goes over them is described by [asyncapi.json](/asyncapi.json)."],
   ["Settings", "Who may do what on a channel. For the server side."],
   ["Auth databases", "Whose tokens are taken. For the server side."],
   ["The server", "How it is, and what it says."],

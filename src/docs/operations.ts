@@ -193,7 +193,8 @@ const reading: Operation[] = [
   },
 ];
 
-const UPGRADE = "A WebSocket upgrade (RFC 6455). What goes over the socket is described by `/asyncapi.json`.";
+const UPGRADE =
+  "A WebSocket upgrade (RFC 6455). What goes over the socket is described by [asyncapi.json](/asyncapi.json).";
 
 const sockets: Operation[] = [
   {
