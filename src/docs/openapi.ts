@@ -1,7 +1,8 @@
 import { type ErrorCode, ERRORS } from "../protocol/errors.ts";
 import { inlineSchema, refTo, schemasOf } from "./components.ts";
 import { FAULTS } from "./examples.ts";
-import { type Operation, OPERATIONS, type Parameter } from "./operations.ts";
+import type { Operation, Parameter } from "./operation.ts";
+import { OPERATIONS } from "./operations.ts";
 import { HTTP } from "./schemas.ts";
 
 const TAGS = [

@@ -11,7 +11,9 @@ import {
 } from "../../src/protocol/limits.ts";
 import { Problem } from "../../src/docs/answers.ts";
 import * as frames from "../../src/docs/frames.ts";
-import { type Operation, OPERATIONS, RESULT_ERRORS } from "../../src/docs/operations.ts";
+import type { Operation } from "../../src/docs/operation.ts";
+import { RESULT_ERRORS } from "../../src/docs/operations-clients.ts";
+import { OPERATIONS } from "../../src/docs/operations.ts";
 import { app } from "../../src/http/app.ts";
 import { type ErrorCode, ERRORS } from "../../src/protocol/errors.ts";
 import {
