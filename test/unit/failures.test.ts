@@ -14,7 +14,7 @@ function where(failure: Error): (path: string, body: unknown) => Promise<Respons
     app.request(path, { method: "POST", headers, body: JSON.stringify(body) }, { ...env, CHANNELS });
 }
 
-describe("an object that fails unexpectedly", () => {
+describe("an object that fails unexpectedly (SRV4)", () => {
   it.each([
     ["for a while", Object.assign(new Error("reset"), { retryable: true }), "unavailable", 503, "1"],
     ["as it has too much to do", Object.assign(new Error("overloaded"), { overloaded: true }), "unavailable", 503, "1"],

@@ -2,6 +2,7 @@ import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
+import operating from "../../docs/operating.md?raw";
 import { Metrics } from "../../src/channel/metrics.ts";
 import { app } from "../../src/http/app.ts";
 import { Channel } from "../../src/index.ts";
@@ -15,9 +16,11 @@ function dataset() {
   return { points, writeDataPoint: (point?: AnalyticsEngineDataPoint) => void (point && points.push(point)) };
 }
 
-const NAMES = ["archived", "deliveries", "refusals", "dropped", "joined", "backlog", "failures", "waited", "took"];
+/** What operators read: the columns' names, in their order. */
+const NAMES = [...operating.matchAll(/^\| `double\d` \| (\w+) +\|/gm)].map(([, name = ""]) => name);
 
 function named(point: AnalyticsEngineDataPoint | undefined): Record<string, number> {
+  expect(point?.doubles).toHaveLength(NAMES.length);
   return Object.fromEntries(NAMES.map((name, index) => [name, point?.doubles?.[index] ?? NaN]));
 }
 
