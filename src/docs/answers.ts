@@ -5,7 +5,7 @@ import { AuthDatabase, ChannelName, ChannelPattern, ChannelSettings, DatabaseNam
 
 /** What the server answers by HTTP. Requests have their schemas in src/protocol/schemas.ts, where they are validated. */
 
-const Seq = v.pipe(v.number(), v.integer(), v.minValue(0));
+export const Seq = v.pipe(v.number(), v.integer(), v.minValue(0));
 /** RFC 3339, UTC, with milliseconds. */
 export const Time = v.pipe(v.string(), v.regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/));
 const NextPage = v.nullable(v.string());

@@ -1,11 +1,10 @@
 import * as v from "valibot";
 import type { ErrorCode } from "../protocol/errors.ts";
 import { ChannelName } from "../protocol/schemas.ts";
-import { ClientInfo, Presence, StoredFrame } from "./answers.ts";
+import { ClientInfo, Presence, Seq, StoredFrame } from "./answers.ts";
 
 /** What the server says over a socket; src/protocol/frames.ts makes these texts. */
 
-const Seq = v.pipe(v.number(), v.integer(), v.minValue(0));
 const { action: _, client: __, ...stored } = StoredFrame.entries;
 const onChannel = v.strictObject({ channel: ChannelName });
 
