@@ -26,7 +26,6 @@ export function openapi(version: string): object {
         "Publish by HTTP, listen over a WebSocket, read everything back in order. The server side sends an API key; users send a token of the channel's auth database; anybody else may do what the channel's settings allow. Numbers that bound something are in each schema; the rules behind them are in PROTOCOL.md.",
       license: { name: "MIT", identifier: "MIT" },
     },
-    servers: [{ url: "/" }],
     tags: TAGS.map(([name, description]) => ({ name, description })),
     paths: { ...pathsOf(OPERATIONS), ...DOCUMENTS },
     components: {
