@@ -46,16 +46,20 @@ export function inlineSchema(schema: v.GenericSchema): JsonSchema {
 export const refTo = (name: string) => ({ $ref: `#/components/schemas/${name}` });
 
 /**
- * What JSON Schema cannot say is left out: a check of our own, with its words in a description. A query's number is written as
- * the number that it stands for.
+ * What JSON Schema cannot say is left out: a check of our own, with its words in a description. A query's number, which comes as
+ * text, is written as the number that it stands for; any other value as it comes.
  */
 const CONVERSION: ConversionConfig = {
   target: "draft-2020-12",
   typeMode: "output",
   ignoreActions: ["check"],
   overrideSchema: ({ valibotSchema }) => (valibotSchema.type === "custom" ? { type: "object" } : undefined),
-  overrideAction: ({ valibotAction }) =>
-    valibotAction.type === "transform" ? { type: "integer", minimum: 0 } : undefined,
+  overrideAction: ({ valibotAction, jsonSchema }) => {
+    if (valibotAction.type !== "transform") return undefined;
+    return "operation" in valibotAction && valibotAction.operation === Number
+      ? { type: "integer", minimum: 0 }
+      : jsonSchema;
+  },
   overrideRef: ({ referenceId }) => refTo(referenceId).$ref,
 };
 
