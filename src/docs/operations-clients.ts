@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import type { ErrorCode } from "../protocol/errors.ts";
-import { HistoryQuery, IdempotencyKey, PresenceQuery } from "../protocol/schemas.ts";
+import { HistoryQuery, IdempotencyKey, PresenceQuery, SocketQuery } from "../protocol/schemas.ts";
 import * as examples from "./examples.ts";
 import { ASKING, BODY, CHANNEL, channel, type Operation, type Parameter, query } from "./operation.ts";
 
@@ -114,7 +114,12 @@ export const sockets: Operation[] = [
     summary: "Open a socket to a channel",
     description: `${UPGRADE} Browsers send a credential as a subprotocol: alone, or beside \`durable-channels.v1\`.`,
     access: "anybody",
-    parameters: [channel],
+    parameters: [
+      channel,
+      ...query(SocketQuery, {
+        frames: ["`batch`: each text message of the server's is a JSON array of frames, of many under load.", "batch"],
+      }),
+    ],
     answer: { status: 101, description: "The socket is open." },
     errors: ["invalid-field", ...ASKING, "forbidden", "upgrade-required", "too-many-sockets", ...CHANNEL],
   },
