@@ -33,9 +33,16 @@ export function asyncapi(version: string): object {
     },
     defaultContentType: "application/json",
     channels: {
-      channel: socket("/channels/{channel}/socket", "A socket to one channel.", {
-        channel: { description: "The channel's name, percent-encoded as one segment.", examples: ["docs%2Favengers"] },
-      }),
+      channel: socket(
+        "/channels/{channel}/socket",
+        "A socket to one channel. With `?frames=batch` each text message of the server's is a JSON array of these frames.",
+        {
+          channel: {
+            description: "The channel's name, percent-encoded as one segment.",
+            examples: ["docs%2Favengers"],
+          },
+        },
+      ),
       multiplexed: socket("/rt/{canonical}", "A socket for many channels: each frame names its own.", {
         canonical: { description: "Any text; where the variable `REALTIME_CANONICAL` is set, just that." },
       }),
