@@ -6,7 +6,7 @@ export async function buildWorkers(): Promise<void> {
   await build({
     absWorkingDir: fileURLToPath(new URL(".", import.meta.url)),
     entryPoints: {
-      index: "../src/index.ts",
+      ours: "servers/ours.worker.ts",
       bare: "servers/bare.worker.ts",
       partyserver: "servers/partyserver.worker.ts",
     },

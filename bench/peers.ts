@@ -130,7 +130,7 @@ const migrations = globSync(here("../migrations/*.sql"))
   .flatMap((file) => readFileSync(file, "utf8").split("--> statement-breakpoint"))
   .map((statement) => statement.replaceAll(/^--.*$/gm, "").trim());
 
-const ourServer = workerd("index", { API_KEYS: API_KEY, ALLOWED_ORIGINS: "" }, { d1: migrations, rateLimit: true });
+const ourServer = workerd("ours", { API_KEYS: API_KEY, ALLOWED_ORIGINS: "" }, { d1: migrations });
 
 /** Everything that is measured, in the order of the table. */
 export const PEERS: Peer[] = [

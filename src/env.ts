@@ -7,6 +7,8 @@ export interface Env {
   ASSETS: Fetcher;
   /** Limits the requests of each address, but for the server side's. */
   STRANGERS: RateLimit;
+  /** Takes numbers about the running of it, where the deployment wants them (docs/operating.md). */
+  METRICS?: AnalyticsEngineDataset;
   /** Comma-separated. */
   API_KEYS?: string;
   /** The only `{canonical}` that `/rt/{canonical}` answers; empty for any. */

@@ -87,7 +87,7 @@ export class Subscriber {
   }
 
   #hear(text: Buffer): void {
-    if (this.#waiters[0] && text.includes(this.#waiters[0].mark)) return this.#waiters.shift()?.resolve();
+    if (this.#waiters[0] && text.includes(this.#waiters[0].mark)) this.#waiters.shift()?.resolve();
     // engine.io's ping, in a text frame of its own.
     if (text.length === 1 && text[0] === 0x32) return this.send("3");
     this.#onText(text);

@@ -16,8 +16,6 @@ export interface WorkerdConfig {
   bindings: Record<string, string | boolean>;
   /** Migrations of the D1 database DB, if it has one. */
   d1?: string[];
-  /** The rate limit STRANGERS, if it has one. */
-  rateLimit?: boolean;
 }
 
 const config = JSON.parse(process.argv[2] ?? "") as WorkerdConfig;
@@ -31,9 +29,6 @@ const runtime = new Miniflare(
     bindings: config.bindings,
     durableObjects: { CHANNELS: { className: "Channel", useSQLite: true } },
     ...(config.d1 && { d1Databases: { DB: "bench" } }),
-    ...(config.rateLimit && {
-      ratelimits: { STRANGERS: { namespace_id: "1", simple: { limit: 1_000_000, period: 10 } } },
-    }),
     ...(process.env["INSPECT"] && { inspectorPort: Number(process.env["INSPECT"]) }),
     unsafeDirectSockets: [{ host: "127.0.0.1", port: config.port }],
     defaultPersistRoot: mkdtempSync(join(tmpdir(), "bench-")),

@@ -1,5 +1,6 @@
 import type { Env } from "../env.ts";
-import { causeOf, refuse, type Result } from "../protocol/errors.ts";
+import { logFailure } from "../logging.ts";
+import { refuse, type Result } from "../protocol/errors.ts";
 import type { AuthDatabase } from "../protocol/schemas.ts";
 import { Cache } from "./cache.ts";
 import { DatabaseStore } from "./databases.ts";
@@ -57,7 +58,7 @@ export async function userOf(token: string, channel: string, env: Env): Promise<
     if (database === null) return refuse("unauthorized", "The channel's auth database is gone.");
     return await verifyToken(token, name, database, env);
   } catch (error) {
-    console.error({ message: "a token could not be verified", error: causeOf(error) });
+    logFailure("token not verifiable", error, { channel });
     return refuse("unavailable", "The token cannot be verified just now.", { retryAfter: 1 });
   }
 }

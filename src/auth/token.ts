@@ -1,6 +1,7 @@
 import { createLocalJWKSet, createRemoteJWKSet, errors, type JWTPayload, jwtVerify, SignJWT } from "jose";
 import * as v from "valibot";
-import { causeOf, refuse, type Result } from "../protocol/errors.ts";
+import { logFailure } from "../logging.ts";
+import { refuse, type Result } from "../protocol/errors.ts";
 import { MAX_EXTRAS_LENGTH, MAX_TOKEN_LENGTH } from "../protocol/limits.ts";
 import { type AuthDatabase, UserId } from "../protocol/schemas.ts";
 import type { User } from "./policy.ts";
@@ -36,7 +37,7 @@ export async function verifyToken(
     return userOf(await claimsOf(token, database, secrets), name, database);
   } catch (error) {
     if (isOurs(error)) {
-      console.error({ message: "a token could not be verified", database: name, error: causeOf(error) });
+      logFailure("token not verifiable", error, { database: name });
       return refuse("unavailable", "The token cannot be verified just now.", { retryAfter: 5 });
     }
     // Only codes, which are jose's own: what the token says does not come back.

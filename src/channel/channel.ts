@@ -6,7 +6,8 @@ import type { LogPage } from "../history/page.ts";
 import { pageRange, takeWithin } from "../history/range.ts";
 import { HistoryStore } from "../history/store.ts";
 import { CLOSE } from "../protocol/close.ts";
-import { causeOf, type Fault, refuse, type Result } from "../protocol/errors.ts";
+import { logFailure } from "../logging.ts";
+import { type Fault, refuse, type Result } from "../protocol/errors.ts";
 import { presenceUpdateFrame, type StoredMessage } from "../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
 import {
@@ -23,7 +24,8 @@ import { Conversation } from "./conversation.ts";
 import { withDeadline } from "./deadline.ts";
 import { Keys } from "./keys.ts";
 import { Log, type Place } from "./log.ts";
-import { type Publication, Publisher } from "./publisher.ts";
+import { Metrics } from "./metrics.ts";
+import { Publisher, type Submission } from "./publisher.ts";
 import { type Holding, SettingsCopy } from "./settings.ts";
 import { Sockets } from "./sockets.ts";
 
@@ -56,6 +58,7 @@ export class Channel extends DurableObject<Env> {
   readonly #publisher: Publisher;
   readonly #conversation: Conversation;
   readonly #alarm: Alarm;
+  readonly #metrics: Metrics;
   #starting: Promise<void> | undefined;
   /** Whether the backlog is on its way to D1 just now. */
   #draining = false;
@@ -74,14 +77,20 @@ export class Channel extends DurableObject<Env> {
     );
     this.#log = new Log(ctx.storage);
     this.#alarm = new Alarm(ctx.storage);
+    this.#metrics = new Metrics(this.#name, env.METRICS);
     this.#sockets = new Sockets(
       ctx,
       () => this.#settings.current,
       (client) => this.#sockets.announce(presenceUpdateFrame(this.#name, "leave", client)),
+      this.#metrics,
     );
     const shared = { channel: this.#name, log: this.#log, sockets: this.#sockets, settings: this.#settings };
     this.#publisher = new Publisher({ ...shared, keys: new Keys(ctx.storage), stored: () => this.#stored() });
-    this.#conversation = new Conversation({ ...shared, accept: (message) => this.#publisher.accept(message) });
+    this.#conversation = new Conversation({
+      ...shared,
+      metrics: this.#metrics,
+      accept: (message) => this.#publisher.accept(message),
+    });
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
     // The runtime gives an alarm up after six failures that are not ours to catch: see that there is always one.
     if (this.#log.backlog > 0 || this.#sockets.nextExpiry < Infinity) {
@@ -93,22 +102,21 @@ export class Channel extends DurableObject<Env> {
   }
 
   /**
-   * Stores messages in order and in one commit, and delivers them; one result each. One whose key is known already is
-   * answered as it was then.
+   * Stores messages in order and in one commit, and delivers them; for each submission one result a message. One whose key
+   * is known already is answered as it was then.
    */
-  async publish(who: Identity, publications: readonly Publication[]): Promise<Result<Place>[]> {
-    const admitted = await this.#admit(who, "publish");
-    if (!admitted.ok) return publications.map(() => admitted);
-    const restricted = publications.some(({ database }) => database !== null);
+  async publish(submissions: readonly Submission[]): Promise<Result<Place>[][]> {
+    const admitted = await Promise.all(submissions.map((submission) => this.#admitSubmission(submission)));
     if (this.#settings.isInheritedBy(this.#name) && this.#sockets.subscribed > 0) {
       await withDeadline(SETTINGS_DEADLINE, this.#settings.refreshed()).catch(() => {});
-    } else if (restricted) {
-      const known = await this.#knowSettings();
-      if (!known.ok) return publications.map(() => known);
     }
     // Group commit: whoever comes while a commit is under way waits for it, and all who waited share the next one.
     if (this.#committing) await this.#committing;
-    const results = publications.map((publication) => this.#publisher.publish(who, publication));
+    const results = submissions.map(({ who, publications }, index) => {
+      const verdict = admitted[index];
+      if (verdict && !verdict.ok) return publications.map(() => verdict);
+      return publications.map((publication) => this.#publisher.publish(who, publication));
+    });
     this.#committing ??= this.ctx.storage.sync().finally(() => (this.#committing = undefined));
     return results;
   }
@@ -184,15 +192,22 @@ export class Channel extends DurableObject<Env> {
     try {
       await drain({
         unarchived: () => this.#log.unarchived(),
-        store: (batch) => withDeadline(STORE_DEADLINE, this.#archive.append(this.#name, batch)),
+        store: (batch) =>
+          this.#metrics.time(batch, withDeadline(STORE_DEADLINE, this.#archive.append(this.#name, batch))),
         markArchived: (seq) => this.#log.markArchived(seq),
       });
       this.#archiveFailures = 0;
     } catch (error) {
       this.#archiveFailures += 1;
-      console.error({ message: "archiving failed", failures: this.#archiveFailures, error: causeOf(error) });
+      const { backlog } = this.#log;
+      logFailure("archiving failed", error, { channel: this.#name, failures: this.#archiveFailures, backlog });
     }
     this.#draining = false;
+    this.#metrics.report({
+      joined: this.#sockets.subscribed,
+      backlog: this.#log.backlog,
+      failures: this.#archiveFailures,
+    });
     this.#setAlarm();
   }
 
@@ -238,6 +253,12 @@ export class Channel extends DurableObject<Env> {
     return decide(who, action, this.#settings.current);
   }
 
+  async #admitSubmission({ who, publications }: Submission): Promise<Result<null>> {
+    const admitted = await this.#admit(who, "publish");
+    if (!admitted.ok) return admitted;
+    return publications.some(({ database }) => database !== null) ? this.#knowSettings() : admitted;
+  }
+
   #knowSettings(): Promise<Result<null>> {
     return this.#answering(() => this.#settings.refresh());
   }
@@ -248,7 +269,7 @@ export class Channel extends DurableObject<Env> {
       await ask();
       return { ok: true, value: null };
     } catch (error) {
-      console.error({ message: "D1 did not answer", error: causeOf(error) });
+      logFailure("D1 did not answer", error, { channel: this.#name });
       return refuse("unavailable", "The channel's history or settings cannot be read just now.", { retryAfter: 1 });
     }
   }

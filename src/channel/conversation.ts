@@ -17,6 +17,7 @@ import { DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, MAX_PRESENCE, MAX_REPLAY } from "../
 import { historyPath } from "../protocol/paths.ts";
 import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
 import type { Log, NewMessage } from "./log.ts";
+import type { Metrics } from "./metrics.ts";
 import { FrameRate } from "./rate.ts";
 import type { SettingsCopy } from "./settings.ts";
 import { clientOf, type Sockets } from "./sockets.ts";
@@ -27,6 +28,7 @@ interface Needs {
   log: Log;
   sockets: Sockets;
   settings: SettingsCopy;
+  metrics: Metrics;
   /** Stores and delivers. */
   accept: (message: NewMessage) => Result<unknown>;
 }
@@ -69,6 +71,7 @@ export class Conversation {
 
   /** Tells a client what is wrong. Its connection stays open. */
   fault(socket: WebSocket, fault: Fault): void {
+    this.#needs.metrics.refusals += 1;
     this.#needs.sockets.send(socket, errorFrame(this.#needs.channel, fault));
   }
 

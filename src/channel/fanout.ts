@@ -127,9 +127,14 @@ export class Fanout {
     if (audience?.waitsFor(socket)) audience.flush(this.#transmit);
   }
 
-  /** Brings a message to all who may read it. */
-  message(frame: string, message: Restriction): void {
-    for (const audience of this.#audiencesOf(message)) this.#bring(frame, audience);
+  /** Brings a message to all who may read it; answers how many those are. */
+  message(frame: string, message: Restriction): number {
+    let readers = 0;
+    for (const audience of this.#audiencesOf(message)) {
+      this.#bring(frame, audience);
+      readers += audience.sockets.size;
+    }
+    return readers;
   }
 
   /** Brings news of who came or went to all who want to know. */

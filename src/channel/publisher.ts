@@ -18,6 +18,12 @@ export interface Publication {
   idempotency?: { key: string; digest: string };
 }
 
+/** What one caller publishes at once. */
+export interface Submission {
+  who: Identity;
+  publications: readonly Publication[];
+}
+
 interface Needs {
   /** The channel's name. */
   channel: string;

@@ -2,8 +2,9 @@ import { decide, type Identity } from "../auth/policy.ts";
 import { CLOSE } from "../protocol/close.ts";
 import type { Client, Members } from "../protocol/frames.ts";
 import type { ChannelSettings } from "../protocol/schemas.ts";
-import { Backpressure } from "./backpressure.ts";
+import { Backpressure, type Verdict } from "./backpressure.ts";
 import { batchesOf, Fanout } from "./fanout.ts";
+import type { Metrics } from "./metrics.ts";
 
 /** What must survive hibernation about a socket; serialized it may have 16,384 bytes. */
 export interface Attachment {
@@ -27,6 +28,7 @@ export class Sockets {
   readonly #ctx: DurableObjectState;
   readonly #settings: () => ChannelSettings | null;
   readonly #left: (client: Client) => void;
+  readonly #metrics: Metrics;
   readonly #held = new Map<WebSocket, Held>();
   /** How many sockets are held of each group. */
   readonly #groups = new Map<string, number>();
@@ -37,10 +39,16 @@ export class Sockets {
   #nextExpiry = Infinity;
 
   /** @param left Called for each client that joined and is no longer here, but for the server side's. */
-  constructor(ctx: DurableObjectState, settings: () => ChannelSettings | null, left: (client: Client) => void) {
+  constructor(
+    ctx: DurableObjectState,
+    settings: () => ChannelSettings | null,
+    left: (client: Client) => void,
+    metrics: Metrics,
+  ) {
     this.#ctx = ctx;
     this.#settings = settings;
     this.#left = left;
+    this.#metrics = metrics;
     const heartbeatOf = (socket: WebSocket) => ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? 0;
     this.#backpressure = new Backpressure(heartbeatOf, Date.now());
     for (const socket of ctx.getWebSockets()) {
@@ -111,7 +119,7 @@ export class Sockets {
 
   /** Sends a message to every socket that joined and may read it. */
   broadcast(frame: string, message: { database: string | null }): void {
-    this.#fanout.message(frame, message);
+    this.#metrics.deliveries += this.#fanout.message(frame, message);
     // What is for all is counted once for all of them, instead of once for each.
     if (message.database === null) this.#backpressure.broadcast(frame.length);
     else for (const socket of this.#fanout.readers(message)) this.#sent(socket, frame.length);
@@ -182,14 +190,19 @@ export class Sockets {
   /** Counts what was sent to one socket, and closes it where that is more than it reads. */
   #sent(socket: WebSocket, amount: number): void {
     if (!this.#backpressure.sent(socket, amount)) return;
-    if (this.#backpressure.lookAt(socket, Date.now()) === "slow") this.close(socket, CLOSE.tryAgain, "slow");
+    if (this.#backpressure.lookAt(socket, Date.now()) === "slow") this.#drop(socket, "slow");
   }
 
   /** From time to time closes those that fell too far behind or are gone. */
   #tend(): void {
     const now = Date.now();
     if (!this.#backpressure.isDue(now)) return;
-    for (const [socket, verdict] of this.#backpressure.look(now)) this.close(socket, CLOSE.tryAgain, verdict);
+    for (const [socket, verdict] of this.#backpressure.look(now)) this.#drop(socket, verdict);
+  }
+
+  #drop(socket: WebSocket, verdict: Verdict): void {
+    this.#metrics.dropped += 1;
+    this.close(socket, CLOSE.tryAgain, verdict);
   }
 
   #depart(socket: WebSocket): void {

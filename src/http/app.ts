@@ -1,21 +1,22 @@
-import { Hono } from "hono";
+import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
+import { routePath } from "hono/route";
 import type { Env } from "../env.ts";
-import { causeOf, type ErrorCode, ERRORS, type Fault, FaultError } from "../protocol/errors.ts";
+import { type ErrorCode, ERRORS } from "../protocol/errors.ts";
 import { tooLarge } from "../protocol/json.ts";
 import { MAX_BATCH_BYTES, MAX_BODY_BYTES } from "../protocol/limits.ts";
 import { databases } from "./databases.ts";
+import { health } from "./health.ts";
 import { messages } from "./messages.ts";
 import { origins } from "./origins.ts";
 import { presence } from "./presence.ts";
-import { problem, problemType } from "./problem.ts";
+import { faultOf, problem, problemType } from "./problem.ts";
 import { BATCH_PATH, publish } from "./publish.ts";
 import { settings } from "./settings.ts";
 import { socket } from "./socket.ts";
 
 export const app = new Hono<{ Bindings: Env }>();
 
-const limitBody = (maxSize: number) => bodyLimit({ maxSize, onError: (c) => problem(c, tooLarge(maxSize).fault) });
 const [single, batch] = [limitBody(MAX_BODY_BYTES), limitBody(MAX_BATCH_BYTES)];
 app.use((c, next) => (c.req.path === BATCH_PATH ? batch : single)(c, next));
 
@@ -27,6 +28,7 @@ app.route("/", socket);
 app.route("/", presence);
 app.route("/", settings);
 app.route("/", databases);
+app.route("/", health);
 
 app.get("/problems/:code", (c) => {
   const code = c.req.param("code");
@@ -35,14 +37,15 @@ app.get("/problems/:code", (c) => {
 
 app.notFound((c) => problem(c, { code: "not-found", detail: `Nothing answers ${c.req.method} ${c.req.path}.` }));
 
-app.onError((error, c) => problem(c, faultOf(error)));
+app.onError((error, c) => problem(c, faultOf(error, { method: c.req.method, route: routePath(c, -1) })));
 
-function faultOf(error: Error): Fault {
-  if (error instanceof FaultError) return error.fault;
-  console.error({ message: "request failed", error: causeOf(error) });
-  // Errors of a Durable Object that may pass: https://developers.cloudflare.com/durable-objects/best-practices/error-handling/
-  if ("retryable" in error || "overloaded" in error) {
-    return { code: "unavailable", detail: "The channel does not answer just now.", retryAfter: 1 };
-  }
-  return { code: "internal", detail: "The request could not be completed." };
+/** Where the length is announced, and HTTP holds the sender to it, looking at the body as a stream is work for nothing. */
+function limitBody(maxSize: number): MiddlewareHandler {
+  const refuse = (c: Context) => problem(c, tooLarge(maxSize).fault);
+  const measured = bodyLimit({ maxSize, onError: refuse });
+  return async (c, next) => {
+    const announced = c.req.header("Content-Length");
+    if (announced === undefined || c.req.header("Transfer-Encoding") !== undefined) return measured(c, next);
+    return Number(announced) > maxSize ? refuse(c) : next();
+  };
 }

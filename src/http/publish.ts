@@ -3,16 +3,17 @@ import { sha256 } from "../auth/digest.ts";
 import { databaseOf } from "../auth/identity.ts";
 import type { Identity } from "../auth/policy.ts";
 import type { Place } from "../channel/log.ts";
-import type { Publication } from "../channel/publisher.ts";
+import type { Publication, Submission } from "../channel/publisher.ts";
 import { clientOf } from "../channel/sockets.ts";
 import type { Env } from "../env.ts";
-import { causeOf, type Fault, FaultError, refuse, type Result } from "../protocol/errors.ts";
+import { type Fault, FaultError, refuse, type Result } from "../protocol/errors.ts";
 import { type Client, isoTime } from "../protocol/frames.ts";
 import { isLongerThan, tooLarge } from "../protocol/json.ts";
 import { MAX_BATCH_BYTES, MAX_BATCH_CHANNELS, MAX_BODY_BYTES } from "../protocol/limits.ts";
 import { BatchRequest, IdempotencyKey, PublishRequest, validate } from "../protocol/schemas.ts";
 import { callerOf } from "./caller.ts";
-import { problemOf } from "./problem.ts";
+import { Coalescer } from "./coalescer.ts";
+import { faultOf, problemOf } from "./problem.ts";
 import { type AppContext, jsonBody, stubOf, unwrap } from "./request.ts";
 
 export const BATCH_PATH = "/messages";
@@ -58,13 +59,26 @@ async function publishTo(c: AppContext, channel: string, parts: Part[]): Promise
   try {
     const who = await callerOf(c, channel);
     const publications = await Promise.all(parts.map((part) => publicationOf(c, who, part)));
-    return await stubOf(c, channel).publish(who, publications);
+    return await submit(c, channel, { who, publications });
   } catch (error) {
-    if (error instanceof FaultError) return parts.map(() => ({ ok: false, fault: error.fault }));
-    console.error({ message: "a channel failed", error: causeOf(error) });
-    return parts.map(() => NO_ANSWER);
+    const fault = faultOf(error, { channel });
+    return parts.map(() => ({ ok: false, fault }));
   }
 }
+
+/** Requests for the same channel share calls to its object, where the runtime lets one settle another's promise. */
+async function submit(c: AppContext, channel: string, submission: Submission): Promise<Result<Place>[]> {
+  const call = (submissions: Submission[]) => stubOf(c, channel).publish(submissions);
+  if (Cloudflare.compatibilityFlags["handle_cross_request_promise_resolution"] !== true) {
+    const [results] = await call([submission]);
+    return results ?? [];
+  }
+  return publishing.submit(channel, submission, call, (work) => c.executionCtx.waitUntil(work));
+}
+
+const publishing = new Coalescer<Submission, Result<Place>[]>(({ publications }) =>
+  publications.reduce((sum, { payload }) => sum + payload.length, 0),
+);
 
 const NO_ANSWER = refuse("unavailable", "The channel did not answer.", { retryAfter: 1 });
 

@@ -44,10 +44,12 @@ export async function jsonBody<const S extends GenericSchema>(
   return unwrap(validate(schema, json, "body"));
 }
 
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false });
+
 /** UTF-8 only (RFC 8259, section 8.1); what is not is refused, where a lenient decoder would alter it. */
 function decode(bytes: ArrayBuffer): string {
   try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes);
+    return decoder.decode(bytes);
   } catch {
     throw new FaultError({ code: "invalid-json", detail: "The body is not UTF-8." });
   }

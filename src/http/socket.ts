@@ -13,6 +13,7 @@ import { SocketQuery, validate } from "../protocol/schemas.ts";
 import { SUBPROTOCOL } from "../protocol/subprotocol.ts";
 import { addressOf, callerOf, offeredProtocols, visitorOf } from "./caller.ts";
 import { Multiplexer } from "./multiplexer.ts";
+import { faultOf } from "./problem.ts";
 import { type AppContext, channelOf, stubOf, unwrap } from "./request.ts";
 
 /**
@@ -44,7 +45,9 @@ export const socket = new Hono<{ Bindings: Env }>()
       return who.ok ? socketFrom(await openChannel(c, channel, who.value, id)) : who;
     };
     const { 0: client, 1: server } = new WebSocketPair();
-    new Multiplexer(server, (channel) => open(channel).catch(() => NO_ANSWER)).serve();
+    new Multiplexer(server, (channel) =>
+      open(channel).catch((error) => ({ ok: false, fault: faultOf(error, { channel }) })),
+    ).serve();
     return new Response(null, { status: 101, webSocket: client, headers: protocolHeader(c) });
   });
 
@@ -64,8 +67,6 @@ async function socketFrom(answer: Response): Promise<Result<WebSocket>> {
   if (!answer.webSocket) return { ok: false, fault: await answer.json<Fault>() };
   return { ok: true, value: answer.webSocket };
 }
-
-const NO_ANSWER: Result<never> = { ok: false, fault: { code: "unavailable", detail: "The channel does not answer." } };
 
 function requireUpgrade(c: AppContext): void {
   if (c.req.header("Upgrade")?.toLowerCase() === "websocket") return;

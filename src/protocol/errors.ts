@@ -63,9 +63,12 @@ export interface Fault {
 
 /** Throws a fault through code that answers with something else; whoever owns the connection turns it into an answer. */
 export class FaultError extends Error {
-  constructor(readonly fault: Fault) {
+  readonly fault: Fault;
+
+  constructor(fault: Fault) {
     super(fault.detail);
     this.name = "FaultError";
+    this.fault = fault;
   }
 }
 
@@ -78,13 +81,4 @@ export function refuse(
   more: Omit<Fault, "code" | "detail"> = {},
 ): { ok: false; fault: Fault } {
   return { ok: false, fault: { code, detail, ...more } };
-}
-
-/**
- * What to log of an error: its root cause's words. drizzle wraps what D1 said into an error whose own message holds
- * the query's parameters, and contents of messages have no place in a log.
- */
-export function causeOf(error: unknown): string {
-  if (!(error instanceof Error)) return "not an Error";
-  return error.cause === undefined ? `${error.name}: ${error.message}` : causeOf(error.cause);
 }

@@ -21,11 +21,8 @@ function isObject(value: unknown): boolean {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-const SEGMENT = /^(?!\.{1,2}$)[A-Za-z0-9_\-.:;@+=,~]+$/;
-
-function isChannelName(name: string): boolean {
-  return name.split("/").every((segment) => SEGMENT.test(segment));
-}
+const SEGMENT = "(?!\\.{1,2}(?:/|$))[A-Za-z0-9_\\-.:;@+=,~]+";
+const NAME = `${SEGMENT}(?:/${SEGMENT})*`;
 
 const boundedName = v.pipe(
   v.string("must be a string"),
@@ -38,12 +35,12 @@ const NAME_RULE = "may hold A-Z a-z 0-9 _ - . : ; @ + = , ~ in segments joined b
  * A channel's name: segments joined by `/`. No segment is empty, `.` or `..`, so that a name means the same in a
  * path, in a log and in SQL.
  */
-export const ChannelName = v.pipe(boundedName, v.check(isChannelName, NAME_RULE));
+export const ChannelName = v.pipe(boundedName, v.regex(new RegExp(`^${NAME}$`), NAME_RULE));
 
 /** What settings are stored for: a channel, all below one (`room/*`), or all there are (`*`). */
 export const ChannelPattern = v.pipe(
   boundedName,
-  v.check((name) => name === "*" || isChannelName(name.replace(/\/\*$/, "")), `${NAME_RULE}; the last may be *`),
+  v.regex(new RegExp(`^(?:\\*|${NAME}(?:/\\*)?)$`), `${NAME_RULE}; the last may be *`),
 );
 
 /** The name of an auth database. */

@@ -279,7 +279,7 @@ describe("a client that was not sent something", () => {
     const count = Math.ceil(MAX_UNCONFIRMED / text.length) + 10;
     const flood = (channel: string, to: string | null) => {
       const publications = Array.from({ length: count }, () => ({ payload: text, client: null, database: to }));
-      return stubOf(channel).publish({ kind: "server" }, publications);
+      return stubOf(channel).publish([{ who: { kind: "server" }, publications }]);
     };
     await Promise.all([flood(hidden, null), flood(mixed, database)]);
     for (const stranger of strangers) {

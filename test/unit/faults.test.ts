@@ -2,6 +2,7 @@ import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "c
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { HEARTBEAT_TIMEOUT } from "../../src/channel/backpressure.ts";
+import { Metrics } from "../../src/channel/metrics.ts";
 import { type Attachment, Sockets } from "../../src/channel/sockets.ts";
 import { Checker } from "../support/checker.ts";
 import { call, faultsOf, join, newOpenChannel, publish, publishMany, stubOf, type TestSocket } from "./support.ts";
@@ -190,6 +191,7 @@ describe("a client whose heartbeats stop", () => {
         state,
         () => null,
         () => {},
+        new Metrics(channel),
       ).close(socket, 1013, "gone");
     });
     await evictDurableObject(stubOf(channel));

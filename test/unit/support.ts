@@ -54,10 +54,8 @@ export async function publish(channel: string, message: unknown): Promise<Publis
 
 /** Publishes many messages, each given as its JSON text, by one call to the channel's object. */
 export async function publishMany(channel: string, payloads: string[]): Promise<boolean[]> {
-  const results = await stubOf(channel).publish(
-    { kind: "server" },
-    payloads.map((payload) => ({ payload, client: null, database: null })),
-  );
+  const publications = payloads.map((payload) => ({ payload, client: null, database: null }));
+  const [results = []] = await stubOf(channel).publish([{ who: { kind: "server" }, publications }]);
   return results.map(({ ok }) => ok);
 }
 

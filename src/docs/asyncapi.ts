@@ -1,0 +1,101 @@
+import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
+import { refTo, schemasOf } from "./components.ts";
+import { FRAMES } from "./messages.ts";
+import { SHARED } from "./schemas.ts";
+
+const heartbeat = (text: string, title: string, summary: string) => ({
+  title,
+  summary,
+  contentType: "text/plain",
+  payload: { type: "string", const: text },
+  examples: [{ payload: text }],
+});
+
+/** What goes over the sockets as an AsyncAPI 3 document (https://www.asyncapi.com/docs/reference/specification/v3.0.0). */
+export function asyncapi(version: string): object {
+  const schemas = schemasOf({
+    ...SHARED,
+    ...Object.fromEntries(
+      Object.entries(FRAMES).map(([name, { schema, description, fields }]) => [
+        `${name}Frame`,
+        { schema, description, fields },
+      ]),
+    ),
+  });
+  return {
+    asyncapi: "3.0.0",
+    info: {
+      title: "durable-channels: sockets",
+      version,
+      description:
+        "Each frame is one text message holding one JSON object. `/openapi.json` describes the upgrade requests and their refusals, PROTOCOL.md the rules.",
+      license: { name: "MIT" },
+    },
+    defaultContentType: "application/json",
+    channels: {
+      channel: socket(
+        "/channels/{channel}/socket",
+        "A socket to one channel. With `?frames=batch` each text message of the server's is a JSON array of these frames.",
+        {
+          channel: {
+            description: "The channel's name, percent-encoded as one segment.",
+            examples: ["docs%2Favengers"],
+          },
+        },
+      ),
+      multiplexed: socket("/rt/{canonical}", "A socket for many channels: each frame names its own.", {
+        canonical: { description: "Any text; where the variable `REALTIME_CANONICAL` is set, just that." },
+      }),
+    },
+    operations: Object.fromEntries(["channel", "multiplexed"].flatMap(operationsOn)),
+    components: { messages: messages(), schemas },
+  };
+}
+
+function messages(): Record<string, object> {
+  const json = Object.entries(FRAMES).map(([name, { title, description, example }]) => {
+    return [name, { title, summary: description, payload: refTo(`${name}Frame`), examples: [{ payload: example }] }];
+  });
+  return {
+    ...Object.fromEntries(json),
+    Heartbeat: heartbeat(HEARTBEAT_REQUEST, "A heartbeat", "Every 30 seconds, and only after the answer to the last."),
+    HeartbeatAnswer: heartbeat(HEARTBEAT_RESPONSE, "Its answer", "Confirms what was sent before."),
+  };
+}
+
+function socket(address: string, description: string, parameters: object): object {
+  const names = Object.keys(messages());
+  return {
+    address,
+    description,
+    parameters,
+    messages: Object.fromEntries(names.map((name) => [name, { $ref: `#/components/messages/${name}` }])),
+    bindings: { ws: { method: "GET", headers: HEADERS, bindingVersion: "0.1.0" } },
+  };
+}
+
+const HEADERS = {
+  type: "object",
+  properties: {
+    Authorization: { type: "string", description: "`Bearer`, and an API key or a token." },
+    "Sec-WebSocket-Protocol": {
+      type: "string",
+      description: "`durable-channels.v1`, and beside it or alone a credential: browsers can send one in no other way.",
+    },
+  },
+};
+
+/** What the server receives, and what it sends. */
+function operationsOn(channel: string): [string, object][] {
+  const fromClient = Object.keys(FRAMES).filter((name) => FRAMES[name]?.from === "client");
+  const fromServer = Object.keys(FRAMES).filter((name) => FRAMES[name]?.from === "server");
+  const operation = (action: "send" | "receive", names: string[]) => ({
+    action,
+    channel: { $ref: `#/channels/${channel}` },
+    messages: names.map((name) => ({ $ref: `#/channels/${channel}/messages/${name}` })),
+  });
+  return [
+    [`${channel}.receive`, operation("receive", [...fromClient, "Heartbeat"])],
+    [`${channel}.send`, operation("send", [...fromServer, "HeartbeatAnswer"])],
+  ];
+}

@@ -1,0 +1,136 @@
+import { type ErrorCode, ERRORS } from "../protocol/errors.ts";
+import { inlineSchema, refTo, schemasOf } from "./components.ts";
+import { FAULTS } from "./examples.ts";
+import type { Operation, Parameter } from "./operation.ts";
+import { OPERATIONS } from "./operations.ts";
+import { HTTP } from "./schemas.ts";
+
+const TAGS = [
+  ["Publishing", "Store messages and deliver them."],
+  ["Reading", "What was said, and who is here."],
+  ["Sockets", "Where messages arrive live. What goes over them is described by [asyncapi.json](/asyncapi.json)."],
+  ["Settings", "Who may do what on a channel. For the server side."],
+  ["Auth databases", "Whose tokens are taken. For the server side."],
+  ["The server", "How it is, and what it says."],
+] as const;
+
+/** The HTTP interface as an OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.1.html). */
+export function openapi(version: string): object {
+  return {
+    openapi: "3.1.0",
+    info: {
+      title: "durable-channels",
+      version,
+      summary: "Realtime channels with a durable, ordered history",
+      description:
+        "Publish by HTTP, listen over a WebSocket, read everything back in order. The server side sends an API key; users send a token of the channel's auth database; anybody else may do what the channel's settings allow. Numbers that bound something are in each schema; the rules behind them are in PROTOCOL.md.",
+      license: { name: "MIT", identifier: "MIT" },
+    },
+    tags: TAGS.map(([name, description]) => ({ name, description })),
+    paths: { ...pathsOf(OPERATIONS), ...DOCUMENTS },
+    components: {
+      schemas: schemasOf(HTTP),
+      securitySchemes: {
+        bearer: {
+          type: "http",
+          scheme: "bearer",
+          description: "An API key, or a token (JWT) of the auth database that the channel's settings name.",
+        },
+      },
+    },
+  };
+}
+
+function pathsOf(operations: Operation[]): Record<string, object> {
+  const paths: Record<string, Record<string, object>> = {};
+  for (const operation of operations) {
+    paths[operation.path] = { ...paths[operation.path], [operation.method]: operationObject(operation) };
+  }
+  return paths;
+}
+
+function operationObject({
+  id,
+  tag,
+  summary,
+  description,
+  access,
+  parameters,
+  body,
+  answer,
+  errors,
+}: Operation): object {
+  return {
+    operationId: id,
+    tags: [tag],
+    summary,
+    description,
+    security: access === "server" ? [{ bearer: [] }] : access === "anybody" ? [{ bearer: [] }, {}] : [{}],
+    parameters: parameters.map(parameterObject),
+    ...(body && { requestBody: { required: true, content: contentObject(body) } }),
+    responses: {
+      [answer.status]: {
+        description: answer.description,
+        ...(answer.link === true && { headers: { Link: LINK } }),
+        ...(answer.content && { content: contentObject(answer.content) }),
+      },
+      ...refusals(errors),
+    },
+  };
+}
+
+function parameterObject({ name, in: place, schema, description, example }: Parameter): object {
+  const required = place === "path" ? { required: true } : {};
+  return { name, in: place, ...required, description, schema: inlineSchema(schema), example };
+}
+
+function contentObject({ schema, example }: { schema: string; example: unknown }): object {
+  return { "application/json": { schema: refTo(schema), example } };
+}
+
+/** The errors of an operation, by the status that they come with. */
+function refusals(errors: ErrorCode[]): Record<string, object> {
+  const byStatus = Map.groupBy(errors, (code) => ERRORS[code].status);
+  return Object.fromEntries(
+    [...byStatus].map(([status, codes]) => [
+      status,
+      {
+        description: codes.map((code) => `\`${code}\`: ${ERRORS[code].title}.`).join("\n\n"),
+        ...(HEADERS[status] && { headers: HEADERS[status] }),
+        content: {
+          "application/problem+json": {
+            schema: refTo("Problem"),
+            examples: Object.fromEntries(codes.map((code) => [code, { value: problemExample(code) }])),
+          },
+        },
+      },
+    ]),
+  );
+}
+
+function problemExample(code: ErrorCode): object {
+  const { title, status } = ERRORS[code];
+  return { type: `/problems/${code}`, title, status, ...FAULTS[code] };
+}
+
+const text = { type: "string" };
+const LINK = { description: 'The next page, as `rel="next"` (RFC 8288).', schema: text };
+const RETRY_AFTER = { description: "Seconds to wait before trying again.", schema: { type: "integer" } };
+const HEADERS: Record<number, object> = {
+  401: { "WWW-Authenticate": { description: "`Bearer`.", schema: text } },
+  426: { Upgrade: { description: "`websocket`.", schema: text } },
+  429: { "Retry-After": RETRY_AFTER },
+  503: { "Retry-After": RETRY_AFTER },
+};
+
+/** What is served beside the Worker, as files. */
+const DOCUMENTS = {
+  "/openapi.json": document("readOpenapi", "This document", "application/json", { type: "object" }),
+  "/asyncapi.json": document("readAsyncapi", "What goes over the sockets", "application/json", { type: "object" }),
+  "/docs": document("readDocs", "This document, to read and to try", "text/html", text),
+};
+
+function document(operationId: string, summary: string, type: string, schema: object): object {
+  const responses = { 200: { description: summary, content: { [type]: { schema } } } };
+  return { get: { operationId, tags: ["The server"], summary, security: [{}], responses } };
+}

@@ -1,0 +1,29 @@
+/** What is logged, in words that stay the same: queries and alerts name them (docs/operating.md). */
+export type LogEvent =
+  /** The Worker or a channel's object failed in a way that was not expected. */
+  | "request failed"
+  /** A channel's object had to ask D1, and got no answer. */
+  | "D1 did not answer"
+  /** A backlog could not be brought to D1; another attempt follows by itself. */
+  | "archiving failed"
+  /** A token could not be verified, and not for a fault of its own. */
+  | "token not verifiable";
+
+/**
+ * The one place that logs: one JSON object an event, which Workers Logs takes apart into fields that can be searched.
+ *
+ * @param fields What says where it happened: names and numbers, never what people send. Contents and tokens are not logged.
+ */
+export function logFailure(message: LogEvent, error: unknown, fields: Record<string, string | number> = {}): void {
+  console.error({ message, ...fields, error: causeOf(error) });
+}
+
+/**
+ * What to log of an error: its root cause's words. drizzle wraps what D1 said into an error whose own message holds
+ * the query's parameters; and a SyntaxError quotes the text that it could not parse.
+ */
+function causeOf(error: unknown): string {
+  if (!(error instanceof Error)) return "not an Error";
+  if (error.cause !== undefined) return causeOf(error.cause);
+  return error instanceof SyntaxError ? error.name : `${error.name}: ${error.message}`;
+}

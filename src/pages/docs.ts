@@ -1,0 +1,12 @@
+import "swagger-ui-dist/swagger-ui.css";
+import SwaggerUI from "swagger-ui-dist/swagger-ui-es-bundle.js";
+
+/** The API reference: what /openapi.json says, to read and to try. */
+SwaggerUI({
+  url: "openapi.json",
+  dom_id: "#reference",
+  deepLinking: true,
+  defaultModelsExpandDepth: 0,
+  // Else the document would be shown to a validator on the internet.
+  validatorUrl: null,
+});
