@@ -60,9 +60,19 @@ export class Log {
     return Math.max(this.#marks?.first ?? 1, this.#last - this.#capacity + 1);
   }
 
+  /** Every message up to this `seq` is in the archive. */
+  get archived(): number {
+    return this.#marks?.archived ?? 0;
+  }
+
   /** How many messages wait to be archived. */
   get backlog(): number {
-    return this.#last - (this.#marks?.archived ?? 0);
+    return this.#last - this.archived;
+  }
+
+  /** How many messages it can hold. */
+  get capacity(): number {
+    return this.#capacity;
   }
 
   /** How many messages can be appended before one that is not archived would be overwritten. */
@@ -116,9 +126,26 @@ export class Log {
     }
   }
 
+  /**
+   * The first position held whose message is of this time or later, `last + 1` where there is none: by binary search,
+   * as time never falls.
+   *
+   * @param time In milliseconds since the epoch.
+   * @param from Where to begin, where it is known that none before it is.
+   */
+  positionAt(time: number, from = this.oldest): number {
+    let [low, high] = [from, this.#last + 1];
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      if (this.#timeOf(middle) < time) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
   /** The messages that wait to be archived, oldest first. */
   unarchived(): Generator<StoredMessage> {
-    return this.read({ from: (this.#marks?.archived ?? 0) + 1, to: this.#last });
+    return this.read({ from: this.archived + 1, to: this.#last });
   }
 
   /** Notes that all messages up to `seq` are archived: their slots may be used again. */
@@ -144,6 +171,11 @@ export class Log {
       database,
       payload,
     );
+  }
+
+  #timeOf(seq: number): number {
+    return this.#storage.sql.exec<{ time: number }>("SELECT time FROM log WHERE slot = ?", seq % this.#capacity).one()
+      .time;
   }
 
   /** Walks from a position known to have been reached to the last one: one row read for each message of the backlog. */

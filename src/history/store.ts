@@ -53,4 +53,27 @@ export class HistoryStore {
         FROM ${messages} WHERE channel = ${channel} AND seq BETWEEN ${from} AND ${to}
       ) WHERE text_before < ${budget} ORDER BY seq`);
   }
+
+  /**
+   * For each of the times the first position whose message is of then or later, out of the positions from 1 to `end`;
+   * `end` where there is none before it. `time` never falls as `seq` grows (ORD3), so a binary search finds it by the
+   * primary key: some twenty rows read for a million messages, where an index would cost a row written for each.
+   *
+   * @param times In milliseconds since the epoch.
+   */
+  async positionsAt(channel: string, times: readonly number[], end: number): Promise<number[]> {
+    // What is missing, because somebody deleted old messages, counts as earlier. D1 binds every number as a REAL.
+    const found = await this.#db.all<{ position: number }>(sql`
+      WITH RECURSIVE search(place, wanted, low, high) AS (
+        SELECT key, value, 1, CAST(${end} AS INTEGER) FROM json_each(${JSON.stringify(times)})
+        UNION ALL
+        SELECT place, wanted,
+          iif(time >= wanted, low, (low + high) / 2 + 1),
+          iif(time >= wanted, (low + high) / 2, high)
+        FROM search LEFT JOIN ${messages} ON channel = ${channel} AND seq = (low + high) / 2
+        WHERE low < high
+      )
+      SELECT low AS position FROM search WHERE low = high ORDER BY place`);
+    return found.map(({ position }) => position);
+  }
 }
