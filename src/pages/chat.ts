@@ -1,4 +1,4 @@
-import { type Message, type Resumed, type Status, subscribe } from "../client/client.ts";
+import { createClient, type Message, type Resumed, type Status } from "../client/client.ts";
 
 const CHANNEL = "marvel_chat_room";
 const NAME_KEY = "name";
@@ -22,14 +22,12 @@ const send = element("send", HTMLButtonElement);
 
 name.value = localStorage.getItem(NAME_KEY) ?? "";
 
-const room = subscribe({
-  channel: CHANNEL,
-  history: true,
-  onMessage: show,
-  onStatus: showStatus,
-  onResumed: showResumed,
-  onError: ({ message }) => showError(message),
-});
+const room = createClient().channel(CHANNEL, { history: true });
+room.on("event", show);
+room.on("message", show);
+room.on("status", showStatus);
+room.on("resumed", showResumed);
+room.on("error", ({ message }) => showError(message));
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import { type Subscription, subscribe } from "../../src/client/client.ts";
+import { createClient } from "../../src/client/client.ts";
 import { Checker, sightingsIn } from "../support/checker.ts";
 import { KILLS, STORM } from "../support/scale.ts";
 import { Server } from "../support/server.ts";
@@ -45,18 +45,12 @@ describe("a server that is killed in the middle of a burst", () => {
     const channel = await openChannel(server);
     const checker = new Checker();
 
-    const subscriptions: Subscription[] = [];
-    onTestFinished(() => subscriptions.forEach((subscription) => subscription.close()));
     const notes = Array.from({ length: SUBSCRIBERS }, () => {
       const notebook = checker.subscriber();
-      subscriptions.push(
-        subscribe({
-          channel,
-          server: server.url,
-          onMessage: ({ options, payload }) => notebook.saw({ seq: options.seq, message: String(payload) }),
-          onResumed: ({ complete }) => complete || notebook.gap(),
-        }),
-      );
+      const subscriber = createClient({ url: server.url }).channel(channel);
+      onTestFinished(() => subscriber.close());
+      subscriber.on("event", ({ options, payload }) => notebook.saw({ seq: options.seq, message: String(payload) }));
+      subscriber.on("resumed", ({ complete }) => complete || notebook.gap());
       return notebook;
     });
 
