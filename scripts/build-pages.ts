@@ -4,11 +4,13 @@ import { dirname } from "node:path";
 import { build } from "esbuild";
 
 const { outputFiles } = await build({
-  entryPoints: ["src/pages/chat.ts"],
+  entryPoints: { chat: "src/pages/chat.ts", console: "src/pages/console/app.tsx" },
   outdir: "public/build",
   bundle: true,
   format: "esm",
   target: "es2022",
+  jsx: "automatic",
+  jsxImportSource: "preact",
   minify: true,
   sourcemap: true,
   logLevel: "warning",

@@ -1,0 +1,57 @@
+import { useState } from "preact/hooks";
+import type { Connection } from "./connection.ts";
+import { matches } from "./feed.ts";
+import { Field } from "./form.tsx";
+import { FrameRow } from "./frame.tsx";
+
+const ACTIONS = ["event", "message", "presence_full", "presence_update", "join", "leave", "error"];
+
+/** A channel's frames as they come, the newest first; to be filtered, and to be paused for reading. */
+export function Live({ connection: { feed, change } }: { connection: Connection }) {
+  const [action, setAction] = useState("");
+  const [text, setText] = useState("");
+  const shown = feed.entries.filter((entry) => matches(entry, action, text)).toReversed();
+  return (
+    <>
+      <div class="toolbar" role="group" aria-label="Filter">
+        <Field label="Action">
+          {(control) => (
+            <select {...control} value={action} onChange={({ currentTarget }) => setAction(currentTarget.value)}>
+              <option value="">all</option>
+              {ACTIONS.map((name) => (
+                <option key={name}>{name}</option>
+              ))}
+            </select>
+          )}
+        </Field>
+        <Field label="Contains">
+          {(control) => (
+            <input
+              {...control}
+              type="search"
+              value={text}
+              onInput={({ currentTarget }) => setText(currentTarget.value)}
+            />
+          )}
+        </Field>
+        <button aria-pressed={feed.paused} onClick={() => change((one) => (one.paused ? one.resume() : one.pause()))}>
+          {feed.paused ? "Resume" : "Pause"}
+        </button>
+        <button onClick={() => change((one) => one.clear())}>Clear</button>
+      </div>
+      <p class="hint" role="status">
+        {summaryOf(shown.length, feed.entries.length)}
+        {feed.paused && ` Paused: ${feed.waiting} wait${feed.dropped > 0 ? `, ${feed.dropped} older dropped` : ""}.`}
+      </p>
+      <ol class="frames" aria-label="Frames, the newest first">
+        {shown.map(({ id, at, frame }) => (
+          <FrameRow key={id} frame={frame} at={at} />
+        ))}
+      </ol>
+    </>
+  );
+}
+
+function summaryOf(shown: number, kept: number): string {
+  return shown === kept ? `${kept} frames.` : `${shown} of ${kept} frames.`;
+}
