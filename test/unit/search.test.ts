@@ -1,6 +1,7 @@
 import { runDurableObjectAlarm } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
+import { pageRange } from "../../src/history/range.ts";
 import { HistoryStore } from "../../src/history/store.ts";
 import { MAX_PAGE_SIZE } from "../../src/protocol/limits.ts";
 import {
@@ -129,6 +130,16 @@ describe("history of a time", () => {
       ] as const) {
         expect([times, await found(channel, `${query}&${times}`)]).toEqual([times, expected]);
       }
+    },
+  );
+
+  it.each(["limit=4", "limit=4&after=0"])(
+    "begins and ends there: nothing else is read for it: %s (HIS8)",
+    async (query) => {
+      const channel = await haystack(10);
+      const { messages, next } = await history(channel, `?${query}&since=${at(4)}&until=${at(5)}`);
+      expect([messages.map(({ options }) => options.seq), next]).toEqual([[13, 14, 15], null]);
+      expect(pageRange({ limit: 100, before: 16, first: 13 }, 30)).toMatchObject({ from: 13, to: 15 });
     },
   );
 

@@ -39,11 +39,11 @@ export function Channels({ api }: { api: Api }) {
         </a>
       </div>
       <Refusal problem={problem} />
-      <ul class="cards" aria-label="Channels with settings">
+      <ul class="list" aria-label="Channels with settings">
         {listed.channels.map(({ channel, settings }) => (
           <li key={channel}>
             <a href={hrefOf(channel, isPattern(channel) ? "settings" : "live")}>{channel}</a>
-            {settings.description !== "" && <p>{settings.description}</p>}
+            <p>{settings.description}</p>
             <p class="badges">
               {summaryOf(settings).map((text) => (
                 <span key={text} class="badge">

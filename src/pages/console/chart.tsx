@@ -1,3 +1,5 @@
+import type { ComponentChildren } from "preact";
+
 /** A value at a moment, in milliseconds since the epoch; null where it is not known. */
 export interface Point {
   at: number;
@@ -57,7 +59,7 @@ export function Line({ title, points }: Props) {
 }
 
 /** The frame of a chart: what it shows, its scale, and the same as a table for who does not see it. */
-function Chart({ title, points, top, children }: Props & { top: number; children: preact.ComponentChildren }) {
+function Chart({ title, points, top, children }: Props & { top: number; children: ComponentChildren }) {
   return (
     <figure>
       <figcaption>
@@ -114,6 +116,7 @@ function wordsFor(value: number | null): string {
   return value === null ? "not known" : value.toLocaleString();
 }
 
+/** Seconds only where there are any. */
 function clock(at: number): string {
-  return new Date(at).toLocaleTimeString([], { timeStyle: "medium" });
+  return new Date(at).toLocaleTimeString([], { timeStyle: at % 60_000 === 0 ? "short" : "medium" });
 }

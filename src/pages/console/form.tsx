@@ -58,7 +58,7 @@ export function Refusal({ problem, fields = [] }: { problem: Problem | undefined
   return (
     <div role="alert">
       {problem && !isAtField && <p class="notice bad">{problem.detail ?? problem.title}</p>}
-      {problem && isAtField && <p class="notice bad">Not saved: see {problem.field}.</p>}
+      {problem && isAtField && <p class="notice bad">Not taken: one of the fields is wrong, which says why.</p>}
     </div>
   );
 }

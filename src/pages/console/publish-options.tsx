@@ -24,64 +24,62 @@ interface Props {
 export function PublishOptions({ options, onChange, databases, problem }: Props) {
   const set = (change: Partial<Options>) => onChange({ ...options, ...change });
   return (
-    <details class="options" open={problem?.field !== undefined && problem.field !== "message" ? true : undefined}>
-      <summary>Options</summary>
-      <div class="columns">
-        <Field
-          label="Idempotency-Key"
-          hint="The same key is the same message, however often it is sent."
-          error={errorAt(problem, "Idempotency-Key")}
-        >
-          {(control) => (
-            <span class="with-button">
-              <input
-                {...control}
-                value={options.key}
-                onInput={({ currentTarget }) => set({ key: currentTarget.value })}
-              />
-              <button type="button" onClick={() => set({ key: crypto.randomUUID() })}>
-                New key
-              </button>
-            </span>
-          )}
-        </Field>
-        <Field
-          label="Only for users of"
-          hint="It must be the channel's auth database."
-          error={errorAt(problem, "database")}
-        >
-          {(control) => (
-            <Database
-              {...control}
-              databases={databases}
-              none="everybody"
-              value={options.restrictedTo}
-              onChange={(restrictedTo) => set({ restrictedTo })}
-            />
-          )}
-        </Field>
-        <Field label="Sender's database" error={errorAt(problem, "sender.database")}>
-          {(control) => (
-            <Database
-              {...control}
-              databases={databases}
-              none="no sender"
-              value={options.senderDatabase}
-              onChange={(senderDatabase) => set({ senderDatabase })}
-            />
-          )}
-        </Field>
-        <Field label="Sender's id" hint="The user in whose name it is." error={errorAt(problem, "sender.id")}>
-          {(control) => (
+    <fieldset>
+      <legend>Options</legend>
+      <Field
+        label="Idempotency-Key"
+        hint="The same key is the same message, however often it is sent."
+        error={errorAt(problem, "Idempotency-Key")}
+      >
+        {(control) => (
+          <span class="with-button">
             <input
               {...control}
-              value={options.senderId}
-              onInput={({ currentTarget }) => set({ senderId: currentTarget.value })}
+              value={options.key}
+              onInput={({ currentTarget }) => set({ key: currentTarget.value })}
             />
-          )}
-        </Field>
-      </div>
-    </details>
+            <button type="button" onClick={() => set({ key: crypto.randomUUID() })}>
+              New key
+            </button>
+          </span>
+        )}
+      </Field>
+      <Field
+        label="Only for users of"
+        hint="It must be the channel's auth database."
+        error={errorAt(problem, "database")}
+      >
+        {(control) => (
+          <Database
+            {...control}
+            databases={databases}
+            none="everybody"
+            value={options.restrictedTo}
+            onChange={(restrictedTo) => set({ restrictedTo })}
+          />
+        )}
+      </Field>
+      <Field label="Sender's database" error={errorAt(problem, "sender.database")}>
+        {(control) => (
+          <Database
+            {...control}
+            databases={databases}
+            none="no sender"
+            value={options.senderDatabase}
+            onChange={(senderDatabase) => set({ senderDatabase })}
+          />
+        )}
+      </Field>
+      <Field label="Sender's id" hint="The user in whose name it is." error={errorAt(problem, "sender.id")}>
+        {(control) => (
+          <input
+            {...control}
+            value={options.senderId}
+            onInput={({ currentTarget }) => set({ senderId: currentTarget.value })}
+          />
+        )}
+      </Field>
+    </fieldset>
   );
 }
 

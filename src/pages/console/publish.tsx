@@ -1,3 +1,4 @@
+import type { ComponentChildren } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { utf8Length } from "../../protocol/json.ts";
 import { MAX_BODY_BYTES } from "../../protocol/limits.ts";
@@ -47,37 +48,38 @@ export function Publish({ api, channel }: { api: Api; channel: string }) {
         void publish();
       }}
     >
-      <fieldset class="modes">
-        <legend>The message is</legend>
-        {(["json", "text"] as const).map((one) => (
-          <label key={one}>
-            <input type="radio" name="mode" checked={mode === one} onChange={() => setMode(one)} />
-            {one === "json" ? "JSON" : "plain text"}
-          </label>
-        ))}
-      </fieldset>
-      <Editor
-        text={text}
-        isJson={mode === "json"}
-        mistake={mistake}
-        refused={errorAt(problem, "message")}
-        bytes={utf8Length(body)}
-        onInput={setText}
-      />
-      <PublishOptions options={options} onChange={setOptions} databases={databases} problem={problem} />
-      <div class="actions">
-        <button class="primary" disabled={busy || mistake !== undefined || utf8Length(body) > MAX_BODY_BYTES}>
-          Publish
-        </button>
+      <div class="editor">
+        <fieldset class="modes">
+          <legend>The message is</legend>
+          {(["json", "text"] as const).map((one) => (
+            <label key={one}>
+              <input type="radio" name="mode" checked={mode === one} onChange={() => setMode(one)} />
+              {one === "json" ? "JSON" : "plain text"}
+            </label>
+          ))}
+        </fieldset>
+        <Editor
+          text={text}
+          isJson={mode === "json"}
+          mistake={mistake}
+          refused={errorAt(problem, "message")}
+          bytes={utf8Length(body)}
+          onInput={setText}
+        >
+          <button class="primary" disabled={busy || mistake !== undefined || utf8Length(body) > MAX_BODY_BYTES}>
+            Publish
+          </button>
+        </Editor>
+        <Refusal problem={problem} fields={FIELDS} />
+        <p role="status">
+          {place && (
+            <span class="notice good">
+              Stored as #{place.seq}, {place.time}.
+            </span>
+          )}
+        </p>
       </div>
-      <Refusal problem={problem} fields={FIELDS} />
-      <p role="status">
-        {place && (
-          <span class="notice good">
-            Stored as #{place.seq}, {place.time}.
-          </span>
-        )}
-      </p>
+      <PublishOptions options={options} onChange={setOptions} databases={databases} problem={problem} />
     </form>
   );
 }
@@ -99,9 +101,11 @@ interface EditorProps {
   /** Of the whole body. */
   bytes: number;
   onInput: (text: string) => void;
+  /** What is to be done with it. */
+  children: ComponentChildren;
 }
 
-function Editor({ text, isJson, mistake, refused, bytes, onInput }: EditorProps) {
+function Editor({ text, isJson, mistake, refused, bytes, onInput, children }: EditorProps) {
   const area = useRef<HTMLTextAreaElement>(null);
 
   function showMistake({ offset = 0 }: Mistake) {
@@ -125,8 +129,9 @@ function Editor({ text, isJson, mistake, refused, bytes, onInput }: EditorProps)
           />
         )}
       </Field>
-      {isJson && (
-        <div class="actions">
+      <div class="actions">
+        {children}
+        {isJson && (
           <button
             type="button"
             disabled={mistake !== undefined}
@@ -134,13 +139,13 @@ function Editor({ text, isJson, mistake, refused, bytes, onInput }: EditorProps)
           >
             Format
           </button>
-          {mistake?.offset !== undefined && (
-            <button type="button" onClick={() => showMistake(mistake)}>
-              Go to the mistake
-            </button>
-          )}
-        </div>
-      )}
+        )}
+        {mistake?.offset !== undefined && (
+          <button type="button" onClick={() => showMistake(mistake)}>
+            Go to the mistake
+          </button>
+        )}
+      </div>
     </>
   );
 }

@@ -262,7 +262,7 @@ function Messaging({ settings, set }: PartProps) {
         onChange={(active) => set({ private_messaging: { ...each, active } })}
       />
       <Check
-        label="… between authenticated clients only"
+        label="… between authenticated clients"
         checked={each.auth}
         onChange={(auth) => set({ private_messaging: { ...each, auth } })}
       />
