@@ -1,11 +1,15 @@
-/** Bundles the pages' scripts into public/build. wrangler runs it before it serves or deploys (wrangler.toml, [build]). */
+/** Bundles the pages' scripts, and the client for other pages to import. wrangler runs it before it serves or deploys (wrangler.toml, [build]). */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { build } from "esbuild";
 
 const { outputFiles } = await build({
-  entryPoints: { chat: "src/pages/chat.ts", console: "src/pages/console/app.tsx" },
-  outdir: "public/build",
+  entryPoints: {
+    "build/chat": "src/pages/chat.ts",
+    "build/console": "src/pages/console/app.tsx",
+    client: "src/client/client.ts",
+  },
+  outdir: "public",
   bundle: true,
   format: "esm",
   target: "es2022",

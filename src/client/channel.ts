@@ -36,7 +36,7 @@ export interface ChannelEvents<Payload = unknown> {
   /** The connection was lost and is back; all that could be had of what was missed has been delivered. */
   resumed: Resumed;
   presence: Presence;
-  /** What the server refused, and payloads that the schema does not allow; the channel goes on. */
+  /** What was refused, but for what a promise tells: publishes, sends, history. The channel goes on. */
   error: ChannelError;
   /** Every frame as it came. */
   frame: ServerFrame;
@@ -58,8 +58,9 @@ export interface SendOptions {
 export class Channel<In = unknown, Out = In> {
   readonly name: string;
   readonly #server: Server;
-  readonly #options: ChannelOptions<In, Out>;
-  readonly #events = new Emitter<ChannelEvents<Out>>();
+  readonly #wishes: { history: boolean; presence: boolean };
+  readonly #schema: StandardSchemaV1<unknown, Out> | undefined;
+  readonly #events = new Emitter<ChannelEvents>();
   readonly #connection: Connection;
   readonly #order: Order;
   readonly #outbox: Outbox;
@@ -73,7 +74,8 @@ export class Channel<In = unknown, Out = In> {
   constructor(server: Server, name: string, options: ChannelOptions<In, Out>, WebSocket?: WebSocketConstructor) {
     this.name = name;
     this.#server = server;
-    this.#options = options;
+    this.#wishes = { history: options.history === true, presence: options.presence === true };
+    this.#schema = options.schema;
     this.#publisher = new Publisher(server);
     this.#outbox = new Outbox((frame) => this.#connection.send(frame));
     this.#order = new Order({
@@ -115,7 +117,8 @@ export class Channel<In = unknown, Out = In> {
 
   /** Has a handler called with each value of a kind; answers how to take it away again. */
   on<K extends keyof ChannelEvents>(kind: K, handler: (value: ChannelEvents<Out>[K]) => void): () => void {
-    return this.#events.on(kind, handler);
+    // What reaches a handler has passed the schema.
+    return this.#events.on(kind, handler as (value: ChannelEvents[K]) => void);
   }
 
   /**
@@ -165,12 +168,12 @@ export class Channel<In = unknown, Out = In> {
 
   #written(payload: In): string {
     if (this.#status === "closed") throw CLOSED();
-    validate(this.#options.schema, payload);
+    validate(this.#schema, payload);
     return jsonOf(payload);
   }
 
   #join(): void {
-    const { history = false, presence = false } = this.#options;
+    const { history, presence } = this.#wishes;
     const after = this.#order.last;
     // Coming back, what was missed takes the history's place.
     const payload = { history: history && after === undefined, presence };
@@ -200,9 +203,9 @@ export class Channel<In = unknown, Out = In> {
   #joined(frame: JoinFrame): void {
     this.#me = frame.client;
     this.#asked = false;
-    this.#show("online");
     this.#outbox.joined(frame.client.socketId);
     this.#order.joined(frame);
+    this.#show("online");
     this.#publisher.wake();
   }
 
@@ -218,20 +221,21 @@ export class Channel<In = unknown, Out = In> {
   }
 
   #resumed(resumed: Resumed): void {
+    this.#show("online");
     this.#outbox.resumed();
     this.#emit("resumed", resumed);
   }
 
   #refused({ code, message, ...details }: ErrorPayload): void {
     const error = new ChannelError(code, message, details);
-    this.#outbox.refused(error);
-    this.#emit("error", error);
+    // What was sent is told by its own promise.
+    if (!this.#outbox.refused(error)) this.#emit("error", error);
   }
 
   /** The message with its payload as the schema has it; undefined, and an `error`, where it does not allow it. */
   #checked<M extends { payload: unknown }>(message: M): (M & { payload: Out }) | undefined {
     try {
-      return { ...message, payload: validate(this.#options.schema, message.payload) };
+      return { ...message, payload: validate(this.#schema, message.payload) };
     } catch (error) {
       if (!(error instanceof ChannelError)) throw error;
       this.#emit("error", error);
@@ -274,7 +278,7 @@ export class Channel<In = unknown, Out = In> {
   }
 
   /** Once it is closed, nothing comes any more. */
-  #emit<K extends keyof ChannelEvents>(kind: K, value: ChannelEvents<Out>[K]): void {
+  #emit<K extends keyof ChannelEvents>(kind: K, value: ChannelEvents[K]): void {
     if (this.#status !== "closed") this.#events.emit(kind, value);
   }
 

@@ -4,13 +4,21 @@ import type { ErrorCode } from "../protocol/errors.ts";
  * What goes wrong on this side of the wire.
  *
  * - `network`: the server gave no answer.
+ * - `unexpected`: what answered is not this server.
  * - `token`: the token function failed.
  * - `invalid-payload`: a payload that does not satisfy the channel's schema, or is no JSON.
  * - `queue-full`: more waits to be sent than may wait.
  * - `unconfirmed`: sent over the socket, but whether it was stored is not known.
  * - `closed`: the channel was closed before it was sent.
  */
-export type ClientErrorCode = "network" | "token" | "invalid-payload" | "queue-full" | "unconfirmed" | "closed";
+export type ClientErrorCode =
+  | "network"
+  | "unexpected"
+  | "token"
+  | "invalid-payload"
+  | "queue-full"
+  | "unconfirmed"
+  | "closed";
 
 export interface ErrorDetails {
   /** The HTTP status, where the answer had one. */
@@ -57,11 +65,11 @@ export async function errorOf(answer: Response): Promise<ChannelError> {
   const seconds = Number(answer.headers.get("Retry-After") ?? NaN);
   const retryAfter = problem.retryAfter ?? (seconds >= 0 ? seconds : undefined);
   const code = /^\/problems\/([\w-]+)$/.exec(problem.type ?? "")?.[1] as ErrorCode | undefined;
-  return new ChannelError(
-    code ?? (status >= 500 ? "unavailable" : "not-found"),
-    problem.detail ?? `The server answered ${status}.`,
-    { ...problem, status, ...(retryAfter !== undefined && { retryAfter }) },
-  );
+  return new ChannelError(code ?? "unexpected", problem.detail ?? `The server answered ${status}.`, {
+    ...problem,
+    status,
+    ...(retryAfter !== undefined && { retryAfter }),
+  });
 }
 
 interface Problem {

@@ -68,12 +68,15 @@ export class Outbox {
     this.#settle()?.resolve({ seq: options.seq, time: options.time });
   }
 
-  /** Notes an `error` frame. It answers the oldest message that was not answered yet. */
-  refused(error: ChannelError): void {
+  /** Notes an `error` frame, which answers the oldest message not answered yet; answers whether that is seen to here. */
+  refused(error: ChannelError): boolean {
     if (this.#privates > 0) this.#privates -= 1;
-    else if (this.#sentAs === undefined) return;
-    else if (error.code === "rate-limited") this.#sendAgain(error.retryAfter ?? 1);
-    else this.#settle()?.reject(error);
+    else if (this.#sentAs !== undefined) {
+      if (error.code === "rate-limited") this.#sendAgain(error.retryAfter ?? 1);
+      else this.#settle()?.reject(error);
+      return true;
+    }
+    return false;
   }
 
   close(error: ChannelError): void {
