@@ -1,7 +1,8 @@
 import { useEffect, useState } from "preact/hooks";
 import { type Api, pathOf, type Problem, problemOf } from "./api.ts";
-import { Bars, Line, type Point } from "./chart.tsx";
+import { Bars, Line } from "./chart.tsx";
 import { Refusal } from "./form.tsx";
+import type { Point } from "./scale.ts";
 
 /** What `GET /channels/{channel}/stats` answers (STA1). */
 interface ChannelStats {
