@@ -145,21 +145,15 @@ export class Channel extends DurableObject<Env> {
   async locate(who: Identity, times: readonly number[]): Promise<Result<LogPositions>> {
     const admitted = await this.#admit(who, "history");
     if (!admitted.ok) return admitted;
-    const positions = times.map((time) => this.#log.positionAt(time));
-    return { ok: true, value: { oldest: this.#log.oldest, positions } };
+    return { ok: true, value: { oldest: this.#log.oldest, positions: this.#log.positionsAt(times) } };
   }
 
-  /**
-   * How the channel is doing. For the server side; the Worker has seen to that.
-   *
-   * @param times In milliseconds since the epoch, ascending.
-   */
+  /** How the channel is doing, and where in its log certain times begin. For the server side; the Worker has seen to that. */
   async state(times: readonly number[]): Promise<Result<ChannelState>> {
     const ready = await this.#ready();
     if (!ready.ok) return ready;
     const { last, archived, backlog, capacity, oldest } = this.#log;
-    let from = oldest;
-    const positions = times.map((time) => (from = this.#log.positionAt(time, from)));
+    const positions = this.#log.positionsAt(times);
     const [sockets, joined] = [this.#sockets.count(), this.#sockets.subscribed];
     return { ok: true, value: { last, archived, backlog, capacity, sockets, joined, oldest, positions } };
   }

@@ -1,5 +1,6 @@
 import type { StoredMessage } from "../protocol/frames.ts";
 import type { Range } from "../history/range.ts";
+import { searchByTime } from "../history/bisect.ts";
 import { LOG_CAPACITY } from "../protocol/limits.ts";
 
 /** A message before it has its place in the order. */
@@ -127,20 +128,18 @@ export class Log {
   }
 
   /**
-   * The first position held whose message is of this time or later, `last + 1` where there is none: by binary search,
-   * as time never falls.
-   *
-   * @param time In milliseconds since the epoch.
-   * @param from Where to begin, where it is known that none before it is.
+   * For each of the times, in milliseconds since the epoch, the first position held whose message is of then or later;
+   * `last + 1` where there is none.
    */
-  positionAt(time: number, from = this.oldest): number {
-    let [low, high] = [from, this.#last + 1];
-    while (low < high) {
-      const middle = Math.floor((low + high) / 2);
-      if (this.#timeOf(middle) < time) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+  positionsAt(times: readonly number[]): number[] {
+    const query = searchByTime(`log ON slot = (low + high) / 2 % ${this.#capacity}`);
+    const found = this.#storage.sql.exec<{ position: number }>(
+      query,
+      JSON.stringify(times),
+      this.oldest,
+      this.#last + 1,
+    );
+    return [...found].map(({ position }) => position);
   }
 
   /** The messages that wait to be archived, oldest first. */
@@ -171,11 +170,6 @@ export class Log {
       database,
       payload,
     );
-  }
-
-  #timeOf(seq: number): number {
-    return this.#storage.sql.exec<{ time: number }>("SELECT time FROM log WHERE slot = ?", seq % this.#capacity).one()
-      .time;
   }
 
   /** Walks from a position known to have been reached to the last one: one row read for each message of the backlog. */

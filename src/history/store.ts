@@ -3,12 +3,15 @@ import { drizzle, type DrizzleD1Database } from "drizzle-orm/d1";
 import type { StoredMessage } from "../protocol/frames.ts";
 import type { Direction, Range } from "./range.ts";
 import { messages } from "./schema.ts";
+import { searchByTime } from "./bisect.ts";
 
 /** The archive in D1; the only place that queries its messages. Every method may throw where D1 does not answer. */
 export class HistoryStore {
+  readonly #database: D1Database;
   readonly #db: DrizzleD1Database;
 
   constructor(database: D1Database) {
+    this.#database = database;
     this.#db = drizzle(database);
   }
 
@@ -55,25 +58,14 @@ export class HistoryStore {
   }
 
   /**
-   * For each of the times the first position whose message is of then or later, out of the positions from 1 to `end`;
-   * `end` where there is none before it. `time` never falls as `seq` grows (ORD3), so a binary search finds it by the
-   * primary key: some twenty rows read for a million messages, where an index would cost a row written for each.
-   *
-   * @param times In milliseconds since the epoch.
+   * For each of the times, in milliseconds since the epoch, the first position whose message is of then or later, out of
+   * those from 1 to `end`; `end` where there is none before it. Some twenty rows are read for a time among a million.
    */
   async positionsAt(channel: string, times: readonly number[], end: number): Promise<number[]> {
-    // What is missing, because somebody deleted old messages, counts as earlier. D1 binds every number as a REAL.
-    const found = await this.#db.all<{ position: number }>(sql`
-      WITH RECURSIVE search(place, wanted, low, high) AS (
-        SELECT key, value, 1, CAST(${end} AS INTEGER) FROM json_each(${JSON.stringify(times)})
-        UNION ALL
-        SELECT place, wanted,
-          iif(time >= wanted, low, (low + high) / 2 + 1),
-          iif(time >= wanted, (low + high) / 2, high)
-        FROM search LEFT JOIN ${messages} ON channel = ${channel} AND seq = (low + high) / 2
-        WHERE low < high
-      )
-      SELECT low AS position FROM search WHERE low = high ORDER BY place`);
-    return found.map(({ position }) => position);
+    const { results } = await this.#database
+      .prepare(searchByTime("messages ON channel = ?4 AND seq = (low + high) / 2"))
+      .bind(JSON.stringify(times), 1, end, channel)
+      .all<{ position: number }>();
+    return results.map(({ position }) => position);
   }
 }
