@@ -59,7 +59,7 @@ export class HistoryStore {
 
   /**
    * For each of the times, in milliseconds since the epoch, the first position whose message is of then or later, out of
-   * those from 1 to `end`; `end` where there is none before it. Some twenty rows are read for a time among a million.
+   * those from 1 to `end`; `end` where there is none before it. Among 90,000 messages D1 reads 36 rows for a time.
    */
   async positionsAt(channel: string, times: readonly number[], end: number): Promise<number[]> {
     const { results } = await this.#database
