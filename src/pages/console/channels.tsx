@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { ChannelSettings } from "../../protocol/schemas.ts";
 import { type Api, type NamedSettings, type Problem, problemOf } from "./api.ts";
-import { Field, Refusal } from "./form.tsx";
+import { Refusal, Text } from "./form.tsx";
 import { hrefOf, isPattern } from "./route.ts";
 
 interface ChannelList {
@@ -78,18 +78,7 @@ function OpenChannel() {
         location.hash = hrefOf(name.trim(), "live");
       }}
     >
-      <Field label="Open any channel by name">
-        {(control) => (
-          <input
-            {...control}
-            placeholder="room/42"
-            required
-            pattern=".*\S.*"
-            value={name}
-            onInput={({ currentTarget }) => setName(currentTarget.value)}
-          />
-        )}
-      </Field>
+      <Text label="Open any channel by name" placeholder="room/42" required value={name} onInput={setName} />
       <button>Open</button>
     </form>
   );

@@ -4,7 +4,7 @@ import type { Problem } from "./api.ts";
 
 interface FieldProps {
   label: string;
-  hint?: string;
+  hint?: string | undefined;
   /** What is wrong with it. */
   error?: string | undefined;
   /** The control; it must take what it is given. */
@@ -22,6 +22,66 @@ export function Field({ label, hint, error, children }: FieldProps) {
         {error ?? hint}
       </p>
     </div>
+  );
+}
+
+/** What a line of text may hold. A time is by the reader's own clock, to the second. */
+const KINDS = {
+  text: { type: "text" },
+  search: { type: "search" },
+  secret: { type: "password", autocomplete: "off" },
+  time: { type: "datetime-local", step: "1" },
+} as const;
+
+interface TextProps extends Omit<FieldProps, "children"> {
+  kind?: keyof typeof KINDS;
+  value: string;
+  required?: boolean;
+  autofocus?: boolean;
+  placeholder?: string;
+  onInput: (value: string) => void;
+}
+
+/** A line of text to be entered. */
+export function Text({ label, hint, error, kind = "text", onInput, ...input }: TextProps) {
+  return (
+    <Field label={label} hint={hint} error={error}>
+      {(control) => (
+        <input
+          {...control}
+          {...input}
+          {...KINDS[kind]}
+          spellcheck={false}
+          onInput={({ currentTarget }) => onInput(currentTarget.value)}
+        />
+      )}
+    </Field>
+  );
+}
+
+interface SelectProps extends Omit<FieldProps, "children"> {
+  value: string;
+  options: readonly string[];
+  /** How the empty value is called, which is offered first then. */
+  none?: string;
+  onChange: (value: string) => void;
+}
+
+/** One of several values to be chosen. */
+export function Select({ label, hint, error, value, options, none, onChange }: SelectProps) {
+  return (
+    <Field label={label} hint={hint} error={error}>
+      {(control) => (
+        <select {...control} value={value} onChange={({ currentTarget }) => onChange(currentTarget.value)}>
+          {none !== undefined && <option value="">{none}</option>}
+          {options.map((option) => (
+            <option key={option} value={option}>
+              {option}
+            </option>
+          ))}
+        </select>
+      )}
+    </Field>
   );
 }
 

@@ -1,7 +1,7 @@
 import { useRef, useState } from "preact/hooks";
 import type { Message } from "../../client/client.ts";
 import { type Api, type Problem, problemOf } from "./api.ts";
-import { errorAt, Field, Refusal } from "./form.tsx";
+import { errorAt, Refusal, Text } from "./form.tsx";
 import { FrameRow } from "./frame.tsx";
 import { firstPath, follow, type Search } from "./search.ts";
 
@@ -54,18 +54,28 @@ export function History({ api, channel }: { api: Api; channel: string }) {
           void run(firstPath(channel, search), []);
         }}
       >
-        <Field label="Text" hint="Anywhere in the payload's JSON." error={errorAt(problem, "q")}>
-          {(control) => (
-            <input
-              {...control}
-              type="search"
-              value={search.text}
-              onInput={({ currentTarget }) => set({ text: currentTarget.value })}
-            />
-          )}
-        </Field>
-        <TimeField label="Since" value={search.since} problem={problem} set={(since) => set({ since })} />
-        <TimeField label="Until" value={search.until} problem={problem} set={(until) => set({ until })} />
+        <Text
+          label="Text"
+          hint="Anywhere in the payload's JSON."
+          error={errorAt(problem, "q")}
+          kind="search"
+          value={search.text}
+          onInput={(text) => set({ text })}
+        />
+        <Text
+          label="Since"
+          error={errorAt(problem, "since")}
+          kind="time"
+          value={search.since}
+          onInput={(since) => set({ since })}
+        />
+        <Text
+          label="Until"
+          error={errorAt(problem, "until")}
+          kind="time"
+          value={search.until}
+          onInput={(until) => set({ until })}
+        />
         <button class="primary">Search</button>
       </form>
       <Refusal problem={problem} fields={FIELDS} />
@@ -84,30 +94,6 @@ export function History({ api, channel }: { api: Api; channel: string }) {
         </button>
       )}
     </>
-  );
-}
-
-interface TimeProps {
-  label: "Since" | "Until";
-  value: string;
-  problem: Problem | undefined;
-  set: (value: string) => void;
-}
-
-/** A time by the reader's own clock. */
-function TimeField({ label, value, problem, set }: TimeProps) {
-  return (
-    <Field label={label} error={errorAt(problem, label.toLowerCase())}>
-      {(control) => (
-        <input
-          {...control}
-          type="datetime-local"
-          step="1"
-          value={value}
-          onInput={({ currentTarget }) => set(currentTarget.value)}
-        />
-      )}
-    </Field>
   );
 }
 

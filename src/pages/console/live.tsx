@@ -1,7 +1,7 @@
 import { useState } from "preact/hooks";
 import type { Connection } from "./connection.ts";
 import { matches } from "./feed.ts";
-import { Field } from "./form.tsx";
+import { Select, Text } from "./form.tsx";
 import { FrameRow } from "./frame.tsx";
 
 const ACTIONS = ["event", "message", "presence_full", "presence_update", "join", "leave", "error"];
@@ -14,26 +14,8 @@ export function Live({ connection: { feed, change } }: { connection: Connection 
   return (
     <>
       <div class="toolbar" role="group" aria-label="Filter">
-        <Field label="Action">
-          {(control) => (
-            <select {...control} value={action} onChange={({ currentTarget }) => setAction(currentTarget.value)}>
-              <option value="">all</option>
-              {ACTIONS.map((name) => (
-                <option key={name}>{name}</option>
-              ))}
-            </select>
-          )}
-        </Field>
-        <Field label="Contains">
-          {(control) => (
-            <input
-              {...control}
-              type="search"
-              value={text}
-              onInput={({ currentTarget }) => setText(currentTarget.value)}
-            />
-          )}
-        </Field>
+        <Select label="Action" none="all" options={ACTIONS} value={action} onChange={setAction} />
+        <Text label="Contains" kind="search" value={text} onInput={setText} />
         <button aria-pressed={feed.paused} onClick={() => change((one) => (one.paused ? one.resume() : one.pause()))}>
           {feed.paused ? "Resume" : "Pause"}
         </button>

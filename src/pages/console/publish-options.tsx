@@ -1,5 +1,5 @@
 import type { Problem } from "./api.ts";
-import { errorAt, Field } from "./form.tsx";
+import { errorAt, Field, Select, Text } from "./form.tsx";
 
 /** What may go with a message. Empty texts leave it out. */
 export interface Options {
@@ -44,61 +44,30 @@ export function PublishOptions({ options, onChange, databases, problem }: Props)
           </span>
         )}
       </Field>
-      <Field
+      <Select
         label="Only for users of"
         hint="It must be the channel's auth database."
         error={errorAt(problem, "database")}
-      >
-        {(control) => (
-          <Database
-            {...control}
-            databases={databases}
-            none="everybody"
-            value={options.restrictedTo}
-            onChange={(restrictedTo) => set({ restrictedTo })}
-          />
-        )}
-      </Field>
-      <Field label="Sender's database" error={errorAt(problem, "sender.database")}>
-        {(control) => (
-          <Database
-            {...control}
-            databases={databases}
-            none="no sender"
-            value={options.senderDatabase}
-            onChange={(senderDatabase) => set({ senderDatabase })}
-          />
-        )}
-      </Field>
-      <Field label="Sender's id" hint="The user in whose name it is." error={errorAt(problem, "sender.id")}>
-        {(control) => (
-          <input
-            {...control}
-            value={options.senderId}
-            onInput={({ currentTarget }) => set({ senderId: currentTarget.value })}
-          />
-        )}
-      </Field>
+        none="everybody"
+        options={databases}
+        value={options.restrictedTo}
+        onChange={(restrictedTo) => set({ restrictedTo })}
+      />
+      <Select
+        label="Sender's database"
+        error={errorAt(problem, "sender.database")}
+        none="no sender"
+        options={databases}
+        value={options.senderDatabase}
+        onChange={(senderDatabase) => set({ senderDatabase })}
+      />
+      <Text
+        label="Sender's id"
+        hint="The user in whose name it is."
+        error={errorAt(problem, "sender.id")}
+        value={options.senderId}
+        onInput={(senderId) => set({ senderId })}
+      />
     </fieldset>
-  );
-}
-
-interface DatabaseProps {
-  id: string;
-  databases: string[];
-  /** What choosing none means. */
-  none: string;
-  value: string;
-  onChange: (database: string) => void;
-}
-
-function Database({ databases, none, value, onChange, ...control }: DatabaseProps) {
-  return (
-    <select {...control} value={value} onChange={({ currentTarget }) => onChange(currentTarget.value)}>
-      <option value="">{none}</option>
-      {databases.map((name) => (
-        <option key={name}>{name}</option>
-      ))}
-    </select>
   );
 }

@@ -3,8 +3,9 @@ import type { ChannelSettings } from "../../protocol/schemas.ts";
 import { type Api, type NamedSettings, pathOf, type Problem, problemOf } from "./api.ts";
 import { Confirm } from "./confirm.tsx";
 import { useDatabases } from "./databases.ts";
-import { Check, errorAt, Field, Refusal } from "./form.tsx";
+import { errorAt, Refusal, Text } from "./form.tsx";
 import { hrefOf } from "./route.ts";
+import { Admission, Messaging, Visibility } from "./settings-fields.tsx";
 
 /** What holds where nothing is said (docs/permissions.md). */
 const DEFAULTS: ChannelSettings = {
@@ -19,8 +20,6 @@ const DEFAULTS: ChannelSettings = {
   auth_channel: false,
   database: null,
 };
-
-const HISTORY_SIZES = [0, 25, 50, 100, 250, 1000] as const;
 
 /** The settings of a channel or pattern, to be read, set and deleted; without a name, of one to be entered. */
 export function Settings({ api, channel }: { api: Api; channel?: string }) {
@@ -77,7 +76,7 @@ function SettingsForm({ api, channel, stored, onStored }: FormProps) {
       const saved = await api.put<NamedSettings>(pathOf(name), settings);
       if (channel === undefined) location.hash = hrefOf(saved.channel, "settings");
       onStored(saved.settings);
-      return "Saved. Open sockets have been told.";
+      return "Saved.";
     });
 
   const remove = () =>
@@ -99,25 +98,21 @@ function SettingsForm({ api, channel, stored, onStored }: FormProps) {
       }}
     >
       {channel === undefined && (
-        <Field
+        <Text
           label="Channel or pattern"
           hint="room/42, or room/* for all below room, or * for all there are"
           error={errorAt(problem, "channel")}
-        >
-          {(control) => (
-            <input {...control} required value={name} onInput={({ currentTarget }) => setName(currentTarget.value)} />
-          )}
-        </Field>
+          required
+          value={name}
+          onInput={setName}
+        />
       )}
-      <Field label="Description" error={errorAt(problem, "description")}>
-        {(control) => (
-          <input
-            {...control}
-            value={settings.description}
-            onInput={({ currentTarget }) => set({ description: currentTarget.value })}
-          />
-        )}
-      </Field>
+      <Text
+        label="Description"
+        error={errorAt(problem, "description")}
+        value={settings.description}
+        onInput={(description) => set({ description })}
+      />
       <Admission settings={settings} set={set} databases={databases} problem={problem} />
       <Visibility settings={settings} set={set} problem={problem} />
       <Messaging settings={settings} set={set} />
@@ -141,131 +136,5 @@ function SettingsForm({ api, channel, stored, onStored }: FormProps) {
         />
       )}
     </form>
-  );
-}
-
-interface PartProps {
-  settings: ChannelSettings;
-  set: (change: Partial<ChannelSettings>) => void;
-  problem?: Problem | undefined;
-}
-
-function Admission({ settings, set, databases, problem }: PartProps & { databases: string[] }) {
-  const { database } = settings;
-  const offered = database === null || databases.includes(database) ? databases : [database, ...databases];
-  return (
-    <fieldset>
-      <legend>Who may connect</legend>
-      <Check
-        label="Active"
-        hint="Off, the channel is closed to all but the server side."
-        checked={settings.active}
-        onChange={(active) => set({ active })}
-      />
-      <Check
-        label="Anonymous clients"
-        hint="Clients without credentials may connect."
-        checked={settings.anonymous_clients}
-        onChange={(anonymous_clients) => set({ anonymous_clients })}
-      />
-      <Check
-        label="Nested channels"
-        hint="These settings also hold for the channels below, where nothing nearer does."
-        checked={settings.nested_channels}
-        onChange={(nested_channels) => set({ nested_channels })}
-      />
-      <Field
-        label="Auth database"
-        hint="Whose users may authenticate on the channel."
-        error={errorAt(problem, "database")}
-      >
-        {(control) => (
-          <select
-            {...control}
-            value={database ?? ""}
-            onChange={({ currentTarget }) => set({ database: currentTarget.value || null })}
-          >
-            <option value="">none</option>
-            {offered.map((name) => (
-              <option key={name} value={name}>
-                {name}
-              </option>
-            ))}
-          </select>
-        )}
-      </Field>
-    </fieldset>
-  );
-}
-
-function Visibility({ settings, set, problem }: PartProps) {
-  return (
-    <fieldset>
-      <legend>What clients see</legend>
-      <Check
-        label="Presence"
-        hint="Clients may see who is here."
-        checked={settings.presence}
-        onChange={(presence) => set({ presence })}
-      />
-      <Check
-        label="Authenticated receivers only"
-        hint="Others get no messages, no history and no presence."
-        checked={settings.auth_channel}
-        onChange={(auth_channel) => set({ auth_channel })}
-      />
-      <Field
-        label="Message history"
-        hint="How many of the latest messages a client gets on joining; with 0 clients read no history."
-        error={errorAt(problem, "message_history")}
-      >
-        {(control) => (
-          <select
-            {...control}
-            value={String(settings.message_history)}
-            onChange={({ currentTarget }) =>
-              set({ message_history: HISTORY_SIZES.find((size) => String(size) === currentTarget.value) ?? 0 })
-            }
-          >
-            {HISTORY_SIZES.map((size) => (
-              <option key={size} value={String(size)}>
-                {size}
-              </option>
-            ))}
-          </select>
-        )}
-      </Field>
-    </fieldset>
-  );
-}
-
-function Messaging({ settings, set }: PartProps) {
-  const { public_messaging: everyone, private_messaging: each } = settings;
-  return (
-    <fieldset>
-      <legend>What clients send</legend>
-      <Check
-        label="Messages to the channel"
-        hint="Clients may send to everyone here."
-        checked={everyone.active}
-        onChange={(active) => set({ public_messaging: { ...everyone, active } })}
-      />
-      <Check
-        label="… authenticated clients only"
-        checked={everyone.auth}
-        onChange={(auth) => set({ public_messaging: { ...everyone, auth } })}
-      />
-      <Check
-        label="Private messages"
-        hint="Clients may send to each other; such messages are not stored."
-        checked={each.active}
-        onChange={(active) => set({ private_messaging: { ...each, active } })}
-      />
-      <Check
-        label="… between authenticated clients"
-        checked={each.auth}
-        onChange={(auth) => set({ private_messaging: { ...each, auth } })}
-      />
-    </fieldset>
   );
 }

@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { Api, problemOf } from "./api.ts";
-import { Field } from "./form.tsx";
+import { Text } from "./form.tsx";
 
 interface Props {
   /** Why the reader is here again, if so. */
@@ -28,8 +28,8 @@ export function SignIn({ notice, onSignIn }: Props) {
       onSignIn(entered);
       return undefined;
     } catch (refused) {
-      const { status, detail, title } = problemOf(refused);
-      return status === 401 ? "This key is not valid. Try another one." : (detail ?? title);
+      const { detail, title } = problemOf(refused);
+      return detail ?? title;
     }
   }
 
@@ -40,19 +40,15 @@ export function SignIn({ notice, onSignIn }: Props) {
         <h1 id="signin">Console</h1>
         <p class="hint">For the server side: enter one of the server's API keys. It is kept in this tab only.</p>
         <div role="alert">{error !== undefined && <p class="notice bad">{error}</p>}</div>
-        <Field label="API key" hint="On your machine: API_KEYS in .dev.vars.">
-          {(control) => (
-            <input
-              {...control}
-              type="password"
-              autocomplete="off"
-              required
-              autofocus
-              value={key}
-              onInput={({ currentTarget }) => setKey(currentTarget.value)}
-            />
-          )}
-        </Field>
+        <Text
+          label="API key"
+          hint="On your machine: API_KEYS in .dev.vars."
+          kind="secret"
+          required
+          autofocus
+          value={key}
+          onInput={setKey}
+        />
         <button class="primary" disabled={busy}>
           Sign in
         </button>
