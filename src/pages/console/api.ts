@@ -1,21 +1,19 @@
 import type { ChannelSettings } from "../../protocol/schemas.ts";
 
-/** What the server answers where it refuses (RFC 9457). */
+/** What is told of a request that was refused (RFC 9457), or that got no answer. */
 export interface Problem {
-  title: string;
+  /** Of the answer; 0 where there was none. */
   status: number;
-  detail?: string;
+  detail: string;
   /** Dotted path of the field that is wrong. */
   field?: string;
-  limit?: number;
-  retryAfter?: number;
 }
 
-/** A request that was refused, or that got no answer: then `status` is 0. */
+/** A request that was refused, or that got no answer. */
 export class ProblemError extends Error {
   override name = "ProblemError";
   constructor(readonly problem: Problem) {
-    super(problem.detail ?? problem.title);
+    super(problem.detail);
   }
 }
 
@@ -56,7 +54,7 @@ export class Api {
     const headers: Record<string, string> = { Authorization: `Bearer ${this.#key}`, ...more };
     if (body !== undefined) headers["Content-Type"] = "application/json";
     const answer = await fetch(path, { method, headers, body: body ?? null }).catch(() => null);
-    if (answer === null) throw new ProblemError({ title: "The server does not answer.", status: 0 });
+    if (answer === null) throw new ProblemError({ status: 0, detail: "The server does not answer." });
     if (answer.status === 401) this.#rejected();
     if (!answer.ok) throw new ProblemError(await problemIn(answer));
     return (answer.status === 204 ? undefined : await answer.json()) as T;
@@ -64,7 +62,7 @@ export class Api {
 }
 
 async function problemIn(answer: Response): Promise<Problem> {
-  const otherwise = { title: `The server answered ${answer.status}.`, status: answer.status };
+  const otherwise = { status: answer.status, detail: `The server answered ${answer.status}.` };
   return answer.json().then(
     (problem) => ({ ...otherwise, ...(problem as Partial<Problem>) }),
     () => otherwise,
@@ -74,7 +72,7 @@ async function problemIn(answer: Response): Promise<Problem> {
 /** What is to be told of an error, whatever it is. */
 export function problemOf(error: unknown): Problem {
   if (error instanceof ProblemError) return error.problem;
-  return { title: error instanceof Error ? error.message : "Something failed.", status: 0 };
+  return { status: 0, detail: error instanceof Error ? error.message : "Something failed." };
 }
 
 /** The path of a channel, or of a resource of it. */

@@ -117,7 +117,7 @@ export function Refusal({ problem, fields = [] }: { problem: Problem | undefined
   const isAtField = problem?.field !== undefined && fields.includes(problem.field);
   return (
     <div role="alert">
-      {problem && !isAtField && <p class="notice bad">{problem.detail ?? problem.title}</p>}
+      {problem && !isAtField && <p class="notice bad">{problem.detail}</p>}
       {problem && isAtField && <p class="notice bad">Not taken: one of the fields is wrong, which says why.</p>}
     </div>
   );
@@ -125,5 +125,5 @@ export function Refusal({ problem, fields = [] }: { problem: Problem | undefined
 
 /** What a problem says of one field. */
 export function errorAt(problem: Problem | undefined, field: string): string | undefined {
-  return problem?.field === field ? (problem.detail ?? problem.title) : undefined;
+  return problem?.field === field ? problem.detail : undefined;
 }

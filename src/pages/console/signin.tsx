@@ -28,8 +28,7 @@ export function SignIn({ notice, onSignIn }: Props) {
       onSignIn(entered);
       return undefined;
     } catch (refused) {
-      const { detail, title } = problemOf(refused);
-      return detail ?? title;
+      return problemOf(refused).detail;
     }
   }
 
