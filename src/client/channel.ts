@@ -1,58 +1,18 @@
+import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { Client } from "../protocol/frames.ts";
 import { Connection, type WebSocketConstructor } from "./connection.ts";
 import { Emitter } from "./emitter.ts";
 import { ChannelError } from "./errors.ts";
+import type { ChannelEvents, Status } from "./events.ts";
 import { type HistoryOptions, pagesOf } from "./history.ts";
 import { allOf, changed, NOBODY, type Presence } from "./members.ts";
 import type { ErrorPayload, JoinFrame, Message, Place, PrivateMessage, ServerFrame } from "./messages.ts";
 import { Order, type Resumed } from "./order.ts";
+import type { ChannelOptions, PublishOptions, SendOptions } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import { Publisher } from "./publisher.ts";
-import { jsonOf, type StandardSchemaV1, validate } from "./schema.ts";
+import { jsonOf, validate } from "./schema.ts";
 import type { Server } from "./server.ts";
-
-/** `closed` is for good: by `close()`, or by a server that will not have this client. */
-export type Status = "connecting" | "online" | "offline" | "closed";
-
-export interface ChannelOptions<In = unknown, Out = In> {
-  /** Ask for the latest messages on the first join. */
-  history?: boolean;
-  /** Ask who is here, and be told who comes and goes. */
-  presence?: boolean;
-  /** Resume behind this `seq`, which was seen in an earlier life. */
-  after?: number;
-  /** What payloads must be, by any validator that speaks Standard Schema; it must validate synchronously. */
-  schema?: StandardSchemaV1<In, Out>;
-}
-
-export interface ChannelEvents<Payload = unknown> {
-  /** Published by `POST /message`: each once, in the channel's order. */
-  event: Message<Payload>;
-  /** Sent by a client over its socket: each once, in the same order. */
-  message: Message<Payload>;
-  /** For this client alone, from another one. */
-  private: PrivateMessage<Payload>;
-  status: Status;
-  /** The connection was lost and is back; all that could be had of what was missed has been delivered. */
-  resumed: Resumed;
-  presence: Presence;
-  /** What was refused, but for what a promise tells: publishes, sends, history. The channel goes on. */
-  error: ChannelError;
-  /** Every frame as it came. */
-  frame: ServerFrame;
-}
-
-export interface PublishOptions {
-  /** Stands for this message and no other; a fresh one by default (IDM1). */
-  idempotencyKey?: string;
-}
-
-export interface SendOptions {
-  /** The socketId of the one client that it is for. It is not stored then. */
-  to?: string;
-  /** For authenticated clients only (FRA4). */
-  authenticated?: boolean;
-}
 
 /** A channel, joined and kept so until it is closed. Made by a client's `channel()`. */
 export class Channel<In = unknown, Out = In> {

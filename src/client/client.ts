@@ -1,17 +1,20 @@
-import { Channel, type ChannelOptions } from "./channel.ts";
+import { Channel } from "./channel.ts";
+import type { ChannelOptions } from "./options.ts";
 import type { WebSocketConstructor } from "./connection.ts";
 import { Server, type Token } from "./server.ts";
 
 export type { Client as Member } from "../protocol/frames.ts";
 export type { ErrorCode } from "../protocol/errors.ts";
-export type { Channel, ChannelEvents, ChannelOptions, PublishOptions, SendOptions, Status } from "./channel.ts";
+export type { Channel } from "./channel.ts";
+export type { ChannelEvents, Status } from "./events.ts";
+export type { ChannelOptions, PublishOptions, SendOptions } from "./options.ts";
 export { ChannelError, type ClientErrorCode } from "./errors.ts";
 export type { HistoryOptions } from "./history.ts";
 export type { Presence } from "./members.ts";
 export type { Message, Place, PrivateMessage, ServerFrame } from "./messages.ts";
 export type { Resumed } from "./order.ts";
 export { MAX_QUEUED_MESSAGES, MAX_QUEUED_TEXT } from "./queue.ts";
-export type { StandardSchemaV1 } from "./schema.ts";
+export type { StandardSchemaV1 } from "@standard-schema/spec";
 export type { Token } from "./server.ts";
 
 export interface ClientOptions {

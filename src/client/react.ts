@@ -1,5 +1,6 @@
 import { useMemo, useSyncExternalStore } from "react";
-import type { Channel, ChannelOptions } from "./channel.ts";
+import type { Channel } from "./channel.ts";
+import type { ChannelOptions } from "./options.ts";
 import type { ChannelsClient } from "./client.ts";
 import { ChannelStore, type Snapshot } from "./store.ts";
 

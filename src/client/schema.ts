@@ -1,8 +1,6 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { ChannelError } from "./errors.ts";
 
-export type { StandardSchemaV1 };
-
 /**
  * Holds a payload against the caller's schema; without one everything passes.
  *

@@ -1,10 +1,8 @@
+import { SUBPROTOCOL } from "../protocol/subprotocol.ts";
 import { ChannelError, errorOf } from "./errors.ts";
 
 /** A credential, or how to get one; asked anew for each request and each connection, since tokens expire. */
 export type Token = string | (() => string | Promise<string>);
-
-/** A client's own subprotocol, beside which it offers its credential (AUT4). */
-const SUBPROTOCOL = "durable-channels.v1";
 
 /** After how many milliseconds without an answer a request is given up. */
 const PATIENCE = 20_000;

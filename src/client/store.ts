@@ -1,5 +1,7 @@
 import type { Client } from "../protocol/frames.ts";
-import type { Channel, ChannelOptions, PublishOptions, SendOptions, Status } from "./channel.ts";
+import type { Channel } from "./channel.ts";
+import type { Status } from "./events.ts";
+import type { ChannelOptions, PublishOptions, SendOptions } from "./options.ts";
 import type { ChannelsClient } from "./client.ts";
 import { ChannelError } from "./errors.ts";
 import type { Message, Place } from "./messages.ts";

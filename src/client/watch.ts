@@ -36,7 +36,7 @@ export class Watch {
   }
 
   stop(): void {
-    clearInterval(this.#timer);
+    if (this.#timer !== undefined) clearInterval(this.#timer);
   }
 
   #tick(): void {

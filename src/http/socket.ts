@@ -3,7 +3,8 @@ import type { Identity } from "../auth/policy.ts";
 import { ADDRESS_HEADER, IDENTITY_HEADER, PROTOCOL_HEADER, SOCKET_ID_HEADER } from "../channel/channel.ts";
 import type { Env } from "../env.ts";
 import { type Fault, FaultError, type Result } from "../protocol/errors.ts";
-import { addressOf, callerOf, offeredProtocols, SUBPROTOCOL, visitorOf } from "./caller.ts";
+import { SUBPROTOCOL } from "../protocol/subprotocol.ts";
+import { addressOf, callerOf, offeredProtocols, visitorOf } from "./caller.ts";
 import { Multiplexer } from "./multiplexer.ts";
 import { type AppContext, channelOf, stubOf } from "./request.ts";
 

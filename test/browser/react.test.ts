@@ -14,7 +14,7 @@ beforeAll(async () => {
 }, 300_000);
 afterAll(() => browser.close());
 
-/** A page with the room, which shows one channel after the other and counts the sockets that it opens. */
+/** A page with the room, which shows one channel after the other; what goes wrong in it fails the test. */
 async function openRooms(...names: string[]): Promise<Page> {
   const page = await browser.newPage();
   const errors: string[] = [];

@@ -1,8 +1,9 @@
-import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { WebSocketServer } from "ws";
 import { MAX_QUEUED_MESSAGES, type ChannelError, type Place } from "../../src/client/client.ts";
 import { enter, failure, heard, joined, until } from "../support/client.ts";
+import { serve } from "../support/serve.ts";
 import { Way } from "../support/way.ts";
 import { history, newChannel, newRoom, publish, target } from "./support.ts";
 
@@ -91,17 +92,6 @@ describe.runIf(target().url.startsWith("http://"))("a publish", () => {
   });
 });
 
-/** A server that answers as a test wants it to, at an address of its own. */
-async function serve(listener: RequestListener): Promise<{ url: string }> {
-  const server = createServer(listener);
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
-}
-
 describe("a server that is busy", () => {
   it("is left alone as long as it asks for, then sent the same message with the same key", async () => {
     const attempts: { at: number; key: unknown }[] = [];
@@ -111,7 +101,7 @@ describe("a server that is busy", () => {
       if (attempts.length === 1) response.writeHead(503, { "Retry-After": "1" }).end("<html>busy</html>");
       else response.writeHead(201).end('{"channel":"a","seq":7,"time":"2026-11-24T10:00:00.000Z"}');
     });
-    const place: Place = await enter(busy, "a").publish(1);
+    const place: Place = await enter({ url: busy }, "a").publish(1);
     expect(place).toEqual({ seq: 7, time: "2026-11-24T10:00:00.000Z" });
     const [first, second] = attempts;
     expect(second?.key).toBe(first?.key);
@@ -124,7 +114,7 @@ describe("a server that is busy", () => {
       if (request.url === "/message") attempts += 1;
       response.writeHead(403).end("<html>");
     });
-    const room = enter(closed, "a");
+    const room = enter({ url: closed }, "a");
     expect(await failure(room.publish(1))).toMatchObject({ code: "unexpected", status: 403 });
     expect(attempts).toBe(1);
   });
@@ -190,5 +180,52 @@ describe("an address where nobody answers", () => {
     room.close();
     expect(await waiting).toMatchObject({ code: "closed" });
     expect(room.status).toBe("closed");
+  });
+});
+
+/** A server that speaks the protocol from a script: it answers whatever it hears with the next of these texts. */
+async function recite(...texts: string[]): Promise<{ url: string; heard: string[] }> {
+  const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+  onTestFinished(() => server.close());
+  const heardTexts: string[] = [];
+  server.on("connection", (socket, { url, headers }) => {
+    heardTexts.push(`${url} ${headers["sec-websocket-protocol"]}`);
+    socket.on("message", (text: Buffer) => {
+      heardTexts.push(text.toString());
+      socket.send(texts.shift() ?? "pong");
+    });
+  });
+  await new Promise((resolve) => server.once("listening", resolve));
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, heard: heardTexts };
+}
+
+const event = (seq: number) => ({
+  action: "event",
+  options: { channel: "a/b", seq, time: "2026-11-24T10:00:00.000Z" },
+  payload: seq,
+});
+
+describe("frames", () => {
+  it("may come several in an array, which the client asks for; frames and arrays keep their order", async () => {
+    const client = { socketId: "me", permissions: { dbo_id: 0, row_id: 0 }, extras: {} };
+    const join = { action: "join", client, options: { channel: "a/b", seq: 1 }, payload: { history: false } };
+    const echo = { ...event(5), action: "message", client, payload: "said" };
+    const server = await recite(
+      JSON.stringify([join, event(2), event(3)]),
+      JSON.stringify(event(4)),
+      JSON.stringify([echo, event(6)]),
+    );
+    const room = await joined(server, "a/b");
+    const [events, frames] = [heard(room, "event"), [] as string[]];
+    room.on("frame", ({ action }) => frames.push(action));
+    await room.send("psst", { to: "somebody" });
+    expect(await room.send("said")).toMatchObject({ seq: 5 });
+    await until(() => room.seq === 6);
+    expect([events, frames]).toEqual([
+      [4, 6],
+      ["event", "message", "event"],
+    ]);
+    expect(server.heard[0]).toBe("/channels/a%2Fb/socket?frames=batch durable-channels.v1");
+    expect(JSON.parse(server.heard[1] ?? "")).toMatchObject({ action: "join", options: { channel: "a/b" } });
   });
 });

@@ -65,6 +65,32 @@ describe("a channel", () => {
     expect(events).toEqual(Array.from({ length: count }, (_, n) => n + 2));
   });
 
+  it("says that there is a gap where its position is beyond the channel's last, and goes on from there (RES2)", async () => {
+    const name = await newRoom(target());
+    await publish(target(), name, 1);
+    const room = enter(target(), name, { after: 10 });
+    const [resumed, events] = [vi.fn(), heard(room, "event")];
+    room.on("resumed", resumed);
+    await until(() => resumed.mock.calls.length);
+    await publish(target(), name, 2);
+    await until(() => events.length);
+    expect(resumed).toHaveBeenCalledExactlyOnceWith({ missed: 0, complete: false });
+    expect([events, room.seq]).toEqual([[2], 2]);
+  });
+
+  it("says that there is a gap where the channel shows its clients no history (RES2)", async () => {
+    const name = await newRoom(target(), { message_history: 0 });
+    for (const n of [1, 2]) await publish(target(), name, n);
+    const room = enter(target(), name, { after: 1 });
+    const [resumed, events] = [vi.fn(), heard(room, "event")];
+    room.on("resumed", resumed);
+    await until(() => resumed.mock.calls.length);
+    await publish(target(), name, 3);
+    await until(() => events.length);
+    expect(resumed).toHaveBeenCalledExactlyOnceWith({ missed: 0, complete: false });
+    expect(events).toEqual([3]);
+  });
+
   it("pages through the history, backwards and forwards (HIS4)", async () => {
     const room = await joined(target(), await newRoom(target()));
     for (let n = 1; n <= 7; n++) await room.publish(n);
@@ -118,6 +144,15 @@ describe("a channel", () => {
     expect([told, others]).toEqual([["psst"], []]);
     expect(errors[0]).toMatchObject({ code: "unknown-recipient", field: "options.socketId" });
     expect(await one.send("and now to all")).toMatchObject({ seq: 1 });
+  });
+
+  it("does not take a private message's error for the next one's (ERR2)", async () => {
+    const room = await joined(target(), await newRoom(target()));
+    const errors: ChannelError[] = [];
+    room.on("error", (error) => errors.push(error));
+    const [, place] = await Promise.all([room.send("psst", { to: "nobody" }), room.send("for all")]);
+    expect(place).toMatchObject({ seq: 1 });
+    expect(errors.map(({ code }) => code)).toEqual(["unknown-recipient"]);
   });
 
   it("leaves on close: it hears no more, and what is sent then is refused", async () => {
