@@ -165,6 +165,7 @@ describe("channels and their settings", () => {
     await page.getByRole("dialog").waitFor();
     await page.keyboard.press("Escape");
     await page.getByRole("dialog").waitFor({ state: "detached" });
+    expect(await remove.evaluate((button) => button === document.activeElement)).toBe(true);
     expect(await settingsOf(channel)).toMatchObject({ description: "to go" });
     await remove.click();
     await page.getByRole("button", { name: "Delete settings" }).click();
@@ -389,6 +390,15 @@ describe("the publish view", () => {
     const key = page.getByLabel("Idempotency-Key").and(page.locator("[aria-invalid=true]"));
     await key.waitFor();
     expect(await describedBy(key)).toContain("another message");
+  });
+
+  it("says at the field that a key cannot be sent", async () => {
+    const page = await openChannel(browser, newChannel(), "publish");
+    await page.getByLabel("Idempotency-Key").fill("clé →");
+    await page.getByRole("button", { name: "Publish" }).click();
+    const key = page.getByLabel("Idempotency-Key").and(page.locator("[aria-invalid=true]"));
+    await key.waitFor();
+    expect(await describedBy(key)).toContain("visible ASCII");
   });
 
   it("publishes in a user's name, and says at the field that a database is not the channel's (EVT2, EVT4)", async () => {

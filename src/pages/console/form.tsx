@@ -30,7 +30,7 @@ const KINDS = {
   text: { type: "text" },
   search: { type: "search" },
   secret: { type: "password", autocomplete: "off" },
-  time: { type: "datetime-local", step: "1" },
+  time: { type: "datetime-local", step: "1", max: "9999-12-31T23:59:59" },
 } as const;
 
 interface TextProps extends Omit<FieldProps, "children"> {

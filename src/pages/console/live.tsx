@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import type { Connection } from "./connection.ts";
-import { matches } from "./feed.ts";
+import { type Feed, matches } from "./feed.ts";
 import { Select, Text } from "./form.tsx";
 import { FrameRow } from "./frame.tsx";
 
@@ -21,9 +21,8 @@ export function Live({ connection: { feed, change } }: { connection: Connection 
         </button>
         <button onClick={() => change((one) => one.clear())}>Clear</button>
       </div>
-      <p class="hint" role="status">
-        {summaryOf(shown.length, feed.entries.length)}
-        {feed.paused && ` Paused: ${feed.waiting} wait${feed.dropped > 0 ? `, ${feed.dropped} older dropped` : ""}.`}
+      <p class="hint">
+        {summaryOf(shown.length, feed.entries.length)} <span role="status">{feed.paused && pauseOf(feed)}</span>
       </p>
       <ol class="frames" aria-label="Frames, the newest first">
         {shown.map(({ id, at, frame }) => (
@@ -32,6 +31,10 @@ export function Live({ connection: { feed, change } }: { connection: Connection 
       </ol>
     </>
   );
+}
+
+function pauseOf({ waiting, dropped }: Feed): string {
+  return `Paused: ${waiting} wait${dropped > 0 ? `, ${dropped} older ones were dropped` : ""}.`;
 }
 
 function summaryOf(shown: number, kept: number): string {

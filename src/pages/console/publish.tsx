@@ -1,11 +1,11 @@
-import type { ComponentChildren } from "preact";
-import { useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { utf8Length } from "../../protocol/json.ts";
 import { MAX_BODY_BYTES } from "../../protocol/limits.ts";
-import { type Api, type Problem, problemOf } from "./api.ts";
+import { type Api, type Problem, ProblemError, problemOf } from "./api.ts";
 import { useDatabases } from "./databases.ts";
-import { errorAt, Field, Refusal } from "./form.tsx";
-import { type Mistake, mistakeIn } from "./json.ts";
+import { Editor } from "./editor.tsx";
+import { errorAt, Refusal } from "./form.tsx";
+import { mistakeIn } from "./json.ts";
 import { type Options, NO_OPTIONS, PublishOptions } from "./publish-options.tsx";
 
 type Mode = "json" | "text";
@@ -32,10 +32,11 @@ export function Publish({ api, channel }: { api: Api; channel: string }) {
     setBusy(true);
     setPlace(undefined);
     setProblem(undefined);
-    const headers: Record<string, string> = options.key === "" ? {} : { "Idempotency-Key": options.key };
-    await api.post<Place>("/message", body, headers).then(setPlace, (refused: unknown) => {
+    try {
+      setPlace(await api.post<Place>("/message", body, headersOf(options)));
+    } catch (refused) {
       setProblem(problemOf(refused));
-    });
+    }
     setBusy(false);
   }
 
@@ -84,79 +85,21 @@ export function Publish({ api, channel }: { api: Api; channel: string }) {
   );
 }
 
+/** A browser sends a header in these characters only, and the server takes no others (IDM1). */
+function headersOf({ key }: Options): Record<string, string> {
+  if (key === "") return {};
+  if (/^[\x21-\x7e]+$/.test(key)) return { "Idempotency-Key": key };
+  throw new ProblemError({
+    status: 0,
+    field: "Idempotency-Key",
+    detail: "Idempotency-Key must be visible ASCII characters.",
+  });
+}
+
 /** The JSON text as it was typed stays as it is; so numbers reach the server as they were written. */
 function bodyOf(channel: string, message: string, { restrictedTo, senderDatabase, senderId }: Options): string {
   const id = /^\d+$/.test(senderId) ? Number(senderId) : senderId;
   const sender = senderDatabase === "" && senderId === "" ? undefined : { database: senderDatabase, id };
   const rest = JSON.stringify({ channel, database: restrictedTo === "" ? undefined : restrictedTo, sender });
   return `${rest.slice(0, -1)},"message":${message}}`;
-}
-
-interface EditorProps {
-  text: string;
-  isJson: boolean;
-  mistake: Mistake | undefined;
-  /** What the server found wrong with it. */
-  refused: string | undefined;
-  /** Of the whole body. */
-  bytes: number;
-  onInput: (text: string) => void;
-  /** What is to be done with it. */
-  children: ComponentChildren;
-}
-
-function Editor({ text, isJson, mistake, refused, bytes, onInput, children }: EditorProps) {
-  const area = useRef<HTMLTextAreaElement>(null);
-
-  function showMistake({ offset = 0 }: Mistake) {
-    area.current?.focus();
-    area.current?.setSelectionRange(offset, Math.min(offset + 1, text.length));
-  }
-
-  const isTooLarge = bytes > MAX_BODY_BYTES;
-  return (
-    <>
-      <Field label="Message" hint={sizeOf(bytes)} error={isTooLarge ? sizeOf(bytes) : (refused ?? wordsFor(mistake))}>
-        {(control) => (
-          <textarea
-            {...control}
-            ref={area}
-            class="code"
-            rows={10}
-            spellcheck={false}
-            value={text}
-            onInput={({ currentTarget }) => onInput(currentTarget.value)}
-          />
-        )}
-      </Field>
-      <div class="actions">
-        {children}
-        {isJson && (
-          <button
-            type="button"
-            disabled={mistake !== undefined}
-            onClick={() => onInput(JSON.stringify(JSON.parse(text), null, 2))}
-          >
-            Format
-          </button>
-        )}
-        {mistake?.offset !== undefined && (
-          <button type="button" onClick={() => showMistake(mistake)}>
-            Go to the mistake
-          </button>
-        )}
-      </div>
-    </>
-  );
-}
-
-function sizeOf(bytes: number): string {
-  return `${bytes.toLocaleString()} of at most ${MAX_BODY_BYTES.toLocaleString()} bytes.`;
-}
-
-function wordsFor(mistake: Mistake | undefined): string | undefined {
-  if (mistake === undefined) return undefined;
-  return mistake.line === undefined
-    ? mistake.reason
-    : `Line ${mistake.line}, column ${mistake.column}: ${mistake.reason.toLowerCase()}.`;
 }

@@ -81,7 +81,6 @@ function SettingsForm({ api, channel, stored, onStored }: FormProps) {
 
   const remove = () =>
     attempt(async () => {
-      setDeleting(false);
       await api.delete(pathOf(name));
       onStored(null);
       setSettings(DEFAULTS);
@@ -132,7 +131,7 @@ function SettingsForm({ api, channel, stored, onStored }: FormProps) {
           consequence="Clients that nothing else admits are disconnected at once. Messages stay."
           action="Delete settings"
           onConfirm={() => void remove()}
-          onCancel={() => setDeleting(false)}
+          onClose={() => setDeleting(false)}
         />
       )}
     </form>
