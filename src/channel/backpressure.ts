@@ -7,6 +7,8 @@ export const HEARTBEAT_TIMEOUT = 90_000;
 /** How much is broadcast, or how much time passes, between two looks at the heartbeats. */
 const LOOK_EVERY_TEXT = 512 * 1024;
 const LOOK_EVERY_TIME = 30_000;
+/** How much one client is sent alone between two looks at its heartbeats. */
+const LOOK_EVERY_OWN_TEXT = 64 * 1024;
 
 /** What is known of how far one client has read. Amounts of text count from when it was added. */
 interface Reader {
@@ -70,10 +72,12 @@ export class Backpressure<Socket> {
     this.#broadcast += amount;
   }
 
-  /** Notes what was sent to one. */
-  sent(socket: Socket, amount: number): void {
+  /** Notes what was sent to one; answers whether it is time to look at it. */
+  sent(socket: Socket, amount: number): boolean {
     const reader = this.#readers.get(socket);
-    if (reader) reader.own += amount;
+    if (!reader) return false;
+    reader.own += amount;
+    return this.#sentTo(reader) - reader.looked >= LOOK_EVERY_OWN_TEXT;
   }
 
   /** Whether it is time to look at everyone. */
@@ -99,7 +103,7 @@ export class Backpressure<Socket> {
     const reader = this.#readers.get(socket);
     if (!reader) return undefined;
     const heartbeat = this.#heartbeatOf(socket);
-    const sent = reader.own + (reader.joined ? this.#broadcast : 0);
+    const sent = this.#sentTo(reader);
     if (heartbeat !== reader.heartbeat) {
       reader.confirmed = reader.next;
       reader.next = reader.looked;
@@ -108,5 +112,8 @@ export class Backpressure<Socket> {
     reader.looked = sent;
     if (sent - reader.confirmed > MAX_UNCONFIRMED) return "slow";
     return heartbeat > 0 && now - heartbeat > HEARTBEAT_TIMEOUT ? "gone" : undefined;
+  }
+  #sentTo({ own, joined }: Reader): number {
+    return own + (joined ? this.#broadcast : 0);
   }
 }

@@ -37,6 +37,8 @@ export const PROTOCOL_HEADER = "Sec-WebSocket-Protocol";
 export const ADDRESS_HEADER = "X-Address";
 /** In which the Worker tells the object by what id others know the client. */
 export const SOCKET_ID_HEADER = "X-Socket-Id";
+/** In which the Worker tells the object how the client wants its frames: `batch`, or one by one. */
+export const FRAMES_HEADER = "X-Frames";
 
 /** How a channel is doing, and where in its log certain times begin. */
 export interface ChannelState extends LogPositions {
@@ -177,7 +179,11 @@ export class Channel extends DurableObject<Env> {
     const fault = admitted.ok ? this.#crowded(who, group) : admitted.fault;
     if (fault) return Response.json(fault, { status: 403 });
     const { 0: client, 1: server } = new WebSocketPair();
-    this.#sockets.accept(server, who, group, request.headers.get(SOCKET_ID_HEADER) ?? "");
+    this.#sockets.accept(server, group, {
+      socketId: request.headers.get(SOCKET_ID_HEADER) ?? "",
+      identity: who,
+      batch: request.headers.get(FRAMES_HEADER) === "batch",
+    });
     if (who.kind === "user") this.#alarm.by(who.expires);
     const protocol = request.headers.get(PROTOCOL_HEADER);
     return new Response(null, {

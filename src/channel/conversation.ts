@@ -12,7 +12,6 @@ import {
   presenceUpdateFrame,
   privateFrame,
   type Resume,
-  type StoredMessage,
 } from "../protocol/frames.ts";
 import { DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, MAX_PRESENCE, MAX_REPLAY } from "../protocol/limits.ts";
 import { historyPath } from "../protocol/paths.ts";
@@ -115,12 +114,15 @@ export class Conversation {
     };
     const resume = options?.after === undefined ? undefined : this.#resume(options.after, identity, may("history"));
 
-    const isNew = sockets.join(socket, granted.presence);
-    sockets.send(socket, joinFrame(channel, client, { seq: log.last, granted, ...resume?.answer }));
-    if (resume?.missed) for (const message of resume.missed) sockets.send(socket, messageFrame(channel, message));
-    else if (granted.history) this.#sendHistory(speaker);
-    if (granted.presence) sockets.send(socket, presenceFullFrame(channel, sockets.members(MAX_PRESENCE)));
-    if (isNew && identity.kind !== "server") sockets.announce(presenceUpdateFrame(channel, "join", client), socket);
+    const isNew = !sockets.hasJoined(socket);
+    // The others, who do not include it yet.
+    if (isNew && identity.kind !== "server") sockets.announce(presenceUpdateFrame(channel, "join", client));
+    sockets.join(socket, granted.presence);
+    const frames = [joinFrame(channel, client, { seq: log.last, granted, ...resume?.answer })];
+    if (resume?.missed) frames.push(...resume.missed);
+    else if (granted.history) frames.push(this.#historyFrame(identity));
+    if (granted.presence) frames.push(presenceFullFrame(channel, sockets.members(MAX_PRESENCE)));
+    sockets.send(socket, ...frames);
     return DONE;
   }
 
@@ -156,12 +158,12 @@ export class Conversation {
 
   #history(speaker: Speaker): Result<null> {
     const allowed = decide(speaker.identity, "history", this.#needs.settings.current);
-    if (allowed.ok) this.#sendHistory(speaker);
+    if (allowed.ok) this.#needs.sockets.send(speaker.socket, this.#historyFrame(speaker.identity));
     return allowed;
   }
 
   /** All that came after a position, or why it cannot be replayed whole and where to read on instead. */
-  #resume(after: number, who: Identity, readable: boolean): { answer: Resume; missed?: StoredMessage[] } {
+  #resume(after: number, who: Identity, readable: boolean): { answer: Resume; missed?: string[] } {
     const { channel, log } = this.#needs;
     const count = log.last - after;
     if (count < 0) return { answer: { resumed: false, reason: "ahead" } };
@@ -170,15 +172,15 @@ export class Conversation {
     if (held.length < count) {
       return { answer: { resumed: false, reason: "too-far-behind", next: historyPath(channel, `after=${after}`) } };
     }
-    const missed = held.filter((message) => mayRead(who, message));
+    const missed = held.filter((message) => mayRead(who, message)).map((message) => messageFrame(channel, message));
     return { answer: { resumed: true, replayed: missed.length }, missed };
   }
 
-  #sendHistory({ socket, identity }: Speaker): void {
-    const { channel, log, sockets, settings } = this.#needs;
+  #historyFrame(who: Identity): string {
+    const { channel, log, settings } = this.#needs;
     const depth = settings.current?.message_history || DEFAULT_PAGE_SIZE;
-    const visible = log.read({ from: 1, to: log.last }, "DESC").filter((message) => mayRead(identity, message));
+    const visible = log.read({ from: 1, to: log.last }, "DESC").filter((message) => mayRead(who, message));
     const latest = takeWithin(visible.take(depth), MAX_PAGE_BYTES).toReversed();
-    sockets.send(socket, historyFrame(channel, log.last, latest));
+    return historyFrame(channel, log.last, latest);
   }
 }

@@ -1,35 +1,37 @@
-import { decide, type Identity, mayRead } from "../auth/policy.ts";
+import { decide, type Identity } from "../auth/policy.ts";
 import { CLOSE } from "../protocol/close.ts";
 import type { Client, Members } from "../protocol/frames.ts";
 import type { ChannelSettings } from "../protocol/schemas.ts";
 import { Backpressure } from "./backpressure.ts";
+import { batchesOf, Fanout } from "./fanout.ts";
 
 /** What must survive hibernation about a socket; serialized it may have 16,384 bytes. */
 export interface Attachment {
   socketId: string;
   identity: Identity;
+  /** Whether frames come to it in arrays. */
+  batch: boolean;
   joined: boolean;
   /** Whether it wants to know who comes and goes. */
   presence: boolean;
 }
 
-/** What a broadcast must know of a socket, without deserializing its attachment each time. */
-interface Subscriber {
-  identity: Identity;
-  presence: boolean;
-  /** Whether the settings let it receive. */
-  receives: boolean;
-}
+/** What is looked up of a socket so often that its attachment is not deserialized for it. */
+type Held = Pick<Attachment, "batch"> & { group: string };
 
 /**
  * The channel's sockets. The runtime keeps them, and each one's attachment, while the object hibernates; what is known
- * of those that joined is rebuilt from it.
+ * of them in memory is rebuilt from it.
  */
 export class Sockets {
   readonly #ctx: DurableObjectState;
   readonly #settings: () => ChannelSettings | null;
   readonly #left: (client: Client) => void;
-  readonly #subscribers = new Map<WebSocket, Subscriber>();
+  readonly #held = new Map<WebSocket, Held>();
+  /** How many sockets are held of each group. */
+  readonly #groups = new Map<string, number>();
+  /** Those that joined. */
+  readonly #fanout = new Fanout((socket, text) => transmit(socket, text));
   readonly #backpressure: Backpressure<WebSocket>;
   /** No token expires before, in milliseconds since the epoch. */
   #nextExpiry = Infinity;
@@ -42,8 +44,8 @@ export class Sockets {
     const heartbeatOf = (socket: WebSocket) => ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? 0;
     this.#backpressure = new Backpressure(heartbeatOf, Date.now());
     for (const socket of ctx.getWebSockets()) {
-      this.#backpressure.add(socket);
       const attachment = this.attachment(socket);
+      this.#hold(socket, { batch: attachment.batch, group: ctx.getTags(socket).at(-1) ?? "" });
       if (attachment.joined) this.#subscribe(socket, attachment);
       this.#noteExpiry(attachment.identity);
     }
@@ -51,7 +53,7 @@ export class Sockets {
 
   /** How many have joined. */
   get subscribed(): number {
-    return this.#subscribers.size;
+    return this.#fanout.size;
   }
 
   /** When to look for tokens that have expired, in milliseconds since the epoch; Infinity where none will. */
@@ -59,16 +61,18 @@ export class Sockets {
     return this.#nextExpiry;
   }
 
-  /** How many sockets there are, of all or of those with a tag. */
-  count(tag?: string): number {
-    return this.#ctx.getWebSockets(tag).length;
+  /** How many sockets there are, of all or of a group. */
+  count(group?: string): number {
+    return group === undefined ? this.#held.size : (this.#groups.get(group) ?? 0);
   }
 
   /** @param group The tag that it shares with others that are counted together: a user's, or an address's. */
-  accept(socket: WebSocket, identity: Identity, group: string, socketId: string): void {
+  accept(socket: WebSocket, group: string, opened: Pick<Attachment, "socketId" | "identity" | "batch">): void {
+    const { identity, socketId, batch } = opened;
+    // The group comes last: it is found there when the object wakes.
     this.#ctx.acceptWebSocket(socket, [`kind:${identity.kind}`, `id:${socketId}`, group]);
-    this.#attach(socket, { socketId, identity, joined: false, presence: false });
-    this.#backpressure.add(socket);
+    this.#attach(socket, { ...opened, joined: false, presence: false });
+    this.#hold(socket, { batch, group });
     this.#noteExpiry(identity);
   }
 
@@ -83,67 +87,69 @@ export class Sockets {
 
   /** The socket of a client that joined, by its id. */
   find(socketId: string): WebSocket | undefined {
-    return this.#ctx.getWebSockets(`id:${socketId}`).find((socket) => this.#subscribers.has(socket));
+    return this.#ctx.getWebSockets(`id:${socketId}`).find((socket) => this.#fanout.has(socket));
   }
 
-  /** Lets a socket join, or changes what it joined for. Answers whether it is new here. */
-  join(socket: WebSocket, presence: boolean): boolean {
-    const isNew = !this.#subscribers.has(socket);
+  /** Whether a socket has joined. */
+  hasJoined(socket: WebSocket): boolean {
+    return this.#fanout.has(socket);
+  }
+
+  /** Lets a socket join, or changes what it joined for: from now on it gets what is broadcast. */
+  join(socket: WebSocket, presence: boolean): void {
     const attachment = { ...this.attachment(socket), joined: true, presence };
     this.#attach(socket, attachment);
     this.#subscribe(socket, attachment);
     this.#tend();
-    return isNew;
   }
 
+  /** Ends the delivery to a socket, behind all that was broadcast before. */
   leave(socket: WebSocket): void {
-    const attachment = this.attachment(socket);
-    this.#attach(socket, { ...attachment, joined: false });
-    if (!this.#unsubscribe(socket)) return;
-    if (attachment.identity.kind !== "server") this.#left(clientOf(attachment.identity, attachment.socketId));
+    this.#fanout.settle(socket);
+    this.#depart(socket);
   }
 
   /** Sends a message to every socket that joined and may read it. */
   broadcast(frame: string, message: { database: string | null }): void {
-    const isForAll = message.database === null;
-    for (const [socket, { receives, identity }] of this.#subscribers) {
-      if (!receives || !mayRead(identity, message)) continue;
-      this.#transmit(socket, frame);
-      if (!isForAll) this.#backpressure.sent(socket, frame.length);
-    }
-    // Counted once for all of them, instead of once for each.
-    if (isForAll) this.#backpressure.broadcast(frame.length);
+    this.#fanout.message(frame, message);
+    // What is for all is counted once for all of them, instead of once for each.
+    if (message.database === null) this.#backpressure.broadcast(frame.length);
+    else for (const socket of this.#fanout.readers(message)) this.#sent(socket, frame.length);
     this.#tend();
   }
 
-  /** Tells everyone who wants to know, but for the one that it is about. */
-  announce(frame: string, about?: WebSocket): void {
-    for (const [socket, { presence }] of this.#subscribers) {
-      if (presence && socket !== about) this.send(socket, frame);
-    }
+  /** Tells everyone who wants to know that somebody came or went. */
+  announce(frame: string): void {
+    this.#fanout.presence(frame);
+    for (const socket of this.#fanout.watchers()) this.#sent(socket, frame.length);
   }
 
   /** The clients that joined, as many as asked for, and how many there are. The server side's do not count. */
   members(limit: number): Members {
-    const present = [...this.#subscribers].filter(([, { identity }]) => identity.kind !== "server");
+    const present = this.#fanout.sockets(({ identity }) => identity.kind !== "server");
     return {
       total: present.length,
-      presence: present.slice(0, limit).map(([socket, { identity }]) => {
-        return clientOf(identity, this.attachment(socket).socketId);
+      presence: present.slice(0, limit).map((socket) => {
+        const { identity, socketId } = this.attachment(socket);
+        return clientOf(identity, socketId);
       }),
     };
   }
 
-  /** Sends to one socket. */
-  send(socket: WebSocket, frame: string): void {
-    this.#transmit(socket, frame);
-    this.#backpressure.sent(socket, frame.length);
-    if (this.#backpressure.lookAt(socket, Date.now()) === "slow") this.close(socket, CLOSE.tryAgain, "slow");
+  /** Sends frames to one socket, behind all that it was sent before. */
+  send(socket: WebSocket, ...frames: string[]): void {
+    this.#fanout.settle(socket);
+    const isBatch = this.#held.get(socket)?.batch === true;
+    for (const text of isBatch ? batchesOf(frames) : frames) transmit(socket, text);
+    this.#sent(
+      socket,
+      frames.reduce((sum, { length }) => sum + length, 0),
+    );
   }
 
   /** Takes over changed settings for those that stay. */
   reconsider(): void {
-    for (const socket of this.#subscribers.keys()) this.#subscribe(socket, this.attachment(socket));
+    for (const socket of this.#fanout.sockets(() => true)) this.#subscribe(socket, this.attachment(socket));
   }
 
   /** The sockets whose tokens have expired. */
@@ -160,8 +166,8 @@ export class Sockets {
 
   /** Forgets a socket and closes it; where the client has closed it already, that completes the handshake. */
   close(socket: WebSocket, code: number, reason: string): void {
-    this.#backpressure.remove(socket);
-    this.leave(socket);
+    this.#release(socket);
+    this.#depart(socket);
     try {
       socket.close(sendableCloseCode(code), reason);
     } catch {
@@ -173,6 +179,12 @@ export class Sockets {
     if (identity.kind === "user") this.#nextExpiry = Math.min(this.#nextExpiry, identity.expires);
   }
 
+  /** Counts what was sent to one socket, and closes it where that is more than it reads. */
+  #sent(socket: WebSocket, amount: number): void {
+    if (!this.#backpressure.sent(socket, amount)) return;
+    if (this.#backpressure.lookAt(socket, Date.now()) === "slow") this.close(socket, CLOSE.tryAgain, "slow");
+  }
+
   /** From time to time closes those that fell too far behind or are gone. */
   #tend(): void {
     const now = Date.now();
@@ -180,28 +192,47 @@ export class Sockets {
     for (const [socket, verdict] of this.#backpressure.look(now)) this.close(socket, CLOSE.tryAgain, verdict);
   }
 
-  #transmit(socket: WebSocket, frame: string): void {
-    try {
-      socket.send(frame);
-    } catch {
-      // It is closing, of which the runtime tells in its turn; its client resumes from what it saw.
-    }
+  #depart(socket: WebSocket): void {
+    const attachment = this.attachment(socket);
+    this.#attach(socket, { ...attachment, joined: false });
+    this.#backpressure.setJoined(socket, false);
+    if (!this.#fanout.remove(socket)) return;
+    if (attachment.identity.kind !== "server") this.#left(clientOf(attachment.identity, attachment.socketId));
   }
 
-  #subscribe(socket: WebSocket, { identity, presence }: Attachment): void {
+  #subscribe(socket: WebSocket, { identity, batch, presence }: Attachment): void {
     const may = (action: "receive" | "presence") => decide(identity, action, this.#settings()).ok;
     const receives = may("receive");
-    this.#subscribers.set(socket, { identity, presence: presence && may("presence"), receives });
+    this.#fanout.add(socket, { identity, batch, receives, presence: presence && may("presence") });
     this.#backpressure.setJoined(socket, receives);
   }
 
-  #unsubscribe(socket: WebSocket): boolean {
-    this.#backpressure.setJoined(socket, false);
-    return this.#subscribers.delete(socket);
+  #hold(socket: WebSocket, held: Held): void {
+    this.#held.set(socket, held);
+    this.#groups.set(held.group, this.count(held.group) + 1);
+    this.#backpressure.add(socket);
+  }
+
+  #release(socket: WebSocket): void {
+    this.#backpressure.remove(socket);
+    const held = this.#held.get(socket);
+    if (!held) return;
+    this.#held.delete(socket);
+    const left = this.count(held.group) - 1;
+    if (left > 0) this.#groups.set(held.group, left);
+    else this.#groups.delete(held.group);
   }
 
   #attach(socket: WebSocket, attachment: Attachment): void {
     socket.serializeAttachment(attachment);
+  }
+}
+
+function transmit(socket: WebSocket, text: string): void {
+  try {
+    socket.send(text);
+  } catch {
+    // It is closing, of which the runtime tells in its turn; its client resumes from what it saw.
   }
 }
 

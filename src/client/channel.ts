@@ -87,7 +87,7 @@ export class Channel<In = unknown, Out = In> {
    *
    * @throws ChannelError, as the rejection: what the server refused, `invalid-payload`, `queue-full`, `closed`
    */
-  async publish(payload: In, { idempotencyKey = crypto.randomUUID() }: PublishOptions = {}): Promise<Place> {
+  async publish(payload: In, { idempotencyKey }: PublishOptions = {}): Promise<Place> {
     const message = this.#written(payload);
     return this.#publisher.publish(`{"channel":${JSON.stringify(this.name)},"message":${message}}`, idempotencyKey);
   }
@@ -122,8 +122,8 @@ export class Channel<In = unknown, Out = In> {
 
   /** Leaves the channel for good. What still waits to be sent is rejected. */
   close(): void {
-    this.#connection.close();
     this.#end();
+    this.#connection.close();
   }
 
   #written(payload: In): string {
@@ -204,6 +204,7 @@ export class Channel<In = unknown, Out = In> {
   }
 
   #lost(opened: boolean, final: boolean): void {
+    if (this.#status === "closed") return;
     this.#order.interrupt();
     this.#outbox.interrupt();
     if (final) return this.#end();

@@ -27,7 +27,7 @@ export class Publisher {
   }
 
   /** @param text The body, JSON. @param key Stands for this message and no other (IDM1). */
-  publish(text: string, key: string): Promise<Place> {
+  publish(text: string, key: string = newKey()): Promise<Place> {
     const place = this.#queue.add({ text, key });
     if (!this.#running) void this.#run();
     return place;
@@ -89,3 +89,6 @@ export class Publisher {
     this.#wake = undefined;
   }
 }
+
+/** 128 bits by chance, as a UUID has; randomUUID is not there for pages that were loaded by plain HTTP. */
+const newKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");

@@ -55,7 +55,7 @@ export function offeredProtocols(c: AppContext): string[] {
 /** What a caller shows for itself: an API key or nothing, which says who it is, or else a token. */
 async function shownBy(c: AppContext): Promise<Identity | string> {
   const credential = credentialOf(c);
-  if (credential !== undefined && (await isApiKey(credential, c.env.API_KEYS))) return { kind: "server" };
+  if (credential !== undefined && isApiKey(credential, c.env.API_KEYS)) return { kind: "server" };
   await limitRate(c);
   return credential ?? { kind: "anonymous" };
 }

@@ -8,7 +8,7 @@ import { clientOf } from "../channel/sockets.ts";
 import type { Env } from "../env.ts";
 import { causeOf, type Fault, FaultError, refuse, type Result } from "../protocol/errors.ts";
 import { type Client, isoTime } from "../protocol/frames.ts";
-import { tooLarge, utf8Length } from "../protocol/json.ts";
+import { isLongerThan, tooLarge } from "../protocol/json.ts";
 import { MAX_BATCH_BYTES, MAX_BATCH_CHANNELS, MAX_BODY_BYTES } from "../protocol/limits.ts";
 import { BatchRequest, IdempotencyKey, PublishRequest, validate } from "../protocol/schemas.ts";
 import { callerOf } from "./caller.ts";
@@ -114,7 +114,7 @@ function keyOf(c: AppContext): string | undefined {
 
 /** A message of a batch may be no larger than one of its own. */
 function requireSize(message: unknown, field: string): void {
-  if (utf8Length(JSON.stringify(message)) > MAX_BODY_BYTES) unwrap(tooLarge(MAX_BODY_BYTES, { field }));
+  if (isLongerThan(JSON.stringify(message), MAX_BODY_BYTES)) unwrap(tooLarge(MAX_BODY_BYTES, { field }));
 }
 
 function tooManyChannels(): Fault {

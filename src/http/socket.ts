@@ -1,12 +1,19 @@
 import { Hono } from "hono";
 import type { Identity } from "../auth/policy.ts";
-import { ADDRESS_HEADER, IDENTITY_HEADER, PROTOCOL_HEADER, SOCKET_ID_HEADER } from "../channel/channel.ts";
+import {
+  ADDRESS_HEADER,
+  FRAMES_HEADER,
+  IDENTITY_HEADER,
+  PROTOCOL_HEADER,
+  SOCKET_ID_HEADER,
+} from "../channel/channel.ts";
 import type { Env } from "../env.ts";
 import { type Fault, FaultError, type Result } from "../protocol/errors.ts";
+import { SocketQuery, validate } from "../protocol/schemas.ts";
 import { SUBPROTOCOL } from "../protocol/subprotocol.ts";
 import { addressOf, callerOf, offeredProtocols, visitorOf } from "./caller.ts";
 import { Multiplexer } from "./multiplexer.ts";
-import { type AppContext, channelOf, stubOf } from "./request.ts";
+import { type AppContext, channelOf, stubOf, unwrap } from "./request.ts";
 
 /**
  * `GET /channels/{channel}/socket`: a WebSocket straight into the channel's object.
@@ -15,9 +22,11 @@ import { type AppContext, channelOf, stubOf } from "./request.ts";
 export const socket = new Hono<{ Bindings: Env }>()
   .get("/channels/:channel/socket", async (c) => {
     const channel = channelOf(c);
+    const { frames } = unwrap(validate(SocketQuery, c.req.query(), "query"));
     requireUpgrade(c);
     const answer = await openChannel(c, channel, await callerOf(c, channel), {
       [SOCKET_ID_HEADER]: crypto.randomUUID(),
+      [FRAMES_HEADER]: frames,
       ...protocolHeader(c),
     });
     if (answer.status !== 101) throw new FaultError(await answer.json<Fault>());

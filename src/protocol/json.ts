@@ -9,7 +9,7 @@ import { type Fault, refuse, type Result } from "./errors.ts";
  * a lone surrogate is kept, as the `\udXXX` escape that JSON.stringify writes for it.
  */
 export function parseJson(text: string, maxBytes = MAX_BODY_BYTES): Result<unknown> {
-  if (utf8Length(text) > maxBytes) return tooLarge(maxBytes);
+  if (isLongerThan(text, maxBytes)) return tooLarge(maxBytes);
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -43,7 +43,8 @@ function inspect(value: unknown, levels: number): Result<never> | undefined {
 
 const encoder = new TextEncoder();
 
-/** Bytes of a text in UTF-8. */
-export function utf8Length(text: string): number {
-  return encoder.encode(text).length;
+/** Whether a text has more bytes in UTF-8: one to three for each UTF-16 unit, so most need no counting. */
+export function isLongerThan(text: string, bytes: number): boolean {
+  if (text.length > bytes) return true;
+  return text.length * 3 > bytes && encoder.encode(text).length > bytes;
 }

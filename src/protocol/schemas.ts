@@ -109,6 +109,11 @@ const limitOf = (largest: number, otherwise: number) =>
 /** The query of `GET /channels/{channel}/presence`. */
 export const PresenceQuery = v.object({ limit: limitOf(MAX_PRESENCE, MAX_PRESENCE) });
 
+/** The query of `GET /channels/{channel}/socket`: `batch` for frames in arrays, many in one WebSocket message under load. */
+export const SocketQuery = v.object({
+  frames: v.optional(v.picklist(["single", "batch"], "must be one of single, batch"), "single"),
+});
+
 /** The query of a list of names: those that come after one, in the order of their characters. */
 export const ListQuery = v.object({
   limit: limitOf(MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE),

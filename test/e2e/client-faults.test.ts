@@ -22,6 +22,8 @@ describe.runIf(target().url.startsWith("http://"))("a channel whose connection i
     const [way, name] = [await newWay(), await newRoom(target())];
     const room = await joined(way, name);
     const [events, statuses, resumed] = [heard(room, "event"), vi.fn(), vi.fn()];
+    const joins: unknown[] = [];
+    room.on("frame", (frame) => frame.action === "join" && joins.push(frame.options.resumed));
     room.on("status", statuses);
     room.on("resumed", resumed);
     await publish(target(), name, "before");
@@ -36,6 +38,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel whose connection i
     expect(events).toEqual(["before", "missed 1", "missed 2", "missed 3", "after"]);
     expect(resumed).toHaveBeenCalledExactlyOnceWith({ missed: 3, complete: true });
     expect(statuses.mock.calls.flat()).toEqual(["offline", "online"]);
+    expect(joins).toEqual([true]);
   });
 
   it("knows anew who is here (PRE1)", async () => {

@@ -127,8 +127,8 @@ export class TestSocket extends Inbox {
   }
 }
 
-export async function connect(channel: string, headers: Record<string, string> = {}): Promise<TestSocket> {
-  const path = `/channels/${encodeURIComponent(channel)}/socket`;
+export async function connect(channel: string, headers: Record<string, string> = {}, query = ""): Promise<TestSocket> {
+  const path = `/channels/${encodeURIComponent(channel)}/socket${query}`;
   // Each from an address of its own, so that no test meets the limits of another.
   const address = crypto.randomUUID();
   const answer = await request(path, { headers: { Upgrade: "websocket", "CF-Connecting-IP": address, ...headers } });

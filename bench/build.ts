@@ -1,0 +1,22 @@
+/** Bundles the Workers that are measured, all the same way. */
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+export async function buildWorkers(): Promise<void> {
+  await build({
+    absWorkingDir: fileURLToPath(new URL(".", import.meta.url)),
+    entryPoints: {
+      index: "../src/index.ts",
+      bare: "servers/bare.worker.ts",
+      partyserver: "servers/partyserver.worker.ts",
+    },
+    outdir: "dist",
+    bundle: true,
+    minify: true,
+    format: "esm",
+    target: "es2024",
+    external: ["cloudflare:*", "node:*"],
+    conditions: ["workerd", "worker", "browser"],
+    logLevel: "warning",
+  });
+}

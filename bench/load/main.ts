@@ -1,0 +1,210 @@
+/** The load: does one workload against one server and prints what it saw, as JSON. It runs on a core of its own. */
+import { Figures } from "../figures.ts";
+import { messageText } from "../message.ts";
+import { CHANNEL, type Dialect, DIALECTS } from "../peers.ts";
+import type { Channels, Idle, Paced, Storm, Throughput, Workload } from "../workloads.ts";
+import { now, percentile } from "./clock.ts";
+import { Publisher } from "./publisher.ts";
+import { Receiver } from "./receiver.ts";
+import { Subscriber } from "./subscriber.ts";
+
+export interface Job {
+  port: number;
+  /** The server's root process. */
+  pid: number;
+  dialect: keyof typeof DIALECTS;
+  workload: Workload;
+  /** Seconds to measure, and before that to warm up. */
+  seconds: number;
+  warmUp: number;
+}
+
+/** Figures by name; units are in the names. */
+export type Outcome = Record<string, number>;
+
+/** Above this share of its core the load itself is what was measured. */
+const SATURATED = 0.9;
+
+const job = JSON.parse(process.argv[2] ?? "") as Job;
+const dialect: Dialect = DIALECTS[job.dialect];
+const figures = new Figures(job.pid);
+
+console.log(JSON.stringify(await run(job.workload)));
+process.exit();
+
+function run(workload: Workload): Promise<Outcome> {
+  switch (workload.kind) {
+    case "throughput":
+      return throughput(workload);
+    case "paced":
+      return paced(workload);
+    case "channels":
+      return channels(workload);
+    case "idle":
+      return idle(workload);
+    case "storm":
+      return storm(workload);
+  }
+}
+
+async function throughput({ publishers, subscribers, batch }: Throughput): Promise<Outcome> {
+  const receiver = new Receiver();
+  await receiver.join(job.port, dialect, CHANNEL, subscribers);
+  const publisher = new Publisher(job.port, dialect, publishers);
+  let published = 0;
+  const over = new AbortController();
+  const publishing = Array.from({ length: publishers }, async () => {
+    while (!over.signal.aborted) {
+      const messages = Array.from({ length: batch }, () => messageText(now()));
+      await publisher.publish(CHANNEL, messages);
+      published += batch;
+    }
+  });
+  await sleep(job.warmUp);
+  const measured = await measure(job.seconds, () => ({
+    published,
+    delivered: receiver.messages,
+    frames: receiver.frames,
+  }));
+  over.abort();
+  await Promise.all(publishing);
+  const complete = await receiver.received(published * subscribers);
+  if (!complete) throw new Error(`${receiver.messages} of ${published * subscribers} messages arrived`);
+  const { seconds, cpu, published: posts, delivered, frames } = measured;
+  return {
+    ...load(measured),
+    "publishes/s": posts / seconds,
+    "deliveries/s": delivered / seconds,
+    "messages a frame": delivered / frames,
+    "CPU µs/publish": cpu / posts,
+    "CPU µs/delivery": cpu / delivered,
+  };
+}
+
+async function paced({ subscribers, rate }: Paced): Promise<Outcome> {
+  const receiver = new Receiver(true);
+  await receiver.join(job.port, dialect, CHANNEL, subscribers);
+  const publisher = new Publisher(job.port, dialect, 64);
+  const answered: number[] = [];
+  const publish = async (due: number) => {
+    await publisher.publish(CHANNEL, [messageText(due)]);
+    answered.push(now() - due);
+  };
+  const count = rate * (job.warmUp + job.seconds);
+  const pending: Promise<void>[] = [];
+  const start = now();
+  for (let sent = 0; sent < count; sent++) {
+    const due = start + (sent * 1_000_000) / rate;
+    await until(due);
+    pending.push(publish(due));
+  }
+  await Promise.all(pending);
+  await receiver.received(count * subscribers);
+  const warm = rate * job.warmUp;
+  const delivered = receiver.latencies.slice(warm * subscribers);
+  answered.splice(0, warm);
+  return {
+    "answer p50 µs": percentile(answered, 0.5),
+    "answer p99 µs": percentile(answered, 0.99),
+    "delivery p50 µs": percentile(delivered, 0.5),
+    "delivery p99 µs": percentile(delivered, 0.99),
+  };
+}
+
+async function channels({ channels: count }: Channels): Promise<Outcome> {
+  const publisher = new Publisher(job.port, dialect, 64);
+  let next = 0;
+  let done = 0;
+  const publishing = Array.from({ length: 64 }, async () => {
+    for (let channel = next++; channel < count; channel = next++) {
+      await publisher.publish(`many-${channel}`, [messageText(now())]);
+      done += 1;
+    }
+  });
+  const measured = await measure(Promise.all(publishing), () => ({ done }));
+  return { ...load(measured), "channels/s": done / measured.seconds, "CPU µs/channel": measured.cpu / done };
+}
+
+async function idle({ sockets }: Idle): Promise<Outcome> {
+  const receiver = new Receiver();
+  // What the first sockets load and compile is not theirs.
+  await receiver.join(job.port, dialect, CHANNEL, 100);
+  await sleep(1);
+  const before = figures.memory();
+  await receiver.join(job.port, dialect, CHANNEL, sockets);
+  await sleep(1);
+  const after = figures.memory();
+  const { cpu } = await measure(5, () => ({}));
+  return { "bytes a socket": (after - before) / sockets, "CPU µs/s with all idle": cpu / 5 };
+}
+
+async function storm({ clients, missed }: Storm): Promise<Outcome> {
+  const alone = await connectAll(clients, (client) => dialect.subscribe(CHANNEL, client));
+  const connecting = { "connect ms": alone.ms, "CPU µs/connect": alone.cpu / clients };
+  if (!dialect.resume) return connecting;
+  const publisher = new Publisher(job.port, dialect, 1);
+  for (let sent = 0; sent < missed; sent += 10) {
+    await publisher.publish(
+      CHANNEL,
+      Array.from({ length: 10 }, () => messageText(now())),
+    );
+  }
+  const resume = dialect.resume;
+  const resumed = await connectAll(clients, (client) => resume(CHANNEL, client, 0), clients * missed);
+  return { ...connecting, "resume ms": resumed.ms, "CPU µs/resume": resumed.cpu / clients };
+}
+
+/** Connects many clients at once; the time until each was answered and had all that it missed. */
+async function connectAll(
+  clients: number,
+  subscribe: (client: number) => ReturnType<Dialect["subscribe"]>,
+  messages = 0,
+): Promise<{ ms: number; cpu: number }> {
+  const receiver = new Receiver();
+  const all = Promise.all([
+    receiver.open(clients, (client, hear) => Subscriber.open(job.port, subscribe(client), hear)),
+    receiver.received(messages),
+  ]);
+  const { seconds, cpu } = await measure(all, () => ({}));
+  if (receiver.messages !== messages) throw new Error(`${receiver.messages} of ${messages} messages were resumed`);
+  receiver.close();
+  await sleep(0.5);
+  return { ms: seconds * 1000, cpu };
+}
+
+/** What was counted and used over some seconds, or until something is done. */
+async function measure<T extends Record<string, number>>(over: number | Promise<unknown>, count: () => T) {
+  const own = process.cpuUsage();
+  const [cpu, counted, start] = [figures.cpu(), count(), now()];
+  await (typeof over === "number" ? sleep(over) : over);
+  const seconds = (now() - start) / 1_000_000;
+  const after = count();
+  const { user, system } = process.cpuUsage(own);
+  const difference = Object.entries(after).map(([name, value]) => [name, value - (counted[name] ?? 0)]);
+  return {
+    seconds,
+    cpu: figures.cpu() - cpu,
+    loadShare: (user + system) / 1_000_000 / seconds,
+    ...(Object.fromEntries(difference) as T),
+  };
+}
+
+/** How busy both sides were, and whether the figures say more of the load than of the server. */
+function load({ seconds, cpu, loadShare }: { seconds: number; cpu: number; loadShare: number }): Outcome {
+  return {
+    "server core": cpu / 1_000_000 / seconds,
+    "load core": loadShare,
+    "load was the bottleneck": Number(loadShare > SATURATED),
+  };
+}
+
+function sleep(seconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+}
+
+/** Waits for a time, exactly: by a timer until shortly before, then by turns of the event loop. */
+async function until(time: number): Promise<void> {
+  const left = time - now();
+  if (left > 2_000) await sleep((left - 1_500) / 1_000_000);
+  while (now() < time) await new Promise((resolve) => setImmediate(resolve));
+}

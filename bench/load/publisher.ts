@@ -1,0 +1,25 @@
+import { Pool } from "undici";
+import type { Dialect } from "../peers.ts";
+
+/** Sends POSTs over kept connections, as many at once as there are publishers. */
+export class Publisher {
+  readonly #pool: Pool;
+  readonly #dialect: Dialect;
+
+  constructor(port: number, dialect: Dialect, connections: number) {
+    this.#pool = new Pool(`http://127.0.0.1:${port}`, { connections, pipelining: 1 });
+    this.#dialect = dialect;
+  }
+
+  /** Sends messages by one POST, and waits for its answer. */
+  async publish(channel: string, messages: string[]): Promise<void> {
+    const { path, headers, body } = this.#dialect.publish(channel, messages);
+    const answer = await this.#pool.request({ method: "POST", path, headers, body });
+    const text = await answer.body.text();
+    if (answer.statusCode >= 300) throw new Error(`${path} answered ${answer.statusCode}: ${text}`);
+  }
+
+  close(): Promise<void> {
+    return this.#pool.destroy();
+  }
+}

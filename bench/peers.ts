@@ -1,0 +1,193 @@
+import { globSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import type { WorkerdConfig } from "./servers/workerd.ts";
+
+/** How a subscriber connects: the handshake's path and headers, then what to say and which answers to wait for. */
+export interface Subscription {
+  path: string;
+  headers?: Record<string, string>;
+  hello: { say?: string; until?: string }[];
+}
+
+/** A publish. */
+export interface Post {
+  path: string;
+  headers: Record<string, string>;
+  body: string;
+}
+
+/** How to talk to a server; the same for the runner and the load, which are two processes. */
+export interface Dialect {
+  /** @param client A number of its own for each subscriber. */
+  subscribe: (channel: string, client: number) => Subscription;
+  /** Comes back behind so many messages; only where a server can give what was missed. */
+  resume?: (channel: string, client: number, after: number) => Subscription;
+  publish: (channel: string, messages: string[]) => Post;
+  /** Whether a POST may hold several messages. */
+  batches: boolean;
+}
+
+export interface Peer {
+  name: string;
+  dialect: keyof typeof DIALECTS;
+  /** What the figures do not say. */
+  note: string;
+  /** Whether a message is durable before it is answered. */
+  durable: boolean;
+  command: (port: number) => string[];
+}
+
+export const API_KEY = "bench-key";
+/** The channel of all that happens on one. */
+export const CHANNEL = "bench";
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+export const built = (name: string) => here(`dist/${name}.js`);
+
+const JSON_TYPE = { "Content-Type": "application/json" };
+
+function ours(query: string): Dialect {
+  const connect = (channel: string, client: number, options: object) => ({
+    path: `/channels/${channel}/socket${query}`,
+    // Each client has an address of its own, as in life; a thousand behind one would meet the limit for strangers.
+    headers: { "CF-Connecting-IP": `10.${client >> 16}.${(client >> 8) & 255}.${client & 255}` },
+    hello: [{ say: JSON.stringify({ action: "join", options }), until: '"action":"join"' }],
+  });
+  return {
+    subscribe: (channel, client) => connect(channel, client, {}),
+    resume: (channel, client, after) => connect(channel, client, { after }),
+    publish: (channel, messages) => ({
+      path: messages.length === 1 ? "/message" : "/messages",
+      headers: { ...JSON_TYPE, Authorization: `Bearer ${API_KEY}` },
+      body:
+        messages.length === 1
+          ? `{"channel":"${channel}","message":${messages[0]}}`
+          : `[${messages.map((message) => `{"channel":"${channel}","message":${message}}`).join(",")}]`,
+    }),
+    batches: true,
+  };
+}
+
+const plainPost = (path: string) => (channel: string, messages: string[]) => ({
+  path,
+  headers: JSON_TYPE,
+  body:
+    messages.length === 1
+      ? `{"channel":"${channel}","message":${messages[0]}}`
+      : `{"channel":"${channel}","messages":[${messages.join(",")}]}`,
+});
+
+const plain: Dialect = {
+  subscribe: (channel) => ({ path: `/${channel}`, hello: [] }),
+  publish: plainPost("/message"),
+  batches: true,
+};
+
+export const DIALECTS = {
+  single: ours(""),
+  batch: ours("?frames=batch"),
+  plain,
+  partyserver: {
+    subscribe: (channel) => ({ path: `/parties/channels/${channel}`, hello: [] }),
+    publish: (channel, messages) => plainPost(`/parties/channels/${channel}`)(channel, messages),
+    batches: true,
+  },
+  socketio: {
+    subscribe: (channel) => ({
+      path: `/socket.io/?EIO=4&transport=websocket&channel=${channel}`,
+      hello: [{ until: "0{" }, { say: "40", until: "40{" }],
+    }),
+    publish: plainPost("/message"),
+    batches: true,
+  },
+  nchan: {
+    subscribe: (channel) => ({ path: `/subscribe?id=${channel}`, hello: [] }),
+    publish: (channel, [message = ""]) => ({
+      path: `/publish?id=${channel}`,
+      headers: JSON_TYPE,
+      body: `{"action":"event","options":{"channel":"${channel}"},"payload":${message}}`,
+    }),
+    batches: false,
+  },
+} satisfies Record<string, Dialect>;
+
+function workerd(script: string, bindings: WorkerdConfig["bindings"], more: Partial<WorkerdConfig> = {}) {
+  return (port: number) => [
+    "node",
+    here("servers/workerd.ts"),
+    JSON.stringify({
+      script: built(script),
+      port,
+      compatibilityDate: "2026-11-01",
+      compatibilityFlags: ["no_web_socket_compression"],
+      bindings,
+      ...more,
+    } satisfies WorkerdConfig),
+  ];
+}
+
+const migrations = globSync(here("../migrations/*.sql"))
+  .toSorted()
+  .flatMap((file) => readFileSync(file, "utf8").split("--> statement-breakpoint"))
+  .map((statement) => statement.replaceAll(/^--.*$/gm, "").trim());
+
+const ourServer = workerd("index", { API_KEYS: API_KEY, ALLOWED_ORIGINS: "" }, { d1: migrations, rateLimit: true });
+
+/** Everything that is measured, in the order of the table. */
+export const PEERS: Peer[] = [
+  {
+    name: "durable-channels, batch",
+    dialect: "batch",
+    note: "this project, sockets with ?frames=batch",
+    durable: true,
+    command: ourServer,
+  },
+  {
+    name: "durable-channels",
+    dialect: "single",
+    note: "this project, one frame an event",
+    durable: true,
+    command: ourServer,
+  },
+  {
+    name: "bare object",
+    dialect: "plain",
+    note: "a Durable Object that stores nothing: the runtime's floor",
+    durable: false,
+    command: workerd("bare", { STORE: false }),
+  },
+  {
+    name: "bare object, stored",
+    dialect: "plain",
+    note: "the same with one row written a message",
+    durable: true,
+    command: workerd("bare", { STORE: true }),
+  },
+  {
+    name: "partyserver",
+    dialect: "partyserver",
+    note: "hibernating, one row written a message",
+    durable: true,
+    command: workerd("partyserver", {}),
+  },
+  {
+    name: "ws + SQLite",
+    dialect: "plain",
+    note: "Node, synchronous=FULL",
+    durable: true,
+    command: (port) => ["node", here("servers/ws.ts"), String(port)],
+  },
+  {
+    name: "socket.io + SQLite",
+    dialect: "socketio",
+    note: "Node, synchronous=FULL",
+    durable: true,
+    command: (port) => ["node", here("servers/socketio.ts"), String(port)],
+  },
+  {
+    name: "Nchan",
+    dialect: "nchan",
+    note: "nginx in C; in memory only, nothing is durable",
+    durable: false,
+    command: (port) => ["node", here("servers/nchan.ts"), String(port)],
+  },
+];

@@ -1,0 +1,47 @@
+/**
+ * Runs a Worker on workerd alone: Miniflare only starts it, and requests go to workerd's own socket. wrangler's dev proxy,
+ * which costs five to ten times as much as what is measured here, is not in the way; nor is the static assets' router.
+ */
+import { mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { convertV4MiniflareOptions, Miniflare } from "miniflare";
+
+/** What a Worker needs; given as JSON. */
+export interface WorkerdConfig {
+  script: string;
+  port: number;
+  compatibilityDate: string;
+  compatibilityFlags: string[];
+  bindings: Record<string, string | boolean>;
+  /** Migrations of the D1 database DB, if it has one. */
+  d1?: string[];
+  /** The rate limit STRANGERS, if it has one. */
+  rateLimit?: boolean;
+}
+
+const config = JSON.parse(process.argv[2] ?? "") as WorkerdConfig;
+
+const runtime = new Miniflare(
+  convertV4MiniflareOptions({
+    name: "bench",
+    modules: [{ type: "ESModule", path: "index.js", contents: readFileSync(config.script, "utf8") }],
+    compatibilityDate: config.compatibilityDate,
+    compatibilityFlags: config.compatibilityFlags,
+    bindings: config.bindings,
+    durableObjects: { CHANNELS: { className: "Channel", useSQLite: true } },
+    ...(config.d1 && { d1Databases: { DB: "bench" } }),
+    ...(config.rateLimit && {
+      ratelimits: { STRANGERS: { namespace_id: "1", simple: { limit: 1_000_000, period: 10 } } },
+    }),
+    ...(process.env["INSPECT"] && { inspectorPort: Number(process.env["INSPECT"]) }),
+    unsafeDirectSockets: [{ host: "127.0.0.1", port: config.port }],
+    defaultPersistRoot: mkdtempSync(join(tmpdir(), "bench-")),
+  }),
+);
+await runtime.ready;
+if (config.d1) {
+  const database = await runtime.getD1Database("DB");
+  for (const statement of config.d1) await database.prepare(statement).run();
+}
+console.log("ready");

@@ -1,0 +1,59 @@
+/** As fast as it goes: each publisher sends its next message once the last one is answered. */
+export interface Throughput {
+  kind: "throughput";
+  publishers: number;
+  subscribers: number;
+  /** Messages a POST. */
+  batch: number;
+}
+
+/** So many messages a second, whatever the server does: times count from when a message should have been sent. */
+export interface Paced {
+  kind: "paced";
+  subscribers: number;
+  /** Messages a second. */
+  rate: number;
+}
+
+/** One message to each of many channels, 64 at a time. */
+export interface Channels {
+  kind: "channels";
+  channels: number;
+}
+
+/** So many sockets that only are there. */
+export interface Idle {
+  kind: "idle";
+  sockets: number;
+}
+
+/** Clients that connect at once, and then again, each behind so many messages. */
+export interface Storm {
+  kind: "storm";
+  clients: number;
+  missed: number;
+}
+
+export type Workload = Throughput | Paced | Channels | Idle | Storm;
+
+const throughput = (publishers: number, subscribers: number, batch = 1): Throughput => ({
+  kind: "throughput",
+  publishers,
+  subscribers,
+  batch,
+});
+
+/** By the name that the table gives them: publishers/subscribers. */
+export const WORKLOADS: Record<string, Workload> = {
+  "1/1": throughput(1, 1),
+  "64/1": throughput(64, 1),
+  "1/100": throughput(1, 100),
+  "64/100": throughput(64, 100),
+  "4/1000": throughput(4, 1_000),
+  "16x100/100": throughput(16, 100, 100),
+  "paced 1/1": { kind: "paced", subscribers: 1, rate: 100 },
+  "paced 1/100": { kind: "paced", subscribers: 100, rate: 100 },
+  channels: { kind: "channels", channels: 10_000 },
+  idle: { kind: "idle", sockets: 10_000 },
+  storm: { kind: "storm", clients: 1_000, missed: 100 },
+};

@@ -1,0 +1,124 @@
+import { describe, expect, it, vi } from "vitest";
+import { Fanout, type Traits } from "../../src/channel/fanout.ts";
+
+const ANYBODY: Traits = { identity: { kind: "anonymous" }, batch: true, receives: true, presence: false };
+const SERVER: Traits = { ...ANYBODY, identity: { kind: "server" } };
+const FOR_ALL = { database: null };
+
+/** A fan-out, and the texts that each socket was sent. */
+function newFanout() {
+  const sent = new Map<WebSocket, string[]>();
+  const fanout = new Fanout((socket, text) => void sent.set(socket, [...(sent.get(socket) ?? []), text]));
+  return {
+    fanout,
+    textsOf: (socket: WebSocket) => sent.get(socket) ?? [],
+    add: (traits: Traits) => {
+      const socket = new WebSocketPair()[0];
+      fanout.add(socket, traits);
+      return socket;
+    },
+  };
+}
+
+/** Until all that was to happen at the end of this turn has happened. */
+const turn = () => new Promise<void>((resolve) => queueMicrotask(() => queueMicrotask(resolve)));
+
+describe("a fan-out", () => {
+  it("sends one frame a text to those who did not ask for batches, at once", () => {
+    const { fanout, add, textsOf } = newFanout();
+    const socket = add({ ...ANYBODY, batch: false });
+    fanout.message("1", FOR_ALL);
+    fanout.message("2", FOR_ALL);
+    expect(textsOf(socket)).toEqual(["1", "2"]);
+  });
+
+  it("sends all frames of a turn as one array, in order, at the turn's end (CON8)", async () => {
+    const { fanout, add, textsOf } = newFanout();
+    const socket = add(ANYBODY);
+    for (const frame of ["1", "2", "3"]) fanout.message(frame, FOR_ALL);
+    expect(textsOf(socket)).toEqual([]);
+    await turn();
+    expect(textsOf(socket)).toEqual(["[1,2,3]"]);
+  });
+
+  it("lets later batches wait in proportion to the sockets, never long, and the first after a pause not at all", async () => {
+    const { fanout, add, textsOf } = newFanout();
+    const sockets = Array.from({ length: 400 }, () => add(ANYBODY));
+    fanout.message("1", FOR_ALL);
+    await turn();
+    for (const frame of ["2", "3"]) {
+      fanout.message(frame, FOR_ALL);
+      await turn();
+    }
+    for (const socket of sockets) expect(textsOf(socket)).toEqual(["[1]"]);
+    await vi.waitUntil(() => sockets.every((socket) => textsOf(socket).length > 1));
+    for (const socket of sockets) expect(textsOf(socket)).toEqual(["[1]", "[2,3]"]);
+  });
+
+  it("sends a batch at once that has become large", () => {
+    const { fanout, add, textsOf } = newFanout();
+    const socket = add(ANYBODY);
+    fanout.message("1", FOR_ALL);
+    fanout.message(`"${"x".repeat(300_000)}"`, FOR_ALL);
+    expect(textsOf(socket).map((text) => text.slice(0, 5))).toEqual(['[1,"x']);
+  });
+
+  it("gives a socket that joins while frames wait just those that came after (JOI3)", async () => {
+    const { fanout, add, textsOf } = newFanout();
+    const early = add(ANYBODY);
+    fanout.message("1", FOR_ALL);
+    const late = add(ANYBODY);
+    fanout.message("2", FOR_ALL);
+    const last = add(ANYBODY);
+    await turn();
+    expect([early, late, last].map(textsOf)).toEqual([["[1,2]"], ["[2]"], []]);
+    fanout.message("3", FOR_ALL);
+    await vi.waitUntil(() => textsOf(last).length === 1);
+    expect([early, late, last].map((socket) => textsOf(socket).at(-1))).toEqual(["[3]", "[3]", "[3]"]);
+  });
+
+  it("sends what waits for a socket before anything else that goes to it", () => {
+    const { fanout, add, textsOf } = newFanout();
+    const socket = add(ANYBODY);
+    fanout.message("1", FOR_ALL);
+    fanout.settle(socket);
+    expect(textsOf(socket)).toEqual(["[1]"]);
+  });
+
+  it("does not hurry the others for a socket that nothing waits for", async () => {
+    const { fanout, add, textsOf } = newFanout();
+    const waiting = add(ANYBODY);
+    fanout.message("1", FOR_ALL);
+    fanout.settle(add(ANYBODY));
+    expect(textsOf(waiting)).toEqual([]);
+    await turn();
+    expect(textsOf(waiting)).toEqual(["[1]"]);
+  });
+
+  it("sends nothing any more to a socket that was removed", async () => {
+    const { fanout, add, textsOf } = newFanout();
+    const [stays, goes] = [add(ANYBODY), add(ANYBODY)];
+    fanout.message("1", FOR_ALL);
+    expect([fanout.remove(goes), fanout.remove(goes), fanout.size]).toEqual([true, false, 1]);
+    await turn();
+    expect([textsOf(stays), textsOf(goes)]).toEqual([["[1]"], []]);
+  });
+
+  it("keeps apart who may see what", async () => {
+    const { fanout, add, textsOf } = newFanout();
+    const user = (database: string): Traits => ({
+      ...ANYBODY,
+      identity: { kind: "user", database, dbo_id: 1, row_id: 1, extras: {}, expires: Infinity },
+    });
+    const [anybody, ours, theirs, server] = [ANYBODY, user("ours"), user("theirs"), SERVER].map(add);
+    const [deaf, watching] = [add({ ...ANYBODY, receives: false }), add({ ...ANYBODY, presence: true })];
+    fanout.message('"all"', FOR_ALL);
+    fanout.message('"ours"', { database: "ours" });
+    fanout.presence('"news"');
+    await turn();
+    const seen = [anybody, ours, theirs, server, deaf, watching].map((socket) => socket && textsOf(socket).join(" "));
+    expect(seen).toEqual(['["all"]', '["all","ours"]', '["all"]', '["all","ours"]', "", '["all","news"]']);
+    expect(fanout.readers({ database: "ours" })).toEqual([ours, server]);
+    expect(fanout.watchers()).toEqual([watching]);
+  });
+});

@@ -1,0 +1,92 @@
+import { evictDurableObject } from "cloudflare:test";
+import { describe, expect, it } from "vitest";
+import type { Frame } from "../support/frames.ts";
+import { call, connect, newOpenChannel, publish, request, stubOf, type TestSocket } from "./support.ts";
+
+/** A socket that gets batches, and has joined. Answers the batch that the join brought, too. */
+async function joinBatches(channel: string, options: object = {}, payload: object = {}) {
+  const socket = await connect(channel, {}, "?frames=batch");
+  socket.send({ action: "join", options, payload });
+  return { socket, joined: await batch(socket) };
+}
+
+async function batch(socket: TestSocket): Promise<Frame[]> {
+  const frames: unknown = JSON.parse(await socket.text());
+  if (!Array.isArray(frames)) throw new Error(`no array: ${JSON.stringify(frames)}`);
+  return frames as Frame[];
+}
+
+/** The frames of as many batches as it takes. */
+async function framesOf(socket: TestSocket, count: number): Promise<Frame[][]> {
+  const batches: Frame[][] = [];
+  while (batches.flat().length < count) batches.push(await batch(socket));
+  return batches;
+}
+
+describe("a socket that asked for batches (CON8)", () => {
+  it("gets a single message at once, as an array of one", async () => {
+    const channel = await newOpenChannel();
+    const { socket, joined } = await joinBatches(channel);
+    expect(joined.map(({ action }) => action)).toEqual(["join"]);
+    const { seq } = await publish(channel, "one");
+    expect(await batch(socket)).toMatchObject([{ action: "event", options: { seq }, payload: "one" }]);
+  });
+
+  it("gets the messages of a POST /messages as one array", async () => {
+    const channel = await newOpenChannel();
+    const { socket } = await joinBatches(channel);
+    const messages = Array.from({ length: 100 }, (_, message) => ({ channel, message }));
+    expect((await call("POST", "/messages", messages)).status).toBe(200);
+    expect((await batch(socket)).map(({ payload }) => payload)).toEqual(messages.map(({ message }) => message));
+  });
+
+  it("gets what many publish at once in fewer arrays, in order and whole (ORD2)", async () => {
+    const channel = await newOpenChannel();
+    const { socket } = await joinBatches(channel);
+    await Promise.all(Array.from({ length: 200 }, (_, message) => publish(channel, message)));
+    const batches = await framesOf(socket, 200);
+    expect(batches.flat().map(({ options }) => options.seq)).toEqual(Array.from({ length: 200 }, (_, i) => i + 1));
+    expect(batches.length).toBeLessThan(200);
+  });
+
+  it("gets the answer to its join and all that it missed in one array (RES1)", async () => {
+    const channel = await newOpenChannel({ presence: true });
+    for (const message of ["one", "two", "three"]) await publish(channel, message);
+    const { joined } = await joinBatches(channel, { after: 1 }, { presence: true });
+    expect(joined.map(({ action }) => action)).toEqual(["join", "event", "event", "presence_full"]);
+    expect(joined.slice(1, 3).map(({ payload }) => payload)).toEqual(["two", "three"]);
+  });
+
+  it("still gets them after the object was evicted (CON4)", async () => {
+    const channel = await newOpenChannel();
+    const { socket } = await joinBatches(channel);
+    await evictDurableObject(stubOf(channel));
+    await publish(channel, "awake");
+    expect(await batch(socket)).toMatchObject([{ payload: "awake" }]);
+  });
+
+  it("gets errors so, too, and heartbeats' answers bare (CON3)", async () => {
+    const { socket } = await joinBatches(await newOpenChannel());
+    socket.send("nonsense");
+    socket.send("ping");
+    // The runtime itself answers the heartbeat, and may be first.
+    const texts = [await socket.text(), await socket.text()].toSorted();
+    expect(texts[0]).toMatch(/^\[\{"action":"error".*"invalid-json".*\]$/);
+    expect(texts[1]).toBe("pong");
+  });
+
+  it("leaves behind all that was said before (JOI5)", async () => {
+    const channel = await newOpenChannel();
+    const { socket } = await joinBatches(channel);
+    socket.send({ action: "message", payload: "last words" });
+    socket.send({ action: "leave" });
+    const batches = await framesOf(socket, 2);
+    expect(batches.flat().map(({ action }) => action)).toEqual(["message", "leave"]);
+  });
+});
+
+it("another way of framing than single or batch is refused (CON8)", async () => {
+  const answer = await request(`/channels/marvel_chat_room/socket?frames=xml`, { headers: { Upgrade: "websocket" } });
+  expect(answer.status).toBe(400);
+  expect(await answer.json()).toMatchObject({ type: "/problems/invalid-field", field: "frames" });
+});
