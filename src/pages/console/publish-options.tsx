@@ -38,7 +38,7 @@ export function PublishOptions({ options, onChange, databases, problem }: Props)
               value={options.key}
               onInput={({ currentTarget }) => set({ key: currentTarget.value })}
             />
-            <button type="button" onClick={() => set({ key: crypto.randomUUID() })}>
+            <button type="button" onClick={() => set({ key: newKey() })}>
               New key
             </button>
           </span>
@@ -71,3 +71,6 @@ export function PublishOptions({ options, onChange, databases, problem }: Props)
     </fieldset>
   );
 }
+
+/** 128 bits by chance, as a UUID has; randomUUID is not there for pages that were loaded by plain HTTP. */
+const newKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");

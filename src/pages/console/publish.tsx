@@ -1,5 +1,4 @@
 import { useState } from "preact/hooks";
-import { utf8Length } from "../../protocol/json.ts";
 import { MAX_BODY_BYTES } from "../../protocol/limits.ts";
 import { type Api, type Problem, ProblemError, problemOf } from "./api.ts";
 import { useDatabases } from "./databases.ts";
@@ -27,6 +26,7 @@ export function Publish({ api, channel }: { api: Api; channel: string }) {
   const databases = useDatabases(api);
   const mistake = mode === "json" ? mistakeIn(text) : undefined;
   const body = mistake ? "" : bodyOf(channel, mode === "json" ? text : JSON.stringify(text), options);
+  const bytes = new TextEncoder().encode(body).length;
 
   async function publish() {
     setBusy(true);
@@ -64,10 +64,10 @@ export function Publish({ api, channel }: { api: Api; channel: string }) {
           isJson={mode === "json"}
           mistake={mistake}
           refused={errorAt(problem, "message")}
-          bytes={utf8Length(body)}
+          bytes={bytes}
           onInput={setText}
         >
-          <button class="primary" disabled={busy || mistake !== undefined || utf8Length(body) > MAX_BODY_BYTES}>
+          <button class="primary" disabled={busy || mistake !== undefined || bytes > MAX_BODY_BYTES}>
             Publish
           </button>
         </Editor>
