@@ -1,10 +1,8 @@
 import { isApiKey, userOf } from "../auth/identity.ts";
 import type { Identity } from "../auth/policy.ts";
 import { FaultError, type Result } from "../protocol/errors.ts";
+import { SUBPROTOCOL } from "../protocol/subprotocol.ts";
 import type { AppContext } from "./request.ts";
-
-/** A client's own subprotocol, beside which it may offer its credential. */
-export const SUBPROTOCOL = "durable-channels.v1";
 
 const BEARER = /^Bearer +([\x21-\x7e]+) *$/i;
 /** The period of the rate limit in wrangler.toml, in seconds. */

@@ -10,7 +10,8 @@ import {
 import type { Env } from "../env.ts";
 import { type Fault, FaultError, type Result } from "../protocol/errors.ts";
 import { SocketQuery, validate } from "../protocol/schemas.ts";
-import { addressOf, callerOf, offeredProtocols, SUBPROTOCOL, visitorOf } from "./caller.ts";
+import { SUBPROTOCOL } from "../protocol/subprotocol.ts";
+import { addressOf, callerOf, offeredProtocols, visitorOf } from "./caller.ts";
 import { Multiplexer } from "./multiplexer.ts";
 import { faultOf } from "./problem.ts";
 import { type AppContext, channelOf, stubOf, unwrap } from "./request.ts";

@@ -1,9 +1,14 @@
-import { type Message, type Resumed, type Status, subscribe } from "../client/client.ts";
+import { createClient, type Message, type Resumed, type Status } from "../client/client.ts";
+import { lineOf } from "./chat/line.ts";
+import { Older } from "./chat/older.ts";
+import { Own } from "./chat/own.ts";
+import { People } from "./chat/people.ts";
+import { Timeline } from "./chat/timeline.ts";
+import { Unread } from "./chat/unread.ts";
+import { element } from "./dom.ts";
 
 const CHANNEL = "marvel_chat_room";
 const NAME_KEY = "name";
-/** Messages kept on the page: enough to scroll, few enough to stay quick. */
-const SHOWN = 1_000;
 
 const STATUS: Record<Status, string> = {
   connecting: "Connecting…",
@@ -13,76 +18,69 @@ const STATUS: Record<Status, string> = {
 };
 
 const status = element("status", HTMLElement);
-const list = element("messages", HTMLOListElement);
+const log = element("log", HTMLElement);
 const form = element("form", HTMLFormElement);
 const error = element("error", HTMLElement);
 const name = element("name", HTMLInputElement);
-const text = element("text", HTMLInputElement);
-const send = element("send", HTMLButtonElement);
+const text = element("text", HTMLTextAreaElement);
+
+const room = createClient().channel(CHANNEL, { presence: true });
+const timeline = new Timeline(log, element("messages", HTMLOListElement));
+const unread = new Unread(timeline, log, element("jump", HTMLButtonElement));
+const people = new People(room, element("here-title", HTMLElement), element("here", HTMLElement));
+const own = new Own(room, element("on-their-way", HTMLOListElement));
+const older = new Older({
+  room,
+  log,
+  notice: element("older", HTMLElement),
+  oldest: () => timeline.oldest,
+  show: (page) => timeline.prepend(page.map((message) => line(message))),
+});
+
+room.on("event", show);
+room.on("message", show);
+room.on("status", showStatus);
+room.on("resumed", showResumed);
+room.on("error", ({ message }) => showError(message));
 
 name.value = localStorage.getItem(NAME_KEY) ?? "";
-
-const room = subscribe({
-  channel: CHANNEL,
-  history: true,
-  onMessage: show,
-  onStatus: showStatus,
-  onResumed: showResumed,
-  onError: ({ message }) => showError(message),
-});
-
-form.addEventListener("submit", (event) => {
+form.addEventListener("submit", submit);
+text.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
-  void submit();
+  form.requestSubmit();
 });
 
-async function submit(): Promise<void> {
+function submit(event: SubmitEvent): void {
+  event.preventDefault();
+  if (text.value.trim() === "") return;
   localStorage.setItem(NAME_KEY, name.value);
-  send.disabled = true;
-  try {
-    await room.publish({ name: name.value, text: text.value });
-    text.value = "";
-    showError(undefined);
-  } catch (failure) {
-    showError(`Not sent. ${failure instanceof Error ? failure.message : ""} Your text is still here; try again.`);
-  } finally {
-    send.disabled = false;
-    text.focus();
-  }
+  own.say({ name: name.value, text: text.value });
+  text.value = "";
+  text.focus();
+  timeline.toEnd();
 }
 
 function show(message: Message): void {
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
-  list.append(item(message));
-  if (list.childElementCount > SHOWN) list.firstElementChild?.remove();
-  if (atEnd) list.scrollTop = list.scrollHeight;
+  const inSight = timeline.atEnd;
+  const added = line(message);
+  const crowded = timeline.append(added);
+  if (crowded) older.start();
+  if (!people.isMine(message)) unread.note(added, inSight);
 }
 
-/** All that came from outside goes in as text, never as markup. */
-function item({ options, payload }: Message): HTMLLIElement {
-  const { who, said } = parts(payload);
-  const time = create("time", "", new Date(options.time).toLocaleTimeString([], { timeStyle: "short" }));
-  time.dateTime = options.time;
-  const meta = create("p", "meta");
-  meta.append(create("span", "who", who), time);
-  const li = create("li", who === name.value ? "mine" : "");
-  li.dataset["seq"] = String(options.seq);
-  li.append(meta, create("p", "said", said));
-  return li;
-}
-
-/** What this page posts is `{name, text}`; anything else that was published to the room is shown as it is. */
-function parts(payload: unknown): { who: string; said: string } {
-  if (typeof payload === "object" && payload !== null && "text" in payload && typeof payload.text === "string") {
-    const who = "name" in payload && typeof payload.name === "string" ? payload.name : "";
-    return { who: who || "Somebody", said: payload.text };
-  }
-  return { who: "Server", said: typeof payload === "string" ? payload : JSON.stringify(payload) };
+function line(message: Message): HTMLLIElement {
+  people.heard(message);
+  return lineOf(message, people.isMine(message));
 }
 
 function showStatus(now: Status): void {
   status.dataset["status"] = now;
   status.textContent = STATUS[now];
+  if (now !== "online") return;
+  showError(undefined);
+  // Where the live messages begin is known now, and so where history ends.
+  if (timeline.oldest === undefined) older.start();
 }
 
 function showResumed({ missed, complete }: Resumed): void {
@@ -95,17 +93,4 @@ function showResumed({ missed, complete }: Resumed): void {
 function showError(message: string | undefined): void {
   error.hidden = message === undefined;
   error.textContent = message ?? "";
-}
-
-function create<K extends keyof HTMLElementTagNameMap>(tag: K, className = "", content = ""): HTMLElementTagNameMap[K] {
-  const node = document.createElement(tag);
-  node.className = className;
-  node.textContent = content;
-  return node;
-}
-
-function element<T extends HTMLElement>(id: string, type: new () => T): T {
-  const found = document.querySelector(`#${id}`);
-  if (!(found instanceof type)) throw new Error(`the page has no ${type.name} #${id}`);
-  return found;
 }

@@ -1,9 +1,9 @@
-import { createServer, type RequestListener } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { RequestListener } from "node:http";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { Inbox } from "../support/frames.ts";
+import { serve } from "../support/serve.ts";
 import { call, newChannel, target, tokenFor } from "./support.ts";
 
 describe("from a blank database to an authenticated private channel (docs/authentication.md)", () => {
@@ -36,17 +36,6 @@ describe("from a blank database to an authenticated private channel (docs/authen
     expect(status).toBe(403);
   });
 });
-
-/** An issuer's address, on this machine. */
-async function serve(listener: RequestListener): Promise<string> {
-  const server = createServer(listener);
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  await new Promise<void>((resolve) => server.listen(0, resolve));
-  return `http://localhost:${(server.address() as AddressInfo).port}/jwks.json`;
-}
 
 /** A channel for the users of an issuer only, and how one of them asks for its history. */
 async function membersOf(jwks_url: string): Promise<(token: string) => Promise<Response>> {

@@ -1,22 +1,14 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import { type Subscription, subscribe } from "../../src/client/client.ts";
+import { createClient } from "../../src/client/client.ts";
 import { Checker, sightingsIn } from "../support/checker.ts";
 import { KILLS, STORM } from "../support/scale.ts";
 import { Server } from "../support/server.ts";
-import { call, everything, join, newChannel, publish } from "./support.ts";
+import { everything, join, newRoom, publish } from "./support.ts";
 
 const PUBLISHERS = 8;
 const SUBSCRIBERS = 3;
-
-async function openChannel(server: Server): Promise<string> {
-  const channel = newChannel();
-  await call(server, "PUT", `/channels/${encodeURIComponent(channel)}`, {
-    anonymous_clients: true,
-    message_history: 1000,
-  });
-  return channel;
-}
+const HISTORY = { message_history: 1000 };
 
 /** Sends a message until it is acknowledged, always by the same key, whatever happens to the server meanwhile. */
 async function publishSurely(server: Server, channel: string, message: string): Promise<number> {
@@ -42,21 +34,15 @@ describe("a server that is killed in the middle of a burst", () => {
   it(`loses nothing, doubles nothing, and mixes up nothing: ${KILLS} times`, { timeout: 900_000 }, async () => {
     const server = await Server.start();
     onTestFinished(() => server.remove());
-    const channel = await openChannel(server);
+    const channel = await newRoom(server, HISTORY);
     const checker = new Checker();
 
-    const subscriptions: Subscription[] = [];
-    onTestFinished(() => subscriptions.forEach((subscription) => subscription.close()));
     const notes = Array.from({ length: SUBSCRIBERS }, () => {
       const notebook = checker.subscriber();
-      subscriptions.push(
-        subscribe({
-          channel,
-          server: server.url,
-          onMessage: ({ options, payload }) => notebook.saw({ seq: options.seq, message: String(payload) }),
-          onResumed: ({ complete }) => complete || notebook.gap(),
-        }),
-      );
+      const subscriber = createClient({ url: server.url }).channel(channel);
+      onTestFinished(() => subscriber.close());
+      subscriber.on("event", ({ options, payload }) => notebook.saw({ seq: options.seq, message: String(payload) }));
+      subscriber.on("resumed", ({ complete }) => complete || notebook.gap());
       return notebook;
     });
 
@@ -93,7 +79,7 @@ describe("a server that comes back to all its clients at once", () => {
   it(`brings each of ${STORM} what it missed, before anything new (RES1)`, { timeout: 300_000 }, async () => {
     const server = await Server.start();
     onTestFinished(() => server.remove());
-    const [channel, checker] = [await openChannel(server), new Checker()];
+    const [channel, checker] = [await newRoom(server, HISTORY), new Checker()];
     const connectAll = async (after: number) => {
       const sockets = await Promise.all(Array.from({ length: STORM }, () => join(server, channel, { after })));
       onTestFinished(() => sockets.forEach(({ socket }) => socket.terminate()));

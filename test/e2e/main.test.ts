@@ -1,5 +1,5 @@
 import { describe, expect, it, onTestFinished } from "vitest";
-import { subscribe } from "../../src/client/client.ts";
+import { createClient } from "../../src/client/client.ts";
 import { Server } from "../support/server.ts";
 import { call, connect, history, join, newChannel, publish, target } from "./support.ts";
 
@@ -70,14 +70,11 @@ describe("a server that is killed and started again", () => {
     const resumed = Promise.withResolvers<object>();
     const caughtUp = Promise.withResolvers<void>();
     const online = Promise.withResolvers<void>();
-    const subscription = subscribe({
-      channel,
-      server: server.url,
-      onMessage: ({ payload }) => seen.push(payload) === 4 && caughtUp.resolve(),
-      onStatus: (status) => status === "online" && online.resolve(),
-      onResumed: resumed.resolve,
-    });
-    onTestFinished(() => subscription.close());
+    const subscriber = createClient({ url: server.url }).channel(channel);
+    onTestFinished(() => subscriber.close());
+    subscriber.on("event", ({ payload }) => seen.push(payload) === 4 && caughtUp.resolve());
+    subscriber.on("status", (status) => status === "online" && online.resolve());
+    subscriber.on("resumed", resumed.resolve);
     await online.promise;
     await publish(server, channel, "one");
     await publish(server, channel, "two");

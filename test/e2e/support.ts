@@ -41,13 +41,29 @@ export async function tokenFor(at: Target, channel: string, id: number, extras: 
   const settings = { database, message_history: 100, public_messaging: { active: true, auth: true } };
   await succeed(call(at, "PUT", `/channels/${encodeURIComponent(channel)}`, settings));
   const answer = await succeed(call(at, "POST", `/databases/${database}/tokens`, { id, extras }));
-  return { channel, token: ((await answer.json()) as { token: string }).token };
+  return { channel, database, token: ((await answer.json()) as { token: string }).token };
 }
 
 async function succeed(request: Promise<Response>): Promise<Response> {
   const answer = await request;
   if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);
   return answer;
+}
+
+/** Settings under which everybody may do everything. */
+const OPEN = {
+  anonymous_clients: true,
+  presence: true,
+  message_history: 25,
+  public_messaging: { active: true },
+  private_messaging: { active: true },
+};
+
+/** A channel of its own for a test, open to everybody. */
+export async function newRoom(at: Target, settings: object = {}): Promise<string> {
+  const channel = newChannel();
+  await succeed(call(at, "PUT", `/channels/${encodeURIComponent(channel)}`, { ...OPEN, ...settings }));
+  return channel;
 }
 
 /** The whole history of a channel, whose messages are texts. */

@@ -2,27 +2,12 @@ import type { XanoClient } from "@xano/js-sdk";
 import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { Server } from "../support/server.ts";
 import { type Action, newXanoClient } from "../support/xano.ts";
-import { call, newChannel, publish, target, type Target, tokenFor } from "./support.ts";
+import { call, newChannel, newRoom, publish, target, type Target, tokenFor } from "./support.ts";
 
 const RealWebSocket = globalThis.WebSocket;
 afterEach(() => {
   globalThis.WebSocket = RealWebSocket;
 });
-
-const OPEN = {
-  anonymous_clients: true,
-  presence: true,
-  message_history: 25,
-  public_messaging: { active: true },
-  private_messaging: { active: true },
-};
-
-async function newRoom(at: Target, settings: object = {}): Promise<string> {
-  const channel = newChannel();
-  const answer = await call(at, "PUT", `/channels/${encodeURIComponent(channel)}`, { ...OPEN, ...settings });
-  expect(answer.status).toBe(200);
-  return channel;
-}
 
 type Channel = ReturnType<XanoClient["channel"]>;
 
@@ -110,7 +95,11 @@ describe("Xano's own client", () => {
     const { channel, token } = await tokenFor(target(), newChannel(), 42);
     const settings = await call(target(), "GET", `/channels/${encodeURIComponent(channel)}`);
     const { database } = ((await settings.json()) as { settings: { database: string } }).settings;
-    await call(target(), "PUT", `/channels/${encodeURIComponent(channel)}`, { ...OPEN, database });
+    await call(target(), "PUT", `/channels/${encodeURIComponent(channel)}`, {
+      anonymous_clients: true,
+      public_messaging: { active: true },
+      database,
+    });
     const user = await Member.join(target(), channel, {}, { realtimeAuthToken: token });
     const stranger = await Member.join(target(), channel);
     user.channel.message("among us", { authenticated: true });

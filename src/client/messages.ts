@@ -1,0 +1,66 @@
+import type { ErrorCode } from "../protocol/errors.ts";
+import type { Client } from "../protocol/frames.ts";
+
+/** A stored message as the wire carries it (PROTOCOL.md, FRA1). */
+export interface Message<Payload = unknown> {
+  /** `event`: published by `POST /message`. `message`: sent by a client over its socket. */
+  action: "event" | "message";
+  /** Who sent it, where that is known. */
+  client?: Client;
+  options: { channel: string; seq: number; time: string };
+  payload: Payload;
+}
+
+/** A message for this client alone; it is not stored and has no `seq` (FRA5). */
+export interface PrivateMessage<Payload = unknown> {
+  action: "message";
+  client: Client;
+  options: { channel: string; socketId: string };
+  payload: Payload;
+}
+
+/** Where a message stands in its channel. */
+export interface Place {
+  seq: number;
+  /** RFC 3339, UTC. */
+  time: string;
+}
+
+/** The answer to a join: where the channel stands, who this client is, how resuming went (JOI2, RES). */
+export interface JoinFrame {
+  action: "join";
+  client: Client;
+  options: {
+    channel: string;
+    seq: number;
+    resumed?: boolean;
+    replayed?: number;
+    reason?: "ahead" | "too-far-behind" | "no-history";
+    next?: string;
+  };
+  payload: { history: boolean; presence: boolean };
+}
+
+/** Everything that a server sends, but for the answers to heartbeats. */
+export type ServerFrame =
+  | Message
+  | PrivateMessage
+  | JoinFrame
+  | { action: "leave"; options: { channel: string }; payload: null }
+  | { action: "history"; options: { channel: string; seq: number }; payload: Message[] }
+  | { action: "presence_full"; options: { channel: string; total: number }; payload: { presence: Client[] } }
+  | {
+      action: "presence_update";
+      options: { channel: string };
+      payload: { action: "join" | "leave"; presence: Client };
+    }
+  | { action: "error"; options: { channel?: string }; payload: ErrorPayload };
+
+/** What an `error` frame says (ERR2). */
+export interface ErrorPayload {
+  code: ErrorCode;
+  message: string;
+  field?: string;
+  limit?: number;
+  retryAfter?: number;
+}

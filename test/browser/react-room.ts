@@ -1,0 +1,57 @@
+import { createElement as h, StrictMode, useState } from "react";
+import { createRoot } from "react-dom/client";
+import { createClient } from "../../src/client/client.ts";
+import { useChannel } from "../../src/client/react.ts";
+
+/** What react.test.ts bundles and loads into a page: a room as an app would write it, under StrictMode. */
+const client = createClient();
+let renders = 0;
+
+function Room({ name }: { name: string }) {
+  const room = useChannel<string>(client, name, { history: true, presence: true, keep: 5 });
+  const [places, setPlaces] = useState<number[]>([]);
+  const publish = async () => {
+    const { seq } = await room.publish("published");
+    setPlaces((before) => [...before, seq]);
+  };
+  renders += 1;
+  return h(
+    "main",
+    { "data-renders": renders },
+    h("p", { id: "status" }, room.status),
+    h(
+      "p",
+      { id: "here" },
+      `${room.presence.length} ${room.presence.some(({ socketId }) => socketId === room.me?.socketId)}`,
+    ),
+    h("p", { id: "error" }, room.error?.code),
+    h("p", { id: "places" }, places.join(" ")),
+    h(
+      "ol",
+      {},
+      room.messages.map(({ options, payload }) => h("li", { key: options.seq }, payload)),
+    ),
+    h("button", { onClick: () => void publish() }, "Publish"),
+    h("button", { onClick: () => void room.send("sent") }, "Send"),
+  );
+}
+
+function App({ names }: { names: string[] }) {
+  const [shown, show] = useState(0);
+  const name = names[shown];
+  return h(
+    "div",
+    {},
+    h("button", { onClick: () => show(shown + 1) }, "Next"),
+    name === undefined ? null : h(Room, { name }),
+  );
+}
+
+Object.assign(globalThis, {
+  render: (names: string[]) => {
+    document.body.textContent = "";
+    const root = document.createElement("div");
+    document.body.append(root);
+    createRoot(root).render(h(StrictMode, {}, h(App, { names })));
+  },
+});

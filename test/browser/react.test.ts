@@ -1,0 +1,89 @@
+import { build } from "esbuild";
+import type { Browser, Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { launch } from "../support/chromium.ts";
+import { call, newChannel, newRoom, publish, target } from "../e2e/support.ts";
+
+let browser: Browser;
+let bundle: string;
+beforeAll(async () => {
+  const development = { "process.env.NODE_ENV": '"development"' };
+  const options = { bundle: true, write: false, format: "iife", define: development } as const;
+  bundle = (await build({ ...options, entryPoints: ["test/browser/react-room.ts"] })).outputFiles[0]?.text ?? "";
+  browser = await launch();
+}, 300_000);
+afterAll(() => browser.close());
+
+/** A page with the room, which shows one channel after the other; what goes wrong in it fails the test. */
+async function openRooms(...names: string[]): Promise<Page> {
+  const page = await browser.newPage();
+  const errors: string[] = [];
+  page.on("pageerror", ({ message }) => errors.push(message));
+  page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+  onTestFinished(async () => {
+    await page.close();
+    expect(errors.filter((text) => !/favicon|401|WebSocket/.test(text))).toEqual([]);
+  });
+  await page.goto(target().url);
+  await page.evaluate(`${bundle}; render(${JSON.stringify(names)})`);
+  return page;
+}
+
+const online = (page: Page) => page.locator("#status", { hasText: "online" }).waitFor();
+const texts = (page: Page) => page.locator("li").allTextContents();
+
+async function present(channel: string): Promise<number> {
+  const answer = await call(target(), "GET", `/channels/${encodeURIComponent(channel)}/presence`);
+  return ((await answer.json()) as { total: number }).total;
+}
+
+describe("useChannel, under StrictMode", () => {
+  it("renders history, then what comes, each once and the latest only; publishes and sends", async () => {
+    const name = await newRoom(target());
+    for (const text of ["one", "two"]) await publish(target(), name, text);
+    const page = await openRooms(name);
+    await online(page);
+    await expect.poll(() => texts(page)).toEqual(["one", "two"]);
+    await publish(target(), name, "three");
+    await page.getByRole("button", { name: "Publish" }).click();
+    await page.locator("#places", { hasText: "4" }).waitFor();
+    await page.getByRole("button", { name: "Send" }).click();
+    await expect.poll(() => texts(page)).toEqual(["one", "two", "three", "published", "sent"]);
+    await publish(target(), name, "six");
+    await expect.poll(() => texts(page)).toEqual(["two", "three", "published", "sent", "six"]);
+  });
+
+  it("knows who is here and itself among them, joins once, and leaves where it is unmounted", async () => {
+    const name = await newRoom(target());
+    const page = await openRooms(name);
+    await page.locator("#here", { hasText: "1 true" }).waitFor();
+    expect(await present(name)).toBe(1);
+    await page.getByRole("button", { name: "Next" }).click();
+    await expect.poll(() => present(name)).toBe(0);
+  });
+
+  it("changes the channel with its name", async () => {
+    const names = [await newRoom(target()), await newRoom(target())];
+    for (const name of names) await publish(target(), name, `said in ${name}`);
+    const page = await openRooms(...names);
+    for (const name of names) {
+      await expect.poll(() => texts(page)).toEqual([`said in ${name}`]);
+      await page.getByRole("button", { name: "Next" }).click();
+    }
+    for (const name of names) await expect.poll(() => present(name)).toBe(0);
+  });
+
+  it("renders a long history in a few steps, not one a message", async () => {
+    const name = await newRoom(target(), { message_history: 100 });
+    const batch = Array.from({ length: 100 }, (_, n) => ({ channel: name, message: `${n}` }));
+    expect((await call(target(), "POST", "/messages", batch)).status).toBe(200);
+    const page = await openRooms(name);
+    await expect.poll(() => texts(page)).toEqual(["95", "96", "97", "98", "99"]);
+    expect(Number(await page.locator("main").getAttribute("data-renders"))).toBeLessThan(20);
+  });
+
+  it("shows what was refused", async () => {
+    const page = await openRooms(newChannel());
+    await page.locator("#error", { hasText: "unauthorized" }).waitFor();
+  });
+});

@@ -1,0 +1,327 @@
+import * as v from "valibot";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
+import { WebSocket } from "ws";
+import type { ChannelError } from "../../src/client/client.ts";
+import { enter, failure, heard, joined, until } from "../support/client.ts";
+import { call, history, newChannel, newRoom, publish, target, tokenFor } from "./support.ts";
+
+const path = (channel: string) => `/channels/${encodeURIComponent(channel)}`;
+
+describe("a channel", () => {
+  it("hears what the server side published and what clients sent, apart, and each once (FRA1)", async () => {
+    const name = await newRoom(target());
+    const [one, two] = [await joined(target(), name), await joined(target(), name)];
+    const [events, messages] = [heard(two, "event"), heard(two, "message")];
+    await publish(target(), name, "from the server");
+    await one.send({ from: "a client" });
+    await two.publish("by HTTP");
+    await until(() => events.length === 2 && messages.length === 1);
+    expect([events, messages]).toEqual([["from the server", "by HTTP"], [{ from: "a client" }]]);
+  });
+
+  it("answers a publish and a send with the message's place, once it is stored (PUB2)", async () => {
+    const room = await joined(target(), await newRoom(target()));
+    const places = [await room.publish("one"), await room.send("two")];
+    expect(places.map(({ seq }) => seq)).toEqual([1, 2]);
+    const stored = (await history(target(), room.name)).messages.map(({ options: { seq, time } }) => ({ seq, time }));
+    expect(places).toEqual(stored);
+  });
+
+  it("brings the history that it was asked for first, then goes on live (JOI4)", async () => {
+    const name = await newRoom(target());
+    for (const n of [1, 2]) await publish(target(), name, n);
+    const room = enter(target(), name, { history: true });
+    const events = heard(room, "event");
+    await until(() => events.length === 2);
+    await publish(target(), name, 3);
+    await until(() => events.length === 3);
+    expect(events).toEqual([1, 2, 3]);
+    expect(room.seq).toBe(3);
+  });
+
+  it("goes on behind the `seq` of an earlier life (RES1)", async () => {
+    const name = await newRoom(target());
+    for (const n of [1, 2, 3]) await publish(target(), name, n);
+    const room = enter(target(), name, { after: 1 });
+    const resumed = vi.fn();
+    room.on("resumed", resumed);
+    const events = heard(room, "event");
+    await until(() => resumed.mock.calls.length);
+    expect(resumed).toHaveBeenCalledExactlyOnceWith({ missed: 2, complete: true });
+    expect(events).toEqual([2, 3]);
+  });
+
+  it("reads by pages what it is too far behind to be replayed, and mixes up nothing (RES2)", async () => {
+    const name = await newRoom(target());
+    const count = 1_500;
+    for (const from of [0, 750]) {
+      const batch = Array.from({ length: 750 }, (_, n) => ({ channel: name, message: from + n + 1 }));
+      expect((await call(target(), "POST", "/messages", batch)).status).toBe(200);
+    }
+    const room = enter(target(), name, { after: 1 });
+    const events = heard(room, "event");
+    await until(() => room.status === "online");
+    await publish(target(), name, count + 1);
+    await until(() => events.length === count);
+    expect(events).toEqual(Array.from({ length: count }, (_, n) => n + 2));
+  });
+
+  it("says that there is a gap where its position is beyond the channel's last, and goes on from there (RES2)", async () => {
+    const name = await newRoom(target());
+    await publish(target(), name, 1);
+    const room = enter(target(), name, { after: 10 });
+    const [resumed, events] = [vi.fn(), heard(room, "event")];
+    room.on("resumed", resumed);
+    await until(() => resumed.mock.calls.length);
+    await publish(target(), name, 2);
+    await until(() => events.length);
+    expect(resumed).toHaveBeenCalledExactlyOnceWith({ missed: 0, complete: false });
+    expect([events, room.seq]).toEqual([[2], 2]);
+  });
+
+  it("says that there is a gap where the channel shows its clients no history (RES2)", async () => {
+    const name = await newRoom(target(), { message_history: 0 });
+    for (const n of [1, 2]) await publish(target(), name, n);
+    const room = enter(target(), name, { after: 1 });
+    const [resumed, events] = [vi.fn(), heard(room, "event")];
+    room.on("resumed", resumed);
+    await until(() => resumed.mock.calls.length);
+    await publish(target(), name, 3);
+    await until(() => events.length);
+    expect(resumed).toHaveBeenCalledExactlyOnceWith({ missed: 0, complete: false });
+    expect(events).toEqual([3]);
+  });
+
+  it("pages through the history, backwards and forwards (HIS4)", async () => {
+    const room = await joined(target(), await newRoom(target()));
+    for (let n = 1; n <= 7; n++) await room.publish(n);
+    const read = async (range: object) => {
+      const pages: unknown[][] = [];
+      for await (const page of room.history(range)) pages.push(page.map(({ payload }) => payload));
+      return pages;
+    };
+    expect(await read({ limit: 3 })).toEqual([[5, 6, 7], [2, 3, 4], [1]]);
+    expect(await read({ limit: 3, after: 2 })).toEqual([
+      [3, 4, 5],
+      [6, 7],
+    ]);
+    expect(await read({ limit: 3, before: 3 })).toEqual([[1, 2]]);
+  });
+
+  it("knows who is here, and who it is itself (PRE1, PRE2)", async () => {
+    const name = await newRoom(target());
+    const one = await joined(target(), name, { presence: true });
+    await until(() => one.presence.length === 1);
+    const changes: unknown[] = [];
+    one.on("presence", ({ total, change }) => changes.push([total, change?.action]));
+    const two = await joined(target(), name, { presence: true });
+    await until(() => one.presence.length === 2 && two.presence.length === 2);
+    expect(one.presence.map(({ socketId }) => socketId)).toContain(two.me?.socketId);
+    two.close();
+    await until(() => one.presence.length === 1);
+    expect(one.presence).toEqual([one.me]);
+    expect(changes).toEqual([
+      [2, "join"],
+      [1, "leave"],
+    ]);
+  });
+
+  it("sends a word to one client alone, and says where there is no such client (FRA5)", async () => {
+    const name = await newRoom(target());
+    const [one, two, three] = [
+      await joined(target(), name),
+      await joined(target(), name),
+      await joined(target(), name),
+    ];
+    const [told, others] = [heard(two, "private"), [...heard(one, "private"), ...heard(three, "private")]];
+    const errors: ChannelError[] = [];
+    one.on("error", (error) => errors.push(error));
+    expect(await one.send("psst", { to: two.me?.socketId ?? "" })).toBeUndefined();
+    await until(() => told.length);
+    await one.send("is anybody there?", { to: "nobody" });
+    await until(() => errors.length);
+    expect([told, others]).toEqual([["psst"], []]);
+    expect(errors[0]).toMatchObject({ code: "unknown-recipient", field: "options.socketId" });
+    expect(await one.send("and now to all")).toMatchObject({ seq: 1 });
+  });
+
+  it("does not take a private message's error for the next one's (ERR2)", async () => {
+    const room = await joined(target(), await newRoom(target()));
+    const errors: ChannelError[] = [];
+    room.on("error", (error) => errors.push(error));
+    const [, place] = await Promise.all([room.send("psst", { to: "nobody" }), room.send("for all")]);
+    expect(place).toMatchObject({ seq: 1 });
+    expect(errors.map(({ code }) => code)).toEqual(["unknown-recipient"]);
+  });
+
+  it("leaves on close: it hears no more, and what is sent then is refused", async () => {
+    const name = await newRoom(target());
+    const [room, witness] = [await joined(target(), name), await joined(target(), name, { presence: true })];
+    const events = heard(room, "event");
+    await until(() => witness.presence.length === 2);
+    const statuses = vi.fn();
+    room.on("status", statuses);
+    room.close();
+    await until(() => witness.presence.length === 1);
+    await publish(target(), name, "nobody listens");
+    expect(await failure(room.publish(1))).toMatchObject({ name: "ChannelError", code: "closed" });
+    expect(await failure(room.send(1))).toMatchObject({ code: "closed" });
+    expect([room.status, events]).toEqual(["closed", []]);
+    expect(statuses).toHaveBeenCalledExactlyOnceWith("closed");
+  });
+
+  it("hears no more from the moment of closing, not even the rest of a history", async () => {
+    const name = await newRoom(target());
+    for (const n of [1, 2, 3]) await publish(target(), name, n);
+    const room = enter(target(), name, { history: true });
+    const events = heard(room, "event");
+    room.on("event", () => room.close());
+    await until(() => room.status === "closed");
+    expect(events).toEqual([1]);
+  });
+
+  it("keeps the other handlers, and the order, where one throws", async () => {
+    const room = await joined(target(), await newRoom(target()));
+    const uncaught = vi.fn();
+    process.once("uncaughtException", uncaught);
+    onTestFinished(() => void process.off("uncaughtException", uncaught));
+    const stop = room.on("event", () => {
+      throw new Error("a handler's own");
+    });
+    const events = heard(room, "event");
+    await room.publish(1);
+    await until(() => events.length === 1);
+    stop();
+    await room.publish(2);
+    await until(() => events.length === 2);
+    expect(uncaught).toHaveBeenCalledTimes(1);
+  });
+});
+
+describe("what is refused", () => {
+  it("rejects a publish with the server's problem: code, status, field and limit (ERR1)", async () => {
+    const room = await joined(target(), await newRoom(target()));
+    expect(await failure(room.publish("x".repeat(70_000)))).toMatchObject({
+      name: "ChannelError",
+      code: "too-large",
+      status: 413,
+      limit: 65_536,
+    });
+    await room.publish("a", { idempotencyKey: "the-same" });
+    expect(await failure(room.publish("b", { idempotencyKey: "the-same" }))).toMatchObject({
+      code: "key-reused",
+      status: 422,
+      field: "Idempotency-Key",
+    });
+  });
+
+  it("rejects a send by its error frame, and lets the next one go (ERR2)", async () => {
+    const room = await joined(target(), await newRoom(target()));
+    const [refused, next] = [failure(room.send("x".repeat(70_000))), room.send("short")];
+    expect(await refused).toMatchObject({ code: "too-large", limit: 65_536 });
+    expect(await next).toMatchObject({ seq: 1 });
+  });
+
+  it("rejects what is no JSON before it is sent", async () => {
+    const room = await joined(target(), await newRoom(target()));
+    const circle: Record<string, unknown> = {};
+    circle["self"] = circle;
+    for (const payload of [undefined, 1n, circle]) {
+      expect(await failure(room.publish(payload))).toMatchObject({ code: "invalid-payload", field: "payload" });
+    }
+  });
+
+  it("sends again what came too fast over the socket, and keeps the order (LIM6)", async () => {
+    const room = await joined(target(), await newRoom(target()));
+    const places = await Promise.all(Array.from({ length: 150 }, (_, n) => room.send(n)));
+    expect(places.map(({ seq }) => seq)).toEqual(Array.from({ length: 150 }, (_, n) => n + 1));
+    expect(
+      (await history(target(), room.name, "?limit=1000")).messages.map(({ payload }) => payload as unknown),
+    ).toEqual(Array.from({ length: 150 }, (_, n) => n));
+  });
+
+  it("tells why there is no connection, which a browser's socket does not", async () => {
+    const room = enter(target(), newChannel());
+    const error = await new Promise<ChannelError>((resolve) => room.on("error", resolve));
+    expect(error).toMatchObject({ code: "unauthorized", status: 401 });
+    expect(room.status).toBe("offline");
+  });
+
+  it("ends where the settings no longer admit the client (CON6)", async () => {
+    const room = await joined(target(), await newRoom(target()));
+    const errors: ChannelError[] = [];
+    room.on("error", (error) => errors.push(error));
+    expect((await call(target(), "PUT", path(room.name), { active: false })).status).toBe(200);
+    await until(() => room.status === "closed");
+    expect(errors[0]?.code).toBe("forbidden");
+  });
+});
+
+describe("a WebSocket of one's own", () => {
+  it("serves where there is no global one", async () => {
+    vi.stubGlobal("WebSocket", undefined);
+    onTestFinished(() => void vi.unstubAllGlobals());
+    const room = await joined({ ...target(), WebSocket }, await newRoom(target()));
+    expect(await room.send("hello")).toMatchObject({ seq: 1 });
+  });
+});
+
+describe("a token", () => {
+  it("goes with the socket, the publish and the history (AUT4)", async () => {
+    const { channel, token } = await tokenFor(target(), newChannel(), 42, { name: "Carol" });
+    const room = await joined({ ...target(), token }, channel);
+    expect(room.me).toMatchObject({ permissions: { row_id: 42 }, extras: { name: "Carol" } });
+    await room.publish("by HTTP");
+    for await (const [message] of room.history()) expect(message?.client?.permissions.row_id).toBe(42);
+    expect((await room.send("for users", { authenticated: true })).seq).toBe(2);
+  });
+
+  it("is asked for anew where it has expired, and the channel goes on (AUT7)", async () => {
+    const { channel, database } = await tokenFor(target(), newChannel(), 7);
+    const token = vi.fn(async () => {
+      // The server allows for clocks that differ by five seconds; only the first one expires within the test.
+      const expires_in = token.mock.calls.length === 1 ? 1 : 600;
+      const answer = await call(target(), "POST", `/databases/${database}/tokens`, { id: 7, expires_in });
+      return ((await answer.json()) as { token: string }).token;
+    });
+    const room = enter({ ...target(), token }, channel);
+    const statuses: string[] = [];
+    room.on("status", (status) => statuses.push(status));
+    await until(() => statuses.length === 3);
+    expect(statuses).toEqual(["online", "offline", "online"]);
+  });
+});
+
+describe("a schema", () => {
+  const Line = v.object({
+    text: v.string(),
+    at: v.pipe(
+      v.string(),
+      v.isoTimestamp(),
+      v.transform((at) => new Date(at)),
+    ),
+  });
+  const line = { text: "hi", at: "2026-11-24T10:00:00.000Z" };
+
+  it("gives payloads their type, and what it makes of them", async () => {
+    const room = await joined(target(), await newRoom(target()), { schema: Line });
+    const years: number[] = [];
+    room.on("event", ({ payload }) => years.push(payload.at.getFullYear()));
+    await room.publish(line);
+    await until(() => years.length);
+    expect(years).toEqual([2026]);
+    for await (const [message] of room.history()) expect(message?.payload.at).toEqual(new Date(line.at));
+  });
+
+  it("keeps what it does not allow from the handlers, and from the wire", async () => {
+    const room = await joined(target(), await newRoom(target()), { schema: Line });
+    const [events, errors]: [unknown[], ChannelError[]] = [heard(room, "event"), []];
+    room.on("error", (error) => errors.push(error));
+    await publish(target(), room.name, { text: 1 });
+    await publish(target(), room.name, line);
+    await until(() => events.length);
+    expect(errors).toMatchObject([{ code: "invalid-payload", field: "payload.text" }]);
+    expect(await failure(room.publish({ text: "no time" } as never))).toMatchObject({ field: "payload.at" });
+    expect((await history(target(), room.name)).seq).toBe(2);
+  });
+});

@@ -1,0 +1,148 @@
+import { execFile } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { serve } from "../support/serve.ts";
+import { newChannel, newRoom, target, tokenFor } from "./support.ts";
+
+const STRICT = [
+  "--strict",
+  "--noEmit",
+  "--target",
+  "es2022",
+  "--lib",
+  "es2024,dom",
+  "--types",
+  "node",
+  "--jsx",
+  "react-jsx",
+];
+
+/** A project into which the package is unpacked as npm would, with just the packages beside it that it asks for. */
+let project: string;
+
+beforeAll(async () => {
+  project = mkdtempSync(join(tmpdir(), "durable-channels-package-"));
+  const home = join(project, "node_modules/durable-channels");
+  mkdirSync(home, { recursive: true });
+  await promisify(execFile)("npm", ["pack", "--silent", "--pack-destination", project]);
+  await run("sh", "-c", "tar -xzf *.tgz -C node_modules/durable-channels --strip-components 1");
+  // What the project itself uses comes on top.
+  const own = ["react", "@types/react", "@types/node", "valibot"];
+  for (const name of new Set([...dependencies(), ...own])) link(name);
+  writeFileSync(join(project, "package.json"), '{"type":"module"}');
+});
+afterAll(() => rmSync(project, { recursive: true, force: true }));
+
+/** What the package brings along. */
+function dependencies(): string[] {
+  const manifest = readFileSync(join(project, "node_modules/durable-channels/package.json"), "utf8");
+  return Object.keys((JSON.parse(manifest) as { dependencies: object }).dependencies);
+}
+
+function link(name: string): void {
+  const to = join(project, "node_modules", name);
+  mkdirSync(dirname(to), { recursive: true });
+  symlinkSync(resolve("node_modules", name), to);
+}
+
+/** Runs a command in the project; answers what it says, and throws where it fails. */
+async function run(command: string, ...args: string[]): Promise<string> {
+  try {
+    return (await promisify(execFile)(command, args, { cwd: project })).stdout;
+  } catch (error) {
+    const { stdout, stderr } = error as { stdout: string; stderr: string };
+    throw new Error(`${command} ${args.join(" ")} failed:\n${stdout}${stderr}`, { cause: error });
+  }
+}
+
+const PAGE = readFileSync("docs/client.md", "utf8");
+
+/** The page's examples in a language, as one program. */
+function examples(language: string): string {
+  const blocks = PAGE.matchAll(new RegExp(`^\`{3}${language}\\n(.*?)^\`{3}$`, "gms"));
+  return [...blocks].map(([, code]) => code).join("\n");
+}
+
+/** Makes a line that logs something, and says what in a comment, fail where it logs something else. */
+const CHECKED = `
+import { format } from "node:util";
+const owed = new Set<string>();
+process.on("exit", (code) => {
+  if (code === 0 && owed.size > 0) throw new Error("never logged: " + [...owed].join("; "));
+});
+function logged(line: string, ...values: unknown[]) {
+  owed.delete(line);
+  const said = format(...values);
+  if (!line.split(" and then ").includes(said)) throw new Error("logged " + said + " where the page has " + line);
+}
+`;
+
+function checked(program: string): string {
+  const lines: string[] = [];
+  const body = program.replace(
+    /^(.*)console\.log\((.*;) \/\/ (.*)$/gm,
+    (_, before: string, rest: string, says: string) => {
+      lines.push(says);
+      return `${before}logged(${JSON.stringify(says)}, ${rest}`;
+    },
+  );
+  expect(lines.length).toBeGreaterThan(5);
+  return `${CHECKED}for (const line of ${JSON.stringify(lines)}) owed.add(line);\n${body}`;
+}
+
+describe("the package, packed, and unpacked in an empty project", () => {
+  it.each([
+    ["nodenext", "nodenext"],
+    ["bundler", "esnext"],
+  ])("satisfies TypeScript with the examples of docs/client.md (%s)", async (moduleResolution, module) => {
+    writeFileSync(join(project, "examples.ts"), examples("ts"));
+    writeFileSync(join(project, "room.tsx"), examples("tsx"));
+    const how = ["--moduleResolution", moduleResolution, "--module", module];
+    await run(resolve("node_modules/.bin/tsc"), ...STRICT, ...how, "examples.ts", "room.tsx");
+  });
+
+  it("brings nothing of the server's", () => {
+    expect(dependencies()).toEqual(["@standard-schema/spec", "partysocket"]);
+  });
+
+  it("types payloads", async () => {
+    const program = `
+      import { createClient } from "durable-channels/client";
+      const room = createClient().channel<{ text: string }>("room");
+      room.on("event", ({ payload }) => payload.text.length);
+      // @ts-expect-error There is no such field.
+      room.on("event", ({ payload }) => payload.txt);
+      // @ts-expect-error Nor is it sent.
+      void room.publish({ txt: "" });
+    `;
+    writeFileSync(join(project, "types.ts"), program);
+    await run(resolve("node_modules/.bin/tsc"), ...STRICT, "--module", "nodenext", "types.ts");
+  });
+
+  it("does in Node what docs/client.md says, and ends by itself once all is closed", async () => {
+    const { channel, token } = await tokenFor(target(), newChannel(), 42);
+    const issuer = await serve((_, response) => response.end(token));
+    const program = checked(examples("ts"))
+      .replaceAll("http://localhost:8787", target().url)
+      .replaceAll("https://your.app", issuer)
+      .replaceAll('"lobby"', JSON.stringify(await newRoom(target())))
+      .replaceAll('"members"', JSON.stringify(channel));
+    writeFileSync(join(project, "program.ts"), program);
+    const said = await run(resolve("node_modules/.bin/node"), "program.ts");
+    for (const line of [
+      "event { text: 'Avengers, assemble!' }",
+      "message { text: 'On my way.' } true",
+      "private psst true",
+    ]) {
+      expect(said).toContain(line);
+    }
+  });
+
+  it("brings the hook", async () => {
+    writeFileSync(join(project, "hook.js"), 'console.log(typeof (await import("durable-channels/react")).useChannel);');
+    expect(await run(resolve("node_modules/.bin/node"), "hook.js")).toBe("function\n");
+  });
+});

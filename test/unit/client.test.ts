@@ -1,0 +1,78 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { changed, NOBODY } from "../../src/client/members.ts";
+import { Watch } from "../../src/client/watch.ts";
+
+const SECONDS = 1_000;
+
+describe("a client's watch over its connection (CON7)", () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+
+  function newWatch() {
+    const line = { send: vi.fn(() => true), reconnect: vi.fn() };
+    const watch = new Watch(line);
+    watch.start();
+    return { watch, ...line };
+  }
+
+  it("sends a heartbeat within every 30 seconds, the next only behind the answer to the last (CON3)", () => {
+    const { watch, send } = newWatch();
+    vi.advanceTimersByTime(30 * SECONDS);
+    expect(send.mock.calls).toEqual([["ping"]]);
+    expect(watch.heard("pong")).toBe(true);
+    vi.advanceTimersByTime(30 * SECONDS);
+    expect(send).toHaveBeenCalledTimes(2);
+  });
+
+  it("connects anew where nothing at all is heard any more", () => {
+    const { reconnect } = newWatch();
+    vi.advanceTimersByTime(60 * SECONDS);
+    expect(reconnect).toHaveBeenCalled();
+  });
+
+  it("waits for a late answer as long as anything else is heard", () => {
+    const { watch, reconnect } = newWatch();
+    for (let n = 0; n < 10; n++) {
+      vi.advanceTimersByTime(15 * SECONDS);
+      expect(watch.heard('{"action":"event"}')).toBe(false);
+    }
+    expect(reconnect).not.toHaveBeenCalled();
+  });
+
+  it("sends one after each mebibyte received", () => {
+    const { watch, send } = newWatch();
+    watch.heard("x".repeat(1024 * 1024));
+    expect(send).toHaveBeenCalledTimes(1);
+  });
+
+  it("rests while there is no connection", () => {
+    const { watch, send } = newWatch();
+    watch.stop();
+    vi.advanceTimersByTime(90 * SECONDS);
+    expect(send).not.toHaveBeenCalled();
+  });
+});
+
+describe("a client's list of who is here (PRE2)", () => {
+  const member = (socketId: string) => ({ socketId, permissions: { dbo_id: 0, row_id: 0 }, extras: {} });
+  const update = (action: "join" | "leave", socketId: string) =>
+    ({
+      action: "presence_update",
+      options: { channel: "a" },
+      payload: { action, presence: member(socketId) },
+    }) as const;
+
+  it("follows who comes and goes, and holds nobody twice", () => {
+    const one = changed(NOBODY, update("join", "one"));
+    const two = changed(one, update("join", "two"));
+    expect(changed(two, update("join", "two"))).toMatchObject({ members: [member("one"), member("two")], total: 2 });
+    expect(changed(two, update("leave", "one"))).toMatchObject({ members: [member("two")], total: 1 });
+    expect(one.members).toEqual([member("one")]);
+  });
+
+  it("counts those who are not listed, too (PRE5)", () => {
+    const crowd = { members: [member("one")], total: 2_000 };
+    expect(changed(crowd, update("leave", "unlisted"))).toMatchObject({ members: [member("one")], total: 1_999 });
+    expect(changed(crowd, update("join", "two")).total).toBe(2_001);
+  });
+});
