@@ -1,12 +1,12 @@
 /** Bundles the Workers that are measured, all the same way. */
-import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 export async function buildWorkers(): Promise<void> {
   await build({
-    absWorkingDir: fileURLToPath(new URL(".", import.meta.url)),
+    absWorkingDir: import.meta.dirname,
     entryPoints: {
       ours: "servers/ours.worker.ts",
+      counted: "servers/counted.worker.ts",
       bare: "servers/bare.worker.ts",
       partyserver: "servers/partyserver.worker.ts",
     },

@@ -12,8 +12,8 @@ export class Figures {
   cpu(): number {
     return this.#sum((pid) =>
       readdirSync(`/proc/${pid}/task`).reduce((sum, task) => {
-        const used = readFileSync(`/proc/${pid}/task/${task}/schedstat`, "utf8").split(" ")[0];
-        return sum + Number(used) / 1000;
+        const stat = orGone(() => readFileSync(`/proc/${pid}/task/${task}/schedstat`, "utf8"));
+        return sum + Number(stat?.split(" ")[0] ?? 0) / 1000;
       }, 0),
     );
   }

@@ -1,5 +1,5 @@
 import { globSync, readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import type { WorkerdConfig } from "./servers/workerd.ts";
 
 /** How a subscriber connects: the handshake's path and headers, then what to say and which answers to wait for. */
@@ -7,6 +7,8 @@ export interface Subscription {
   path: string;
   headers?: Record<string, string>;
   hello: { say?: string; until?: string }[];
+  /** What to say after each mebibyte received, where the server wants to know how far its clients have read. */
+  heartbeat?: string;
 }
 
 /** A publish. */
@@ -40,7 +42,7 @@ export interface Peer {
 export const API_KEY = "bench-key";
 /** The channel of all that happens on one. */
 export const CHANNEL = "bench";
-const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+const here = (path: string) => join(import.meta.dirname, path);
 export const built = (name: string) => here(`dist/${name}.js`);
 
 const JSON_TYPE = { "Content-Type": "application/json" };
@@ -51,6 +53,7 @@ function ours(query: string): Dialect {
     // Each client has an address of its own, as in life; a thousand behind one would meet the limit for strangers.
     headers: { "CF-Connecting-IP": `10.${client >> 16}.${(client >> 8) & 255}.${client & 255}` },
     hello: [{ say: JSON.stringify({ action: "join", options }), until: '"action":"join"' }],
+    heartbeat: "ping",
   });
   return {
     subscribe: (channel, client) => connect(channel, client, {}),
@@ -94,7 +97,7 @@ export const DIALECTS = {
   socketio: {
     subscribe: (channel) => ({
       path: `/socket.io/?EIO=4&transport=websocket&channel=${channel}`,
-      hello: [{ until: "0{" }, { say: "40", until: "40{" }],
+      hello: [{ say: "40", until: "40{" }],
     }),
     publish: plainPost("/message"),
     batches: true,
@@ -130,7 +133,7 @@ const migrations = globSync(here("../migrations/*.sql"))
   .flatMap((file) => readFileSync(file, "utf8").split("--> statement-breakpoint"))
   .map((statement) => statement.replaceAll(/^--.*$/gm, "").trim());
 
-const ourServer = workerd("ours", { API_KEYS: API_KEY, ALLOWED_ORIGINS: "" }, { d1: migrations });
+const ourServer = (script: string) => workerd(script, { API_KEYS: API_KEY, ALLOWED_ORIGINS: "" }, { d1: migrations });
 
 /** Everything that is measured, in the order of the table. */
 export const PEERS: Peer[] = [
@@ -139,14 +142,14 @@ export const PEERS: Peer[] = [
     dialect: "batch",
     note: "this project, sockets with ?frames=batch",
     durable: true,
-    command: ourServer,
+    command: ourServer("ours"),
   },
   {
     name: "durable-channels",
     dialect: "single",
     note: "this project, one frame an event",
     durable: true,
-    command: ourServer,
+    command: ourServer("ours"),
   },
   {
     name: "bare object",
@@ -191,3 +194,12 @@ export const PEERS: Peer[] = [
     command: (port) => ["node", here("servers/nchan.ts"), String(port)],
   },
 ];
+
+/** This project once more, counting what is billed. */
+export const COUNTED: Peer = {
+  name: "durable-channels",
+  dialect: "single",
+  note: "counting what is billed",
+  durable: true,
+  command: ourServer("counted"),
+};

@@ -1,67 +1,119 @@
-import { spawn } from "node:child_process";
-import { fileURLToPath } from "node:url";
+/**
+ * The benchmark: `npm run bench`. Starts each server pinned to one core, with the load on another, in rounds, so that
+ * what the machine does meanwhile meets all alike; prints one table of medians and writes results.json and chart.svg.
+ */
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { existsSync, writeFileSync } from "node:fs";
+import { cpus } from "node:os";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { buildWorkers } from "./build.ts";
+import { chart } from "./chart.ts";
+import { costPerMillion } from "./cost.ts";
+import { countFsyncs } from "./fsyncs.ts";
 import type { Job, Outcome } from "./load/main.ts";
-import { PEERS } from "./peers.ts";
+import { COUNTED, DIALECTS, type Peer, PEERS } from "./peers.ts";
+import { type Results, table } from "./report.ts";
 import { LOAD_CORE, Server } from "./server.ts";
-import { WORKLOADS } from "./workloads.ts";
+import { type Workload, WORKLOADS } from "./workloads.ts";
 
 const { values } = parseArgs({
   options: {
     rounds: { type: "string", default: "5" },
-    seconds: { type: "string", default: "3" },
+    seconds: { type: "string", default: "2" },
+    /** Parts of the names of peers, and names of workloads, comma-separated; all by default. */
     peers: { type: "string", default: "" },
     workloads: { type: "string", default: "" },
+    out: { type: "string", default: import.meta.dirname },
   },
 });
+
+requireTools();
 await buildWorkers();
-const peers = PEERS.filter(({ name }) => values.peers === "" || values.peers.split(";").includes(name));
-const workloads = Object.entries(WORKLOADS).filter(
-  ([n]) => values.workloads === "" || values.workloads.split(";").includes(n),
-);
-for (let round = 0; round < Number(values.rounds); round++) {
+const results: Results = {
+  machine: `${cpus()[0]?.model.trim()}, ${cpus().length} cores; server on one, load on another`,
+  runtime: `Node ${process.versions.node}, workerd ${version("workerd", "--version")}`,
+  rounds: Number(values.rounds),
+  figures: {},
+  failures: [],
+};
+const peers = PEERS.filter(({ name }) => isChosen(values.peers, (part) => name.includes(part))).filter(isThere);
+const workloads = Object.entries(WORKLOADS).filter(([name]) => isChosen(values.workloads, (part) => name === part));
+
+for (let round = 1; round <= results.rounds; round++) {
   for (const [name, workload] of workloads) {
-    for (const peer of peers) {
-      if (workload.kind === "throughput" && workload.batch > 1 && peer.dialect === "nchan") continue;
-      const server = await Server.start(peer);
-      try {
-        const outcome = await load({
-          port: server.port,
-          pid: server.pid,
-          dialect: peer.dialect,
-          workload,
-          seconds: Number(values.seconds),
-          warmUp: 1,
-        });
-        console.log(
-          name,
-          "|",
-          peer.name,
-          "|",
-          Object.entries(outcome)
-            .map(([k, v]) => `${k}: ${v.toFixed(2)}`)
-            .join(", "),
-        );
-      } catch (error) {
-        console.log(name, "|", peer.name, "| FAILED", String(error));
-      } finally {
-        await server.stop();
-      }
-    }
+    for (const peer of peers.filter((candidate) => can(candidate, workload))) await run(round, name, workload, peer);
+  }
+}
+for (const peer of peers.filter(({ durable }) => durable)) {
+  await attempt("fsyncs", peer, async (server) => ({ "fsyncs a message": await countFsyncs(server, peer.dialect) }));
+}
+await attempt("cost", COUNTED, costPerMillion);
+
+console.log(table(results, peers));
+writeFileSync(`${values.out}/results.json`, `${JSON.stringify(results, null, 2)}\n`);
+writeFileSync(`${values.out}/chart.svg`, chart(results));
+
+async function run(round: number, name: string, workload: Workload, peer: Peer): Promise<void> {
+  console.error(`round ${round}: ${name}, ${peer.name}`);
+  await attempt(name, peer, ({ port, pid }) =>
+    load({ port, pid, dialect: peer.dialect, workload, seconds: Number(values.seconds), warmUp: 1 }),
+  );
+}
+
+/** Starts a peer's server, measures, and keeps the figures; what fails is told, and counts for nothing. */
+async function attempt(name: string, peer: Peer, measure: (server: Server) => Promise<Outcome>): Promise<void> {
+  const server = await Server.start(peer);
+  try {
+    const figures = ((results.figures[name] ??= {})[peer.name] ??= {});
+    for (const [figure, value] of Object.entries(await measure(server))) (figures[figure] ??= []).push(value);
+  } catch (error) {
+    results.failures.push(`${name}, ${peer.name}: ${(error as Error).message}`);
+  } finally {
+    await server.stop();
   }
 }
 
+/** Runs the load as a process of its own, on its own core. */
 function load(job: Job): Promise<Outcome> {
-  const main = fileURLToPath(new URL("load/main.ts", import.meta.url));
+  const main = join(import.meta.dirname, "load/main.ts");
   const started = spawn("taskset", ["-c", LOAD_CORE, "node", main, JSON.stringify(job)], {
     stdio: ["ignore", "pipe", "inherit"],
+    timeout: 180_000,
   });
   let output = "";
   started.stdout.on("data", (text) => (output += String(text)));
-  return new Promise((resolve, reject) =>
-    started.once("exit", (code) =>
-      code === 0 ? resolve(JSON.parse(output) as Outcome) : reject(new Error(`load ended with ${code}`)),
-    ),
-  );
+  return new Promise((resolve, reject) => {
+    started.once("exit", (code) => {
+      if (code === 0) resolve(JSON.parse(output) as Outcome);
+      else reject(new Error(`the load ended with ${code}`));
+    });
+  });
+}
+
+/** Batches, and clients that find what they missed, are not every server's affair. */
+function can({ dialect }: Peer, workload: Workload): boolean {
+  return DIALECTS[dialect].batches || workload.kind !== "throughput" || workload.batch === 1;
+}
+
+function isChosen(list: string, matches: (part: string) => boolean): boolean {
+  return list === "" || list.split(",").some((part) => matches(part.trim()));
+}
+
+/** nginx with Nchan is a package of the system's. */
+function isThere({ dialect }: Peer): boolean {
+  return dialect !== "nchan" || existsSync("/usr/lib/nginx/modules/ngx_nchan_module.so");
+}
+
+function requireTools(): void {
+  if (spawnSync("taskset", ["--version"]).status === 0 && existsSync("/proc/self/schedstat") && cpus().length > 1)
+    return;
+  console.error("The benchmark needs Linux, with /proc and taskset, and two cores.");
+  process.exit(1);
+}
+
+function version(command: string, flag: string): string {
+  return execFileSync(command, [flag], { encoding: "utf8" })
+    .trim()
+    .replace(/^workerd /, "");
 }

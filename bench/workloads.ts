@@ -50,6 +50,7 @@ export const WORKLOADS: Record<string, Workload> = {
   "1/100": throughput(1, 100),
   "64/100": throughput(64, 100),
   "4/1000": throughput(4, 1_000),
+  "16x100/1": throughput(16, 1, 100),
   "16x100/100": throughput(16, 100, 100),
   "paced 1/1": { kind: "paced", subscribers: 1, rate: 100 },
   "paced 1/100": { kind: "paced", subscribers: 100, rate: 100 },

@@ -1,7 +1,4 @@
-/**
- * Makes what is served as files: the pages' scripts, the client for other pages to import, and the documents that describe
- * the interface. wrangler runs it before it serves or deploys (wrangler.toml, [build]).
- */
+/** Makes what is served as files: the pages' scripts, the client for other pages to import, and the documents that describe the interface. wrangler runs it before it serves or deploys (wrangler.toml, [build]). */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { build } from "esbuild";
@@ -11,6 +8,7 @@ import { openapi } from "../src/docs/openapi.ts";
 const { outputFiles } = await build({
   entryPoints: {
     "build/chat": "src/pages/chat.ts",
+    "build/console": "src/pages/console/app.tsx",
     "build/docs": "src/pages/docs.ts",
     client: "src/client/client.ts",
   },
@@ -18,6 +16,8 @@ const { outputFiles } = await build({
   bundle: true,
   format: "esm",
   target: "es2022",
+  jsx: "automatic",
+  jsxImportSource: "preact",
   minify: true,
   sourcemap: true,
   logLevel: "warning",

@@ -71,6 +71,7 @@ async function throughput({ publishers, subscribers, batch }: Throughput): Promi
   const complete = await receiver.received(published * subscribers);
   if (!complete) throw new Error(`${receiver.messages} of ${published * subscribers} messages arrived`);
   const { seconds, cpu, published: posts, delivered, frames } = measured;
+  if (posts === 0 || delivered === 0) throw new Error("nothing was published while it was measured");
   return {
     ...load(measured),
     "publishes/s": posts / seconds,

@@ -3,6 +3,7 @@ import { connect, type Socket } from "node:net";
 import type { Subscription } from "../peers.ts";
 
 const HEADERS_END = "\r\n\r\n";
+const MEBIBYTE = 1024 * 1024;
 const [TEXT, CLOSE, PING, PONG] = [0x1, 0x8, 0x9, 0xa];
 
 /**
@@ -12,14 +13,18 @@ const [TEXT, CLOSE, PING, PONG] = [0x1, 0x8, 0x9, 0xa];
 export class Subscriber {
   readonly #socket: Socket;
   readonly #onText: (text: Buffer) => void;
+  readonly #heartbeat: string | undefined;
+  /** Bytes received since the last heartbeat. */
+  #unconfirmed = 0;
   #rest: Buffer = Buffer.alloc(0);
   #upgraded = false;
   #waiters: { mark: string; resolve: () => void }[] = [];
 
-  private constructor(port: number, { path, headers = {} }: Subscription, onText: (text: Buffer) => void) {
+  private constructor(port: number, { path, headers = {}, heartbeat }: Subscription, onText: (text: Buffer) => void) {
     this.#onText = onText;
+    this.#heartbeat = heartbeat;
     this.#socket = connect({ port, host: "127.0.0.1", noDelay: true });
-    this.#socket.on("data", (chunk) => this.#take(chunk));
+    this.#socket.on("data", (chunk: Buffer) => this.#take(chunk));
     this.#socket.on("error", () => {});
     const lines = Object.entries({
       Host: `127.0.0.1:${port}`,
@@ -64,6 +69,7 @@ export class Subscriber {
   }
 
   #take(chunk: Buffer): void {
+    this.#confirm(chunk.length);
     let data = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     if (!this.#upgraded) {
       const end = data.indexOf(HEADERS_END);
@@ -84,6 +90,13 @@ export class Subscriber {
       at = frame.end;
     }
     this.#rest = at === data.length ? EMPTY : data.subarray(at);
+  }
+
+  #confirm(bytes: number): void {
+    this.#unconfirmed += bytes;
+    if (this.#heartbeat === undefined || this.#unconfirmed < MEBIBYTE) return;
+    this.#unconfirmed = 0;
+    this.send(this.#heartbeat);
   }
 
   #hear(text: Buffer): void {

@@ -29,7 +29,6 @@ const runtime = new Miniflare(
     bindings: config.bindings,
     durableObjects: { CHANNELS: { className: "Channel", useSQLite: true } },
     ...(config.d1 && { d1Databases: { DB: "bench" } }),
-    ...(process.env["INSPECT"] && { inspectorPort: Number(process.env["INSPECT"]) }),
     unsafeDirectSockets: [{ host: "127.0.0.1", port: config.port }],
     defaultPersistRoot: mkdtempSync(join(tmpdir(), "bench-")),
   }),

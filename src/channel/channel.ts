@@ -3,8 +3,9 @@ import { type Action, decide, type Identity } from "../auth/policy.ts";
 import { SettingsStore } from "../auth/settings.ts";
 import type { Env } from "../env.ts";
 import type { LogPage } from "../history/page.ts";
-import { pageRange, takeWithin } from "../history/range.ts";
+import { type PageBounds, pageRange, takeWithin } from "../history/range.ts";
 import { HistoryStore } from "../history/store.ts";
+import type { LogPositions } from "../history/times.ts";
 import { CLOSE } from "../protocol/close.ts";
 import { logFailure } from "../logging.ts";
 import { type Fault, refuse, type Result } from "../protocol/errors.ts";
@@ -17,7 +18,7 @@ import {
   MAX_SOCKETS_PER_ADDRESS,
   MAX_SOCKETS_PER_USER,
 } from "../protocol/limits.ts";
-import type { ChannelSettings, HistoryQuery } from "../protocol/schemas.ts";
+import type { ChannelSettings } from "../protocol/schemas.ts";
 import { Alarm } from "./alarm.ts";
 import { ARCHIVE_DELAY, drain, retryDelay } from "./archiver.ts";
 import { Conversation } from "./conversation.ts";
@@ -40,6 +41,20 @@ export const ADDRESS_HEADER = "X-Address";
 export const SOCKET_ID_HEADER = "X-Socket-Id";
 /** In which the Worker tells the object how the client wants its frames: `batch`, or one by one. */
 export const FRAMES_HEADER = "X-Frames";
+
+/** How a channel is doing, and where in its log certain times begin. */
+export interface ChannelState extends LogPositions {
+  /** The channel's last `seq`. */
+  last: number;
+  /** Every message up to this `seq` is in the archive. */
+  archived: number;
+  /** How many messages wait to be archived, and how many may. */
+  backlog: number;
+  capacity: number;
+  /** How many sockets there are, and how many of them have joined. */
+  sockets: number;
+  joined: number;
+}
 
 /** How long a publish waits for fresh settings where they are inherited, in milliseconds. */
 const SETTINGS_DEADLINE = 1_000;
@@ -122,11 +137,11 @@ export class Channel extends DurableObject<Env> {
   }
 
   /** Reads what the log holds of a page of history, and says what is left for the archive. */
-  async history(who: Identity, query: HistoryQuery): Promise<Result<LogPage>> {
+  async history(who: Identity, bounds: PageBounds): Promise<Result<LogPage>> {
     const admitted = await this.#admit(who, "history");
     if (!admitted.ok) return admitted;
     const { last, oldest } = this.#log;
-    const { from, to, direction } = pageRange(query, last);
+    const { from, to, direction } = pageRange(bounds, last);
     const forward = direction === "forward";
     const held = takeWithin(this.#log.read({ from, to }, forward ? "ASC" : "DESC"), MAX_PAGE_BYTES);
     const messages = forward ? held : held.toReversed();
@@ -134,6 +149,23 @@ export class Channel extends DurableObject<Env> {
     const endedEarly = !forward && to >= oldest && messages[0]?.seq !== Math.max(from, oldest);
     const archived = endedEarly ? { from: 1, to: 0 } : { from, to: Math.min(to, oldest - 1) };
     return { ok: true, value: { last, range: { from, to }, direction, messages, archived } };
+  }
+
+  /** Where in the log the messages of certain times begin, in milliseconds since the epoch. */
+  async locate(who: Identity, times: readonly number[]): Promise<Result<LogPositions>> {
+    const admitted = await this.#admit(who, "history");
+    if (!admitted.ok) return admitted;
+    return { ok: true, value: { oldest: this.#log.oldest, positions: this.#log.positionsAt(times) } };
+  }
+
+  /** How the channel is doing, and where in its log certain times begin. For the server side; the Worker has seen to that. */
+  async state(times: readonly number[]): Promise<Result<ChannelState>> {
+    const ready = await this.#ready();
+    if (!ready.ok) return ready;
+    const { last, archived, backlog, capacity, oldest } = this.#log;
+    const positions = this.#log.positionsAt(times);
+    const [sockets, joined] = [this.#sockets.count(), this.#sockets.subscribed];
+    return { ok: true, value: { last, archived, backlog, capacity, sockets, joined, oldest, positions } };
   }
 
   /** Who is here, as many as asked for, and how many: the JSON text of `{total, presence}`. */
@@ -244,7 +276,7 @@ export class Channel extends DurableObject<Env> {
 
   /** Gets ready for a caller and decides whether it may do what it came for. */
   async #admit(who: Identity, action: Action): Promise<Result<null>> {
-    const ready = await this.#answering(() => this.#log.started || (this.#starting ??= this.#start()));
+    const ready = await this.#ready();
     if (!ready.ok) return ready;
     if (who.kind !== "server") {
       const known = await this.#knowSettings();
@@ -257,6 +289,11 @@ export class Channel extends DurableObject<Env> {
     const admitted = await this.#admit(who, "publish");
     if (!admitted.ok) return admitted;
     return publications.some(({ database }) => database !== null) ? this.#knowSettings() : admitted;
+  }
+
+  /** Sees that the log knows where the channel's numbering stands. */
+  #ready(): Promise<Result<null>> {
+    return this.#answering(() => this.#log.started || (this.#starting ??= this.#start()));
   }
 
   #knowSettings(): Promise<Result<null>> {

@@ -1,5 +1,6 @@
 import type { StoredMessage } from "../protocol/frames.ts";
 import type { Range } from "../history/range.ts";
+import { searchByTime } from "../history/bisect.ts";
 import { LOG_CAPACITY } from "../protocol/limits.ts";
 
 /** A message before it has its place in the order. */
@@ -60,9 +61,19 @@ export class Log {
     return Math.max(this.#marks?.first ?? 1, this.#last - this.#capacity + 1);
   }
 
+  /** Every message up to this `seq` is in the archive. */
+  get archived(): number {
+    return this.#marks?.archived ?? 0;
+  }
+
   /** How many messages wait to be archived. */
   get backlog(): number {
-    return this.#last - (this.#marks?.archived ?? 0);
+    return this.#last - this.archived;
+  }
+
+  /** How many messages it can hold. */
+  get capacity(): number {
+    return this.#capacity;
   }
 
   /** How many messages can be appended before one that is not archived would be overwritten. */
@@ -116,9 +127,24 @@ export class Log {
     }
   }
 
+  /**
+   * For each of the times, in milliseconds since the epoch, the first position held whose message is of then or later;
+   * `last + 1` where there is none.
+   */
+  positionsAt(times: readonly number[]): number[] {
+    const query = searchByTime(`log ON slot = (low + high) / 2 % ${this.#capacity}`);
+    const found = this.#storage.sql.exec<{ position: number }>(
+      query,
+      JSON.stringify(times),
+      this.oldest,
+      this.#last + 1,
+    );
+    return [...found].map(({ position }) => position);
+  }
+
   /** The messages that wait to be archived, oldest first. */
   unarchived(): Generator<StoredMessage> {
-    return this.read({ from: (this.#marks?.archived ?? 0) + 1, to: this.#last });
+    return this.read({ from: this.archived + 1, to: this.#last });
   }
 
   /** Notes that all messages up to `seq` are archived: their slots may be used again. */

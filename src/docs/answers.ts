@@ -62,6 +62,17 @@ export const Presence = v.strictObject({
   presence: v.array(ClientInfo),
 }) satisfies v.GenericSchema<Members>;
 
+export const Stats = v.strictObject({
+  channel: ChannelName,
+  seq: Seq,
+  archived: Seq,
+  backlog: Seq,
+  capacity: Seq,
+  sockets: Seq,
+  joined: Seq,
+  minutes: v.array(v.strictObject({ time: Time, messages: v.nullable(Seq) })),
+});
+
 export const NamedSettings = v.strictObject({ channel: ChannelPattern, settings: ChannelSettings });
 export const SettingsList = v.strictObject({ channels: v.array(NamedSettings), next: NextPage });
 

@@ -74,6 +74,9 @@ export const reading: Operation[] = [
         limit: ["How many messages at most.", 50],
         before: ["End before this `seq`.", 100],
         after: ["Begin behind this `seq`, and read forward. Without it the page is the latest.", 0],
+        q: ["Only messages whose payload's JSON text contains this, in whatever case.", "avengers"],
+        since: ["Only messages of this time or later (RFC 3339).", "2026-11-24T00:00:00Z"],
+        until: ["Only messages from before this time (RFC 3339).", "2027-11-24T00:00:00Z"],
       }),
     ],
     answer: {

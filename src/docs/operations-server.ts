@@ -85,6 +85,34 @@ export const settings: Operation[] = [
     answer: { status: 204, description: "There are none any more." },
     errors: ["invalid-field", ...ASKING, ...CHANNEL],
   },
+  {
+    id: "readStats",
+    method: "get",
+    path: "/channels/{channel}/stats",
+    tag: "Settings",
+    summary: "See how a channel is doing",
+    description: "Where it stands, who is connected, and how much was said in the last hour.",
+    access: "server",
+    parameters: [channel],
+    answer: {
+      status: 200,
+      description: "The numbers.",
+      content: {
+        schema: "Stats",
+        example: {
+          channel: examples.CHANNEL,
+          seq: 17,
+          archived: 15,
+          backlog: 2,
+          capacity: 10_000,
+          sockets: 3,
+          joined: 2,
+          minutes: [{ time: "2026-11-24T02:15:00.000Z", messages: 4 }],
+        },
+      },
+    },
+    errors: ["invalid-field", ...ASKING, ...CHANNEL],
+  },
 ];
 
 export const databases: Operation[] = [

@@ -21,6 +21,7 @@ import {
   Problem,
   ProblemType,
   SettingsList,
+  Stats,
   StoredFrame,
   Token,
 } from "./answers.ts";
@@ -105,6 +106,17 @@ export const HTTP = {
   NamedSettings: component(NamedSettings, "Settings, and what they are stored for.", {
     channel: "A channel or a pattern.",
     settings: "The settings, whole.",
+  }),
+  Stats: component(Stats, "How a channel is doing.", {
+    channel: "The channel.",
+    seq: "Its last `seq`.",
+    archived: "The last `seq` that is in D1.",
+    backlog: "How many messages wait for D1.",
+    capacity: "How many may wait.",
+    sockets: "How many sockets it holds.",
+    joined: "How many of them have joined.",
+    minutes:
+      "Its messages in each of the last 60 minutes, the current one last; null where D1 alone knows, and does not answer.",
   }),
   SettingsList: component(SettingsList, "A page of settings, by name.", { channels: "The settings.", next: NEXT }),
   DatabaseName: component(DatabaseName, "The name of an auth database.", {}),

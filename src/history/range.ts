@@ -1,5 +1,3 @@
-import type { HistoryQuery } from "../protocol/schemas.ts";
-
 /** A run of positions, both ends included; empty where `from > to`. */
 export interface Range {
   from: number;
@@ -9,6 +7,18 @@ export interface Range {
 /** Which end of its range a page must keep if it has to end early: the oldest for `forward`, else the newest. */
 export type Direction = "forward" | "backward";
 
+/** What bounds a page of history, in positions. */
+export interface PageBounds {
+  /** How many positions it covers. */
+  limit: number;
+  /** It lies before this one. */
+  before?: number | undefined;
+  /** It begins behind this one, and so is read forward. */
+  after?: number | undefined;
+  /** It holds nothing before this one. */
+  first?: number | undefined;
+}
+
 /**
  * The positions that a page of history covers. As `seq` has no gaps, that is arithmetic: `after` reads forward from
  * there; otherwise the page is the latest before `before`, or before the end.
@@ -16,13 +26,13 @@ export type Direction = "forward" | "backward";
  * @param last The channel's last `seq`, 0 where there is none.
  */
 export function pageRange(
-  { limit, before, after }: Pick<HistoryQuery, "limit"> & Partial<HistoryQuery>,
+  { limit, before, after, first = 1 }: PageBounds,
   last: number,
 ): Range & { direction: Direction } {
   const end = Math.min(last, before === undefined ? last : before - 1);
-  return after === undefined
-    ? { from: Math.max(1, end - limit + 1), to: end, direction: "backward" }
-    : { from: after + 1, to: Math.min(after + limit, end), direction: "forward" };
+  if (after === undefined) return { from: Math.max(first, end - limit + 1), to: end, direction: "backward" };
+  const from = Math.max(first, after + 1);
+  return { from, to: Math.min(from + limit - 1, end), direction: "forward" };
 }
 
 /**

@@ -14,6 +14,7 @@ import { faultOf, problem, problemType } from "./problem.ts";
 import { BATCH_PATH, publish } from "./publish.ts";
 import { settings } from "./settings.ts";
 import { socket } from "./socket.ts";
+import { stats } from "./stats.ts";
 
 export const app = new Hono<{ Bindings: Env }>();
 
@@ -26,6 +27,7 @@ app.route("/", publish);
 app.route("/", messages);
 app.route("/", socket);
 app.route("/", presence);
+app.route("/", stats);
 app.route("/", settings);
 app.route("/", databases);
 app.route("/", health);

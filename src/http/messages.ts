@@ -1,43 +1,85 @@
 import { Hono } from "hono";
 import type { Env } from "../env.ts";
-import { mayRead } from "../auth/policy.ts";
+import { type Identity, mayRead } from "../auth/policy.ts";
 import { completePage } from "../history/page.ts";
-import type { Range } from "../history/range.ts";
+import type { PageBounds, Range } from "../history/range.ts";
+import { contains, pick } from "../history/search.ts";
 import { HistoryStore } from "../history/store.ts";
-import { messageFrames } from "../protocol/frames.ts";
+import { completePositions } from "../history/times.ts";
+import { isoTime, messageFrames, type StoredMessage } from "../protocol/frames.ts";
+import { MAX_PAGE_SIZE } from "../protocol/limits.ts";
 import { historyPath } from "../protocol/paths.ts";
 import { HistoryQuery, validate } from "../protocol/schemas.ts";
 import { callerOf } from "./caller.ts";
-import { channelOf, stubOf, unwrap } from "./request.ts";
+import { type AppContext, channelOf, stubOf, unwrap } from "./request.ts";
 
 /** `GET /channels/{channel}/messages`: a page of history, oldest first, and the address of the next one. */
 export const messages = new Hono<{ Bindings: Env }>().get("/channels/:channel/messages", async (c) => {
   const channel = channelOf(c);
   const query = unwrap(validate(HistoryQuery, c.req.query(), "query"));
   const who = await callerOf(c, channel);
-  const held = unwrap(await stubOf(c, channel).history(who, query));
-  const page = await completePage(channel, held, new HistoryStore(c.env.DB));
-  const visible = page.messages.filter((message) => mayRead(who, message));
-  const next = nextPage(channel, query, held.last, page);
+  const bounds = await boundsOf(c, channel, who, query);
+  const held = unwrap(await stubOf(c, channel).history(who, bounds));
+  const covered = await completePage(channel, held, new HistoryStore(c.env.DB));
+  const page = pick(covered, held.direction, query.limit, wantedBy(who, query));
+  const next = nextPage(channel, query, bounds, held.last, page);
 
   c.header("Content-Type", "application/json");
   c.header("Cache-Control", "no-store");
   if (next !== null) c.header("Link", `<${next}>; rel="next"`);
   const head = JSON.stringify({ channel, seq: held.last, next });
-  return c.body(`${head.slice(0, -1)},"messages":${messageFrames(channel, visible)}}`);
+  return c.body(`${head.slice(0, -1)},"messages":${messageFrames(channel, page.messages)}}`);
 });
+
+/** A query's bounds as positions. A search covers more of them than it shows, and yet not more than a page may. */
+async function boundsOf(c: AppContext, channel: string, who: Identity, query: HistoryQuery): Promise<PageBounds> {
+  const { q, after, before, since, until } = query;
+  const limit = q === undefined ? query.limit : MAX_PAGE_SIZE;
+  const times = [since, until].filter((time) => time !== undefined);
+  if (times.length === 0) return { limit, after, before };
+  const inLog = unwrap(await stubOf(c, channel).locate(who, times));
+  const positions = await completePositions(channel, times, inLog, new HistoryStore(c.env.DB));
+  return {
+    limit,
+    after,
+    before: until === undefined ? before : Math.min(before ?? Infinity, positions.at(-1) ?? Infinity),
+    first: since === undefined ? undefined : positions[0],
+  };
+}
+
+/** What of a page its reader may see and asked for. Times are looked at again: more may have come since they were located. */
+function wantedBy(who: Identity, { q, since = -Infinity, until = Infinity }: HistoryQuery) {
+  const isFound = q === undefined ? () => true : contains(q);
+  return (message: StoredMessage) =>
+    mayRead(who, message) && message.time >= since && message.time < until && isFound(message);
+}
 
 /** The address (RFC 8288 `next`) of the page that goes on in the same direction, null where this was the last. */
 function nextPage(
   channel: string,
-  { limit, before, after }: HistoryQuery,
+  { after, before, ...query }: HistoryQuery,
+  bounds: PageBounds,
   last: number,
   covered: Range,
 ): string | null {
-  const end = Math.min(last, before === undefined ? last : before - 1);
-  if (after === undefined) return covered.from > 1 && end > 0 ? path(channel, limit, `&before=${covered.from}`) : null;
-  if (covered.to >= end) return null;
-  return path(channel, limit, `&after=${covered.to}${before === undefined ? "" : `&before=${before}`}`);
+  const { first = 1 } = bounds;
+  const end = Math.min(last, (bounds.before ?? Infinity) - 1);
+  if (after === undefined) {
+    return covered.from > first && end >= first ? pathOf(channel, query, { before: covered.from }) : null;
+  }
+  return covered.to < end ? pathOf(channel, query, { after: covered.to, before }) : null;
 }
 
-const path = (channel: string, limit: number, position: string) => historyPath(channel, `limit=${limit}${position}`);
+function pathOf(
+  channel: string,
+  { limit, q, since, until }: Omit<HistoryQuery, "after" | "before">,
+  position: { after?: number; before?: number | undefined },
+): string {
+  const all = { limit, ...position, q, since: asText(since), until: asText(until) };
+  const given = Object.entries(all).filter(([, value]) => value !== undefined);
+  return historyPath(channel, new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString());
+}
+
+function asText(time: number | undefined): string | undefined {
+  return time === undefined ? undefined : isoTime(time);
+}

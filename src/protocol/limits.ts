@@ -21,6 +21,9 @@ export const MAX_CHANNEL_NAME_LENGTH = 128;
 export const MAX_PAGE_SIZE = 1_000;
 export const DEFAULT_PAGE_SIZE = 100;
 
+/** Characters of a text that is searched for in history. One request searches at most `MAX_PAGE_SIZE` messages. */
+export const MAX_SEARCH_LENGTH = 256;
+
 /**
  * Bytes of message text after which a page of history, a `history` frame or a replay ends, whatever its count:
  * 1,000 messages of 64 KiB would not fit into a Worker's memory.

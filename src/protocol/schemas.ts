@@ -9,6 +9,7 @@ import {
   MAX_KEY_LENGTH,
   MAX_PAGE_SIZE,
   MAX_PRESENCE,
+  MAX_SEARCH_LENGTH,
   MAX_SEQ,
 } from "./limits.ts";
 
@@ -119,11 +120,31 @@ export const ListQuery = v.object({
   ),
 });
 
+/** A time by RFC 3339, as milliseconds since the epoch. */
+const Time = v.pipe(
+  v.string(),
+  v.isoTimestamp("must be a time by RFC 3339, such as 2026-11-24T10:17:02Z"),
+  v.transform((text) => Date.parse(text)),
+  v.check((time) => time >= 0 && time < Date.UTC(10_000), "must be a time in the years from 1970 to 9999"),
+);
+
 /** The query of `GET /channels/{channel}/messages`. */
 export const HistoryQuery = v.object({
   limit: limitOf(MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE),
   before: v.optional(v.pipe(fromText, Position)),
   after: v.optional(v.pipe(fromText, Position)),
+  /** Only messages whose payload's JSON text contains this, in whatever case. */
+  q: v.optional(
+    v.pipe(
+      v.string(),
+      v.minLength(1, "must not be empty"),
+      v.maxLength(MAX_SEARCH_LENGTH, `must have at most ${MAX_SEARCH_LENGTH} characters`),
+    ),
+  ),
+  /** Only messages of this time or later. */
+  since: v.optional(Time),
+  /** Only messages from before this time. */
+  until: v.optional(Time),
 });
 export type HistoryQuery = v.InferOutput<typeof HistoryQuery>;
 

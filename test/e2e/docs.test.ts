@@ -41,6 +41,7 @@ async function fetchDocument<T>(path: string): Promise<T> {
 /** Validates by the schemas of a document, which refer to each other within it. */
 function validatorOf(document: object): (schema: object, value: unknown) => string[] {
   const ajv = new Ajv2020({ strict: true, allErrors: true });
+  ajvFormats.default(ajv);
   // The document itself is no schema, but what its references lead into.
   ajv.addVocabulary(Object.keys(document));
   ajv.addSchema({ ...document, $id: "document" });

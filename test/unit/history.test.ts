@@ -1,12 +1,12 @@
-import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import { runDurableObjectAlarm } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
-import { Log } from "../../src/channel/log.ts";
 import { completePage } from "../../src/history/page.ts";
 import { HistoryStore } from "../../src/history/store.ts";
 import {
   archived,
   call,
+  channelWithShortLog,
   history,
   newChannel,
   newOpenChannel,
@@ -14,38 +14,14 @@ import {
   page,
   publish,
   publishMany,
+  run,
+  seqs,
   stubOf,
+  walk,
 } from "./support.ts";
 
 const SERVER = { kind: "server" } as const;
-
-/** A channel with messages 1 … count, of which the log holds only the last few: the rest is in D1 alone. */
-async function channelWithShortLog(count: number, held: number, text = ""): Promise<string> {
-  const channel = await newOpenChannel();
-  const stub = stubOf(channel);
-  const messages = Array.from({ length: count }, (_, index) => ({
-    seq: index + 1,
-    time: index,
-    action: "event" as const,
-    client: null,
-    database: null,
-    payload: JSON.stringify(text === "" ? index + 1 : text),
-  }));
-  for (let from = 0; from < count; from += 20)
-    await new HistoryStore(env.DB).append(channel, messages.slice(from, from + 20));
-  await runInDurableObject(stub, (_, { storage }) => new Log(storage).start(messages.slice(count - held)));
-  await evictDurableObject(stub);
-  return channel;
-}
-
-async function walk(path: string): Promise<Page[]> {
-  const pages = [await page(path)];
-  for (let next = pages[0]?.next; next; next = pages.at(-1)?.next) pages.push(await page(next));
-  return pages;
-}
-
-const seqs = ({ messages }: Page) => messages.map(({ options }) => options.seq);
-const run = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index);
+const LONG_TEXT = JSON.stringify("x".repeat(60_000));
 
 describe("a page of history", () => {
   it("holds the latest messages, oldest first, and the channel's last seq (HIS1, HIS2)", async () => {
@@ -124,7 +100,7 @@ describe("a page of history", () => {
     ["the archive", 1],
     ["both", 40],
   ])("ends early where its text is too much, and next goes on: from %s (HIS5)", async (_, held) => {
-    const channel = await channelWithShortLog(100, held, "x".repeat(60_000));
+    const channel = await channelWithShortLog(100, held, () => ({ payload: LONG_TEXT }));
     for (const direction of ["", "&after=0"]) {
       const pages = await walk(`/channels/${encodeURIComponent(channel)}/messages?limit=1000${direction}`);
       expect(pages.length).toBe(2);

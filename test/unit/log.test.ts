@@ -56,6 +56,26 @@ describe("the log", () => {
       }
     }));
 
+  it("finds where the messages of a time begin, also over the ring's seam", () =>
+    withLog((log) => {
+      const clock = vi.spyOn(Date, "now");
+      const times: number[] = [];
+      try {
+        for (let seq = 1; seq <= 3 * CAPACITY; seq++) {
+          times.push(Math.floor(seq / 3) * 10);
+          clock.mockReturnValue(times.at(-1) ?? 0);
+          append(log, 1);
+          log.markArchived(seq);
+          const asked = [-1, 0, 5, 10, 20, 25, 40, 79, 80, 81, 1000];
+          const isLater = (time: number) => times.findIndex((at, index) => index + 1 >= log.oldest && at >= time);
+          const expected = asked.map((time) => (isLater(time) === -1 ? seq + 1 : isLater(time) + 1));
+          expect(log.positionsAt(asked)).toEqual(expected);
+        }
+      } finally {
+        clock.mockRestore();
+      }
+    }));
+
   it("knows after a restart where it stood, whatever is archived and however often the ring went round", () =>
     withLog((log, storage) => {
       for (let round = 1; round <= 40; round++) {

@@ -52,7 +52,17 @@ type Provocation = (attempt: Attempt, operation: Operation) => Partial<Attempt> 
 const bearer = (credential: string) => ({ Authorization: `Bearer ${credential}` });
 const failing = (failure: Error) => {
   const fail = () => Promise.reject(failure);
-  return { getByName: () => ({ publish: fail, history: fail, presence: fail, fetch: fail, configure: fail }) };
+  return {
+    getByName: () => ({
+      publish: fail,
+      history: fail,
+      state: fail,
+      locate: fail,
+      presence: fail,
+      fetch: fail,
+      configure: fail,
+    }),
+  };
 };
 const NO_D1 = {
   prepare: () => ({

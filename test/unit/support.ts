@@ -1,7 +1,10 @@
-import { runDurableObjectAlarm } from "cloudflare:test";
+import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env, exports } from "cloudflare:workers";
 import { vi } from "vitest";
+import { Log } from "../../src/channel/log.ts";
+import { HistoryStore } from "../../src/history/store.ts";
 import type { Channel } from "../../src/index.ts";
+import type { StoredMessage } from "../../src/protocol/frames.ts";
 import { type Checker, everything, sightingsIn } from "../support/checker.ts";
 import { type Frame, Inbox } from "../support/frames.ts";
 
@@ -74,6 +77,40 @@ export async function page(path: string): Promise<Page> {
   const answer = await call("GET", path);
   if (answer.status !== 200) throw new Error(await answer.text());
   return answer.json();
+}
+
+/** Every page from one on, by following `next`. */
+export async function walk(path: string, read = page): Promise<Page[]> {
+  const pages = [await read(path)];
+  for (let next = pages[0]?.next; next; next = pages.at(-1)?.next) pages.push(await read(next));
+  return pages;
+}
+
+export const seqs = ({ messages }: Page) => messages.map(({ options }) => options.seq);
+export const run = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index);
+
+/**
+ * A channel with messages 1 … count, of which the log holds only the last few: the rest is in D1 alone. Each is its own
+ * number and one millisecond later than the one before it, unless `more` says otherwise.
+ */
+export async function channelWithShortLog(
+  count: number,
+  held: number,
+  more: (seq: number) => Partial<StoredMessage> = () => ({}),
+): Promise<string> {
+  const channel = await newOpenChannel();
+  const stub = stubOf(channel);
+  const messages = run(1, count).map((seq) =>
+    Object.assign(
+      { seq, time: seq - 1, action: "event" as const, client: null, database: null, payload: String(seq) },
+      more(seq),
+    ),
+  );
+  for (let from = 0; from < count; from += 20)
+    await new HistoryStore(env.DB).append(channel, messages.slice(from, from + 20));
+  await runInDurableObject(stub, (_, { storage }) => new Log(storage).start(messages.slice(count - held)));
+  await evictDurableObject(stub);
+  return channel;
 }
 
 /** A socket of the runtime's, with what it receives. */

@@ -1,0 +1,71 @@
+import type { Peer } from "./peers.ts";
+
+export interface Results {
+  machine: string;
+  runtime: string;
+  rounds: number;
+  /** By workload, peer and figure: one value a round. */
+  figures: Record<string, Record<string, Record<string, number[]>>>;
+  failures: string[];
+}
+
+/** The columns of the table: a workload's figure. */
+const COLUMNS: [title: string, workload: string, figure: string][] = [
+  ["publish µs, 64/1", "64/1", "CPU µs/publish"],
+  ["publishes/s, 64/1", "64/1", "publishes/s"],
+  ["publish µs, batches of 100", "16x100/1", "CPU µs/publish"],
+  ["delivery µs, 64/100", "64/100", "CPU µs/delivery"],
+  ["deliveries/s, 64/100", "64/100", "deliveries/s"],
+  ["delivery µs, 4/1000", "4/1000", "CPU µs/delivery"],
+  ["delivery µs, batches to 100", "16x100/100", "CPU µs/delivery"],
+  ["p50 ms, 1/1", "paced 1/1", "delivery p50 µs"],
+  ["p99 ms, 1/1", "paced 1/1", "delivery p99 µs"],
+  ["p50 ms, 1/100", "paced 1/100", "delivery p50 µs"],
+  ["channel µs, 10,000", "channels", "CPU µs/channel"],
+  ["kB a socket", "idle", "bytes a socket"],
+  ["connect ms, 1,000", "storm", "connect ms"],
+  ["resume ms, 1,000 × 100", "storm", "resume ms"],
+  ["fsyncs a message", "fsyncs", "fsyncs a message"],
+];
+
+/** The median of a figure over the rounds; undefined where there is none. */
+export function median(results: Results, workload: string, peer: string, figure: string): number | undefined {
+  const values = results.figures[workload]?.[peer]?.[figure]?.toSorted((a, b) => a - b);
+  return values?.[Math.floor(values.length / 2)];
+}
+
+/** All of it as Markdown: a row a figure, a column a peer. A figure that the load kept down has an asterisk. */
+export function table(results: Results, peers: readonly Peer[]): string {
+  const head = ["", ...peers.map(({ name }) => name)];
+  const rows = COLUMNS.map(([title, workload, figure]) =>
+    [title].concat(peers.map(({ name }) => cell(results, workload, name, figure))),
+  ).filter(([, ...cells]) => cells.some((text) => text !== ""));
+  const cost = Object.entries(results.figures["cost"] ?? {}).flatMap(([, figures]) =>
+    Object.entries(figures).map(([name, [value = NaN]]) => `- ${name}: ${value.toFixed(3)}`),
+  );
+  return [
+    `${results.machine}. ${results.runtime}. Medians of ${results.rounds} rounds.`,
+    "",
+    ...[head, head.map((_, index) => (index === 0 ? "---" : "---:")), ...rows].map(
+      (cells) => `| ${cells.join(" | ")} |`,
+    ),
+    "",
+    "CPU µs are the server's, of all its processes. \\* The load generator was the bottleneck: a rate that does not count.",
+    ...(cost.length > 0 ? ["", "durable-channels, counted:", "", ...cost] : []),
+    ...(results.failures.length > 0 ? ["", "Failed:", "", ...results.failures.map((failure) => `- ${failure}`)] : []),
+  ].join("\n");
+}
+
+function cell(results: Results, workload: string, peer: string, figure: string): string {
+  const value = median(results, workload, peer, figure);
+  if (value === undefined) return "";
+  const isRate = figure.endsWith("/s");
+  const kept = isRate && (median(results, workload, peer, "load was the bottleneck") ?? 0) > 0;
+  return `${format(value, figure)}${kept ? "\\*" : ""}`;
+}
+
+function format(value: number, figure: string): string {
+  if (figure.includes("p50") || figure.includes("p99")) return (value / 1000).toFixed(2);
+  if (figure.startsWith("bytes")) return (value / 1000).toFixed(1);
+  return value >= 100 ? Math.round(value).toLocaleString("en") : value.toFixed(2);
+}

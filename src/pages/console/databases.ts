@@ -1,0 +1,26 @@
+import { useEffect, useState } from "preact/hooks";
+import type { Api } from "./api.ts";
+
+interface DatabaseList {
+  databases: { database: string }[];
+  next: string | null;
+}
+
+/** The names of the auth databases, to be offered; where they cannot be had, none are. */
+export function useDatabases(api: Api): string[] {
+  const [names, setNames] = useState<string[]>([]);
+  useEffect(() => {
+    namesOf(api).then(setNames, () => {});
+  }, [api]);
+  return names;
+}
+
+async function namesOf(api: Api): Promise<string[]> {
+  const names: string[] = [];
+  for (let next: string | null = "/databases?limit=1000"; next !== null;) {
+    const page: DatabaseList = await api.get(next);
+    names.push(...page.databases.map(({ database }) => database));
+    next = page.next;
+  }
+  return names;
+}

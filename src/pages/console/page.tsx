@@ -1,0 +1,31 @@
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+
+interface Props {
+  title: string;
+  /** Whether to offer the way back to the list. */
+  back?: boolean;
+  children: ComponentChildren;
+}
+
+/** A page of the console. Coming to it, its heading has the focus: keyboard and screen reader begin there. */
+export function Page({ title, back = false, children }: Props) {
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    document.title = `${title} · Console`;
+    heading.current?.focus();
+  }, [title]);
+  return (
+    <main>
+      {back && (
+        <a class="back" href="#/">
+          ← Channels
+        </a>
+      )}
+      <h1 ref={heading} tabIndex={-1}>
+        {title}
+      </h1>
+      {children}
+    </main>
+  );
+}
