@@ -3,7 +3,7 @@
  * what the machine does meanwhile meets all alike; prints one table of medians and writes results.json and chart.svg.
  */
 import { execFileSync, spawn, spawnSync } from "node:child_process";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -25,6 +25,8 @@ const { values } = parseArgs({
     peers: { type: "string", default: "" },
     workloads: { type: "string", default: "" },
     out: { type: "string", default: import.meta.dirname },
+    /** Adds to the results that are there, for a benchmark in parts. */
+    add: { type: "boolean", default: false },
   },
 });
 
@@ -34,8 +36,9 @@ const results: Results = {
   machine: `${cpus()[0]?.model.trim()}, ${cpus().length} cores; server on one, load on another`,
   runtime: `Node ${process.versions.node}, workerd ${version("workerd", "--version")}`,
   rounds: Number(values.rounds),
-  figures: {},
-  failures: [],
+  ...(values.add
+    ? (JSON.parse(readFileSync(`${values.out}/results.json`, "utf8")) as Pick<Results, "figures" | "failures">)
+    : { figures: {}, failures: [] }),
 };
 const peers = PEERS.filter(({ name }) => isChosen(values.peers, (part) => name.includes(part))).filter(isThere);
 const workloads = Object.entries(WORKLOADS).filter(([name]) => isChosen(values.workloads, (part) => name === part));
@@ -45,12 +48,14 @@ for (let round = 1; round <= results.rounds; round++) {
     for (const peer of peers.filter((candidate) => can(candidate, workload))) await run(round, name, workload, peer);
   }
 }
-for (const peer of peers.filter(({ durable }) => durable)) {
+for (const peer of isChosen(values.workloads, (part) => part === "fsyncs")
+  ? peers.filter(({ durable }) => durable)
+  : []) {
   await attempt("fsyncs", peer, async (server) => ({ "fsyncs a message": await countFsyncs(server, peer.dialect) }));
 }
-await attempt("cost", COUNTED, costPerMillion);
+if (isChosen(values.workloads, (part) => part === "cost")) await attempt("cost", COUNTED, costPerMillion);
 
-console.log(table(results, peers));
+console.log(table(results, PEERS));
 writeFileSync(`${values.out}/results.json`, `${JSON.stringify(results, null, 2)}\n`);
 writeFileSync(`${values.out}/chart.svg`, chart(results));
 

@@ -56,8 +56,8 @@ async function throughput({ publishers, subscribers, batch }: Throughput): Promi
   const publishing = Array.from({ length: publishers }, async () => {
     while (!over.signal.aborted) {
       const messages = Array.from({ length: batch }, () => messageText(now()));
-      await publisher.publish(CHANNEL, messages);
-      published += batch;
+      const taken = await publisher.publish(CHANNEL, messages);
+      published += taken;
     }
   });
   await sleep(job.warmUp);

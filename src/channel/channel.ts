@@ -59,6 +59,9 @@ export interface ChannelState extends LogPositions {
 /** How long a publish waits for fresh settings where they are inherited, in milliseconds. */
 const SETTINGS_DEADLINE = 1_000;
 
+/** Messages waiting for the archive that are enough for a trip of their own, at once. */
+const URGENT_BACKLOG = 1_000;
+
 /** How long D1 may take to answer, in milliseconds: to store a batch, and to tell what a caller waits for. */
 const STORE_DEADLINE = 15_000;
 const READ_DEADLINE = 5_000;
@@ -245,7 +248,10 @@ export class Channel extends DurableObject<Env> {
 
   /** Sees that what was stored is archived soon. After a failure the next attempt has its time already. */
   #stored(): void {
-    if (!this.#draining && this.#archiveFailures === 0) this.#alarm.by(Date.now() + ARCHIVE_DELAY);
+    if (this.#draining || this.#archiveFailures > 0) return;
+    // A burst does not wait for company, so that the log has room for all of it.
+    const delay = this.#log.backlog < URGENT_BACKLOG ? ARCHIVE_DELAY : 0;
+    this.#alarm.by(Date.now() + delay);
   }
 
   /** Sets the alarm for what is due next. */

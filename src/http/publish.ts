@@ -26,15 +26,15 @@ export const publish = new Hono<{ Bindings: Env }>()
   .post("/message", async (c) => {
     const key = keyOf(c);
     const request = await jsonBody(c, PublishRequest);
-    const [result] = await publishTo(c, request.channel, [{ request, key, field: "" }]);
+    const [result] = await publishTo(c, request.channel, [partOf(request, key, "")]);
     return c.json(placed(request.channel, unwrap(result ?? NO_ANSWER)), 201);
   })
   .post(BATCH_PATH, async (c) => {
     const key = keyOf(c);
     const requests = await jsonBody(c, BatchRequest, MAX_BATCH_BYTES);
     // One key for the whole batch: each message has its own by its place in it.
-    const batch = requests.map((request, index) => ({ request, key: key && `${key}#${index}`, field: `${index}.` }));
-    for (const { request, field } of batch) requireSize(request.message, `${field}message`);
+    const batch = requests.map((request, index) => partOf(request, key && `${key}#${index}`, `${index}.`));
+    for (const { payload, field } of batch) requireSize(payload, `${field}message`);
     const channels = [...Map.groupBy(batch, ({ request }) => request.channel)];
     if (channels.length > MAX_BATCH_CHANNELS) throw new FaultError(tooManyChannels());
     const answers = await Promise.all(
@@ -50,8 +50,14 @@ export const publish = new Hono<{ Bindings: Env }>()
 /** One message of a request, its idempotency key, and what leads to its fields in the body. */
 interface Part {
   request: PublishRequest;
+  /** The message as JSON. */
+  payload: string;
   key: string | undefined;
   field: string;
+}
+
+function partOf(request: PublishRequest, key: string | undefined, field: string): Part {
+  return { request, payload: JSON.stringify(request.message), key, field };
 }
 
 /** Sends a channel its messages by one call. What fails here fails this channel's messages, not those for others. */
@@ -83,9 +89,12 @@ const publishing = new Coalescer<Submission, Result<Place>[]>(({ publications })
 const NO_ANSWER = refuse("unavailable", "The channel did not answer.", { retryAfter: 1 });
 
 /** A key counts for the kind of caller who sent it, so that a stranger's never meets the server side's. */
-async function publicationOf(c: AppContext, who: Identity, { request, key, field }: Part): Promise<Publication> {
-  const { message, database = null, sender } = request;
-  const payload = JSON.stringify(message);
+async function publicationOf(
+  c: AppContext,
+  who: Identity,
+  { request, payload, key, field }: Part,
+): Promise<Publication> {
+  const { database = null, sender } = request;
   const client = await senderOf(c, who, sender, field);
   const publication = { payload, client: client && JSON.stringify(client), database };
   if (key === undefined) return publication;
@@ -127,8 +136,8 @@ function keyOf(c: AppContext): string | undefined {
 }
 
 /** A message of a batch may be no larger than one of its own. */
-function requireSize(message: unknown, field: string): void {
-  if (isLongerThan(JSON.stringify(message), MAX_BODY_BYTES)) unwrap(tooLarge(MAX_BODY_BYTES, { field }));
+function requireSize(payload: string, field: string): void {
+  if (isLongerThan(payload, MAX_BODY_BYTES)) unwrap(tooLarge(MAX_BODY_BYTES, { field }));
 }
 
 function tooManyChannels(): Fault {

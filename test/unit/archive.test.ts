@@ -71,15 +71,28 @@ describe("archiving", () => {
     expect((await archived(channel)).map(({ payload }) => payload)).toEqual(payloads);
   });
 
+  it("waits a second for company, but not where a burst fills the log", async () => {
+    const channel = newChannel();
+    await publish(channel, "the log begins");
+    await runDurableObjectAlarm(stubOf(channel));
+    const times = await runInDurableObject(stubOf(channel), (_, { storage }) => vi.spyOn(storage, "setAlarm"));
+    const texts = (count: number) => Array.from({ length: count }, () => '"burst"');
+    const waits = () => times.mock.calls.map(([time]) => Number(time) - Date.now() > 500);
+    await publishMany(channel, texts(999));
+    expect(waits()).toEqual([true]);
+    await publishMany(channel, texts(1));
+    expect(waits()).toEqual([true, false]);
+  });
+
   it("takes many rows a statement", async () => {
     const batches: number[] = [];
-    const waiting = Array.from({ length: 1_200 }, (_, index) => message(index + 1, "0"));
+    const waiting = Array.from({ length: 4_500 }, (_, index) => message(index + 1, "0"));
     await drain({
       unarchived: () => waiting.values(),
       store: async (batch) => void batches.push(batch.length),
       markArchived: (seq) => void waiting.splice(0, waiting.findIndex((m) => m.seq === seq) + 1),
     });
-    expect(batches).toEqual([500, 500, 200]);
+    expect(batches).toEqual([2_000, 2_000, 500]);
   });
 
   it("backs off from one second to one minute, less up to half at random", () => {
