@@ -43,7 +43,7 @@ const results: Results = {
 const peers = PEERS.filter(({ name }) => isChosen(values.peers, (part) => name.includes(part))).filter(isThere);
 const workloads = Object.entries(WORKLOADS).filter(([name]) => isChosen(values.workloads, (part) => name === part));
 
-for (let round = 1; round <= results.rounds; round++) {
+for (let round = 1; round <= Number(values.rounds); round++) {
   for (const [name, workload] of workloads) {
     for (const peer of peers.filter((candidate) => can(candidate, workload))) await run(round, name, workload, peer);
   }
