@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
+import { freePort } from "../test/support/port.ts";
 import { API_KEY, CHANNEL, type Peer } from "./peers.ts";
 
 /** The cores that servers and the load are pinned to, each on its own. */
@@ -58,16 +59,5 @@ function answers(port: number): Promise<boolean> {
       probe.destroy();
       resolve(true);
     }).once("error", () => resolve(false));
-  });
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer().once("error", reject);
-    probe.listen(0, "127.0.0.1", () => {
-      const address = probe.address();
-      const port = typeof address === "object" && address !== null ? address.port : 0;
-      probe.close(() => resolve(port));
-    });
   });
 }
