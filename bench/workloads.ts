@@ -21,7 +21,7 @@ export interface Channels {
   channels: number;
 }
 
-/** So many sockets that only are there. */
+/** So many sockets that only are there, or as many as the system lets one process hold. */
 export interface Idle {
   kind: "idle";
   sockets: number;

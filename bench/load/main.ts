@@ -1,4 +1,5 @@
 /** The load: does one workload against one server and prints what it saw, as JSON. It runs on a core of its own. */
+import { readFileSync } from "node:fs";
 import { Figures } from "../figures.ts";
 import { messageText } from "../message.ts";
 import { CHANNEL, type Dialect, DIALECTS } from "../peers.ts";
@@ -24,6 +25,9 @@ export type Outcome = Record<string, number>;
 
 /** Above this share of its core the load itself is what was measured. */
 const SATURATED = 0.9;
+
+/** Open files that a server may need for other things than its sockets. */
+const FILES_OF_ITS_OWN = 500;
 
 const job = JSON.parse(process.argv[2] ?? "") as Job;
 const dialect: Dialect = DIALECTS[job.dialect];
@@ -126,7 +130,8 @@ async function channels({ channels: count }: Channels): Promise<Outcome> {
   return { ...load(measured), "channels/s": done / measured.seconds, "CPU µs/channel": measured.cpu / done };
 }
 
-async function idle({ sockets }: Idle): Promise<Outcome> {
+async function idle({ sockets: wanted }: Idle): Promise<Outcome> {
+  const sockets = Math.min(wanted, mostSockets());
   const receiver = new Receiver();
   // What the first sockets load and compile is not theirs.
   await receiver.join(job.port, dialect, CHANNEL, 100);
@@ -136,7 +141,13 @@ async function idle({ sockets }: Idle): Promise<Outcome> {
   await sleep(1);
   const after = figures.memory();
   const { cpu } = await measure(5, () => ({}));
-  return { "bytes a socket": (after - before) / sockets, "CPU µs/s with all idle": cpu / 5 };
+  return { "bytes a socket": (after - before) / sockets, "CPU µs/s with all idle": cpu / 5, "idle sockets": sockets };
+}
+
+/** By the limit on open files, which servers inherit as well: workerd takes two of them for each WebSocket. */
+function mostSockets(): number {
+  const limit = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
+  return Math.floor((Number(limit) - FILES_OF_ITS_OWN) / 2);
 }
 
 async function storm({ clients, missed }: Storm): Promise<Outcome> {

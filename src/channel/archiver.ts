@@ -1,32 +1,30 @@
-import { takeWithin } from "../history/range.ts";
-import type { StoredMessage } from "../protocol/frames.ts";
+import type { ArchiveBatch } from "../history/store.ts";
 
 /** How long new messages wait for others to share their trip to D1, in milliseconds. */
 export const ARCHIVE_DELAY = 1_000;
 
 /** Rows a statement: of short messages so many are quick for D1 (json_each takes more), and a backlog goes in few trips. */
 const BATCH_ROWS = 2_000;
-/** Bytes of message text a statement: D1 takes strings of up to 2 MB, and escaping text into JSON may enlarge it. */
-const BATCH_BYTES = 400_000;
+/** Characters of message text a statement: D1 takes strings of up to 2 MB, and escaping text into JSON may enlarge it. */
+const BATCH_TEXT = 400_000;
 
 const FIRST_RETRY = 1_000;
 const LAST_RETRY = 60_000;
 
 /** What a drain needs: where messages wait, where they go, and how to note that they arrived. */
 export interface Drain {
-  unarchived: () => IteratorObject<StoredMessage>;
-  store: (batch: readonly StoredMessage[]) => Promise<void>;
+  unarchived: (maxRows: number, maxText: number) => ArchiveBatch | undefined;
+  store: (batch: ArchiveBatch) => Promise<void>;
   markArchived: (seq: number) => void;
 }
 
 /** Moves all that waits into the archive, batch by batch, in order; also what arrives meanwhile. Throws as `store` does. */
 export async function drain({ unarchived, store, markArchived }: Drain): Promise<void> {
   for (;;) {
-    const batch = takeWithin(unarchived().take(BATCH_ROWS), BATCH_BYTES);
-    const last = batch.at(-1);
-    if (!last) return;
+    const batch = unarchived(BATCH_ROWS, BATCH_TEXT);
+    if (!batch) return;
     await store(batch);
-    markArchived(last.seq);
+    markArchived(batch.last);
   }
 }
 

@@ -107,7 +107,7 @@ export class Channel extends DurableObject<Env> {
     this.#conversation = new Conversation({
       ...shared,
       metrics: this.#metrics,
-      accept: (message) => this.#publisher.accept(message),
+      accept: (messages) => this.#publisher.accept(messages),
     });
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
     // The runtime gives an alarm up after six failures that are not ours to catch: see that there is always one.
@@ -133,7 +133,7 @@ export class Channel extends DurableObject<Env> {
     const results = submissions.map(({ who, publications }, index) => {
       const verdict = admitted[index];
       if (verdict && !verdict.ok) return publications.map(() => verdict);
-      return publications.map((publication) => this.#publisher.publish(who, publication));
+      return this.#publisher.publish(who, publications);
     });
     this.#committing ??= this.ctx.storage.sync().finally(() => (this.#committing = undefined));
     return results;
@@ -226,7 +226,7 @@ export class Channel extends DurableObject<Env> {
     this.#draining = true;
     try {
       await drain({
-        unarchived: () => this.#log.unarchived(),
+        unarchived: (maxRows, maxText) => this.#log.unarchived(maxRows, maxText),
         store: (batch) =>
           this.#metrics.time(batch, withDeadline(STORE_DEADLINE, this.#archive.append(this.#name, batch))),
         markArchived: (seq) => this.#log.markArchived(seq),

@@ -16,7 +16,7 @@ import {
 import { DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, MAX_PRESENCE, MAX_REPLAY } from "../protocol/limits.ts";
 import { historyPath } from "../protocol/paths.ts";
 import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
-import type { Log, NewMessage } from "./log.ts";
+import type { Log, NewMessages } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import { FrameRate } from "./rate.ts";
 import type { SettingsCopy } from "./settings.ts";
@@ -30,7 +30,7 @@ interface Needs {
   settings: SettingsCopy;
   metrics: Metrics;
   /** Stores and delivers. */
-  accept: (message: NewMessage) => Result<unknown>;
+  accept: (messages: NewMessages) => Result<unknown>[];
 }
 
 /** Who sent a frame: read from its socket's attachment once, for all that the frame makes necessary. */
@@ -144,7 +144,8 @@ export class Conversation {
     const allowed = decide(identity, authenticated ? "message-authenticated" : "message", settings.current);
     if (!allowed.ok) return allowed;
     const database = authenticated ? (settings.current?.database ?? null) : null;
-    return accept({ action: "message", client: JSON.stringify(client), database, payload: text });
+    const [accepted = DONE] = accept({ action: "message", client: JSON.stringify(client), database, payloads: [text] });
+    return accepted;
   }
 
   #messagePrivately({ identity, client }: Speaker, socketId: string, payload: string): Result<null> {

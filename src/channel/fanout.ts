@@ -4,11 +4,18 @@ import { type Identity, mayRead } from "../auth/policy.ts";
 const MAX_BATCH_TEXT = 256 * 1024;
 
 /**
- * How long batches wait for each other, in milliseconds: for each socket that gets one, and at most. A send takes some 15 to
- * 40 µs, so that about a tenth of the object's time goes into sending, however much is said.
+ * How many frames a millisecond may go out as they come, each counted once for each socket that gets it, and how many at once
+ * after a pause. A send takes some 15 to 40 µs: up to here the object has the time for it.
+ */
+const FREE_RATE = 15;
+const FREE_BURST = 1_500;
+
+/**
+ * How long frames wait for each other where there are more, in milliseconds: for each socket that gets them, and at most. So
+ * about a tenth of the object's time goes into sending, and with thousands of sockets a third of it.
  */
 const WINDOW_PER_SOCKET = 0.2;
-const MAX_WINDOW = 25;
+const MAX_WINDOW = 100;
 
 /** What decides which frames a socket gets, and how. */
 export interface Traits {
@@ -53,8 +60,9 @@ class Audience {
     return this.#text >= MAX_BATCH_TEXT;
   }
 
-  /** Sends what waits. */
-  flush(transmit: Transmit): void {
+  /** Sends what waits. Answers how many frames that was, counted for each socket. */
+  flush(transmit: Transmit): number {
+    const frames = this.#waiting.length * this.sockets.size;
     const whole = asBatch(this.#waiting);
     for (const [socket, from] of this.sockets) {
       if (from === 0) transmit(socket, whole);
@@ -63,6 +71,7 @@ class Audience {
     }
     this.#waiting.length = 0;
     this.#text = 0;
+    return frames;
   }
 }
 
@@ -75,8 +84,9 @@ type Transmit = (socket: WebSocket, text: string) => void;
  * Brings frames to many sockets. One frame is one WebSocket message, or for sockets that asked for batches one of several
  * in an array.
  *
- * A send costs more than a frame: so frames that come in one turn share a batch, and the next batch waits for a time in
- * proportion to what the last one cost. After a pause the first goes out at once: nothing is added to its time.
+ * A send costs more than a frame: so frames that come in one turn share a batch. As long as sending is no burden that batch goes
+ * out at once, and nothing is added to any frame's time. Where more is said, the next batch waits for a time in proportion to
+ * what the last one cost.
  */
 export class Fanout {
   readonly #transmit: Transmit;
@@ -85,6 +95,9 @@ export class Fanout {
   #isScheduled = false;
   /** When the next batch may go out, in milliseconds since the epoch. */
   #opensAt = 0;
+  /** How many frames may still go out as they come, and when that was so. */
+  #free = FREE_BURST;
+  #freeAt = 0;
 
   /** @param transmit Sends a text to one socket; never throws. */
   constructor(transmit: Transmit) {
@@ -182,13 +195,22 @@ export class Fanout {
 
   #flush(): void {
     this.#isScheduled = false;
-    let sockets = 0;
+    let [sockets, frames] = [0, 0];
     for (const audience of this.#audiences.values()) {
       if (!audience.waits) continue;
-      audience.flush(this.#transmit);
+      frames += audience.flush(this.#transmit);
       sockets += audience.sockets.size;
     }
-    if (sockets > 0) this.#opensAt = Date.now() + Math.min(MAX_WINDOW, sockets * WINDOW_PER_SOCKET);
+    if (frames > 0) this.#pace(sockets, frames);
+  }
+
+  /** Decides by what was just sent when the next batch may go out. */
+  #pace(sockets: number, frames: number): void {
+    const now = Date.now();
+    const earned = Math.max(0, now - this.#freeAt) * FREE_RATE;
+    this.#free = Math.max(-FREE_BURST, Math.min(FREE_BURST, this.#free + earned) - frames);
+    this.#freeAt = now;
+    this.#opensAt = this.#free > 0 ? now : now + Math.min(MAX_WINDOW, sockets * WINDOW_PER_SOCKET);
   }
 }
 

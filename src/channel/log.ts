@@ -1,13 +1,19 @@
 import type { StoredMessage } from "../protocol/frames.ts";
 import type { Range } from "../history/range.ts";
+import type { ArchiveBatch } from "../history/store.ts";
 import { searchByTime } from "../history/bisect.ts";
 import { LOG_CAPACITY } from "../protocol/limits.ts";
 
-/** A message before it has its place in the order. */
-export type NewMessage = Pick<StoredMessage, "action" | "client" | "database" | "payload">;
+/** Messages before they have their places in the order; only their payloads differ. */
+export interface NewMessages extends Pick<StoredMessage, "action" | "client" | "database"> {
+  payloads: readonly string[];
+}
 
 /** Where a message is in its channel. `time` in milliseconds since the epoch. */
 export type Place = Pick<StoredMessage, "seq" | "time">;
+
+/** UTF-16 units of the payloads of one append: they travel as one parameter, which may have 2 MB. */
+export const MAX_RUN_TEXT = 256 * 1024;
 
 /** What the log keeps beside its rows, in one row of its own: written once an archived batch, not once a message. */
 interface Marks {
@@ -85,7 +91,7 @@ export class Log {
   start(archived: readonly StoredMessage[]): void {
     const last = archived.at(-1);
     this.#storage.transactionSync(() => {
-      for (const message of archived) this.#write(message);
+      for (const message of archived) this.#writeOne(message);
       this.#mark({ first: archived[0]?.seq ?? 1, archived: last?.seq ?? 0 });
     });
     this.#last = last?.seq ?? 0;
@@ -93,23 +99,25 @@ export class Log {
   }
 
   /**
-   * Stores a message and gives it its place. The caller has seen that there is room.
+   * Stores messages and gives them their places. The caller has seen that there is room, and that their text together has
+   * no more than `MAX_RUN_TEXT`.
    *
-   * @param within Stores what belongs to the message, in one transaction with it.
+   * @param within Stores what belongs to the first, in one transaction with all of them.
    */
-  append(message: NewMessage, within?: (place: Place) => void): StoredMessage {
+  append({ payloads, ...shared }: NewMessages, within?: (place: Place) => void): StoredMessage[] {
     // A clock may step back; history's times do not.
-    const stored = { seq: this.#last + 1, time: Math.max(Date.now(), this.#lastTime), ...message };
+    const time = Math.max(Date.now(), this.#lastTime);
+    const stored = payloads.map((payload, index) => ({ seq: this.#last + 1 + index, time, ...shared, payload }));
     if (within) {
       this.#storage.transactionSync(() => {
         this.#write(stored);
-        within({ seq: stored.seq, time: stored.time });
+        within({ seq: this.#last + 1, time });
       });
     } else {
       this.#write(stored);
     }
-    this.#last = stored.seq;
-    this.#lastTime = stored.time;
+    this.#last += stored.length;
+    this.#lastTime = time;
     return stored;
   }
 
@@ -142,9 +150,31 @@ export class Log {
     return [...found].map(({ position }) => position);
   }
 
-  /** The messages that wait to be archived, oldest first. */
-  unarchived(): Generator<StoredMessage> {
-    return this.read({ from: this.archived + 1, to: this.#last });
+  /** The next messages for the archive, oldest first, within these bounds; undefined where none wait. At least one is given. */
+  unarchived(maxRows: number, maxText: number): ArchiveBatch | undefined {
+    const [slots] = this.#slotRuns({ from: this.archived + 1, to: Math.min(this.archived + maxRows, this.#last) });
+    if (this.backlog === 0 || !slots) return undefined;
+    const [start, end] = this.#within(slots, maxText);
+    // As text for D1 at once: made by SQLite in a quarter of the time that rows as objects would take.
+    const { since, rows } = this.#storage.sql
+      .exec<{ since: number; rows: string }>(
+        `SELECT min(time) AS since, json_group_array(json_array(seq, time, action, client, database, payload)) AS rows
+         FROM log WHERE slot BETWEEN ? AND ?`,
+        start,
+        end,
+      )
+      .one();
+    const count = end - start + 1;
+    return { count, last: this.archived + count, since, rows };
+  }
+
+  /** As many of these slots, from the first on, as have no more text than that; at least the first. */
+  #within([start, end]: SlotRun, maxText: number): SlotRun {
+    const { text } = this.#storage.sql
+      .exec<{ text: number }>("SELECT sum(length(payload)) AS text FROM log WHERE slot BETWEEN ? AND ?", start, end)
+      .one();
+    if (start === end || text <= maxText) return [start, end];
+    return this.#within([start, Math.floor((start + end) / 2)], maxText);
   }
 
   /** Notes that all messages up to `seq` are archived: their slots may be used again. */
@@ -157,11 +187,15 @@ export class Log {
     this.#marks = marks;
   }
 
-  #write({ seq, time, action, client, database, payload }: StoredMessage): void {
+  #write(run: readonly StoredMessage[]): void {
+    const [first] = run;
+    if (first && run.length > 1) this.#writeRun(first, run);
+    else if (first) this.#writeOne(first);
+  }
+
+  #writeOne({ seq, time, action, client, database, payload }: StoredMessage): void {
     this.#storage.sql.exec(
-      `INSERT INTO log (slot, seq, time, action, client, database, payload) VALUES (?, ?, ?, ?, ?, ?, ?)
-       ON CONFLICT (slot) DO UPDATE SET seq = excluded.seq, time = excluded.time, action = excluded.action,
-         client = excluded.client, database = excluded.database, payload = excluded.payload`,
+      "REPLACE INTO log (slot, seq, time, action, client, database, payload) VALUES (?, ?, ?, ?, ?, ?, ?)",
       seq % this.#capacity,
       seq,
       time,
@@ -169,6 +203,21 @@ export class Log {
       client,
       database,
       payload,
+    );
+  }
+
+  /** By one statement, whose parameters are converted once: with a hundred messages a quarter of the time of one each. */
+  #writeRun({ seq, time, action, client, database }: StoredMessage, run: readonly StoredMessage[]): void {
+    this.#storage.sql.exec(
+      `REPLACE INTO log (slot, seq, time, action, client, database, payload)
+       SELECT (?1 + key) % ?2, ?1 + key, ?3, ?4, ?5, ?6, value FROM json_each(?7)`,
+      seq,
+      this.#capacity,
+      time,
+      action,
+      client,
+      database,
+      JSON.stringify(run.map(({ payload }) => payload)),
     );
   }
 
@@ -186,7 +235,7 @@ export class Log {
   }
 
   /** A range of positions as one or, past the ring's seam, two ranges of slots. */
-  #slotRuns({ from, to }: Range): [number, number][] {
+  #slotRuns({ from, to }: Range): SlotRun[] {
     const [start, end] = [from % this.#capacity, to % this.#capacity];
     if (start <= end) return [[start, end]];
     return [
@@ -195,5 +244,8 @@ export class Log {
     ];
   }
 }
+
+/** Slots that follow each other, both ends included. */
+type SlotRun = [start: number, end: number];
 
 type Row = StoredMessage & Record<string, SqlStorageValue>;

@@ -1,4 +1,4 @@
-import type { StoredMessage } from "../protocol/frames.ts";
+import type { ArchiveBatch } from "../history/store.ts";
 
 /** Bytes that an index of Analytics Engine may have (https://developers.cloudflare.com/analytics/analytics-engine/limits/). */
 const MAX_INDEX_BYTES = 96;
@@ -38,12 +38,12 @@ export class Metrics {
   }
 
   /** Notes how a batch came to D1, and passes the outcome on. */
-  async time(batch: readonly StoredMessage[], stored: Promise<void>): Promise<void> {
+  async time({ count, since }: ArchiveBatch, stored: Promise<void>): Promise<void> {
     const began = Date.now();
-    this.#waited = Math.max(this.#waited, began - (batch[0]?.time ?? began));
+    this.#waited = Math.max(this.#waited, began - since);
     try {
       await stored;
-      this.#archived += batch.length;
+      this.#archived += count;
     } finally {
       this.#took += Date.now() - began;
     }

@@ -2,7 +2,7 @@ import { decide, type Identity } from "../auth/policy.ts";
 import { refuse, type Result } from "../protocol/errors.ts";
 import { messageFrame } from "../protocol/frames.ts";
 import type { Keys } from "./keys.ts";
-import type { Log, NewMessage, Place } from "./log.ts";
+import { type Log, MAX_RUN_TEXT, type NewMessages, type Place } from "./log.ts";
 import type { SettingsCopy } from "./settings.ts";
 import type { Sockets } from "./sockets.ts";
 
@@ -43,35 +43,41 @@ export class Publisher {
     this.#needs = needs;
   }
 
-  /** Publishes an event. One whose key is known already is answered as it was then. */
-  publish(who: Identity, { payload, client, database, idempotency }: Publication): Result<Place> {
-    const allowed = this.#decideDatabase(who, database);
-    if (!allowed.ok) return allowed;
-    const message: NewMessage = { action: "event", client, database, payload };
-    if (!idempotency) return this.accept(message);
-    const { keys } = this.#needs;
-    const { key, digest } = idempotency;
-    const known = keys.find(key);
-    if (!known) return this.accept(message, (place) => keys.remember(key, { digest, ...place }));
-    if (known.digest === digest) return { ok: true, value: { seq: known.seq, time: known.time } };
-    const detail = "This key came with another message before; a new message needs a new key.";
-    return refuse("key-reused", detail, { field: "Idempotency-Key" });
+  /** Publishes events of one caller, in order; for each a result. One whose key is known already is answered as it was then. */
+  publish(who: Identity, publications: readonly Publication[]): Result<Place>[] {
+    return runsOf(publications).flatMap((run) => this.#publishRun(who, run));
   }
 
   /**
    * Numbers, stores and delivers in one turn: the output gate lets no frame out before the commit is durable.
    *
-   * @param within Stores in the same commit what belongs to the message.
+   * @param within Stores in the same commit what belongs to the first message.
    */
-  accept(message: NewMessage, within?: (place: Place) => void): Result<Place> {
+  accept({ payloads, ...shared }: NewMessages, within?: (place: Place) => void): Result<Place>[] {
     const { channel, log, sockets, stored } = this.#needs;
-    if (log.room < 1) {
-      return refuse("backlog-full", "The channel takes no more until its archive has caught up.", { retryAfter: 5 });
-    }
-    const kept = log.append(message, within);
-    sockets.broadcast(messageFrame(channel, kept), kept);
+    const fitting = payloads.slice(0, log.room);
+    if (fitting.length === 0) return payloads.map(() => BACKLOG_FULL);
+    const kept = log.append({ ...shared, payloads: fitting }, within);
+    for (const message of kept) sockets.broadcast(messageFrame(channel, message), message);
     stored();
-    return { ok: true, value: { seq: kept.seq, time: kept.time } };
+    return payloads.map((_, index) => resultOf(kept[index]));
+  }
+
+  #publishRun(who: Identity, run: Run): Result<Place>[] {
+    const [{ client, database, idempotency }] = run;
+    const allowed = this.#decideDatabase(who, database);
+    if (!allowed.ok) return run.map(() => allowed);
+    const messages: NewMessages = { action: "event", client, database, payloads: run.map(({ payload }) => payload) };
+    return idempotency ? this.#acceptOnce(messages, idempotency) : this.accept(messages);
+  }
+
+  #acceptOnce(message: NewMessages, { key, digest }: NonNullable<Publication["idempotency"]>): Result<Place>[] {
+    const { keys } = this.#needs;
+    const known = keys.find(key);
+    if (!known) return this.accept(message, (place) => keys.remember(key, { digest, ...place }));
+    if (known.digest === digest) return [{ ok: true, value: { seq: known.seq, time: known.time } }];
+    const detail = "This key came with another message before; a new message needs a new key.";
+    return [refuse("key-reused", detail, { field: "Idempotency-Key" })];
   }
 
   /** A message may be restricted to the users of the channel's own database, and by none but those and the server side. */
@@ -81,4 +87,37 @@ export class Publisher {
     if (database === settings?.database) return decide(who, "message-authenticated", settings);
     return refuse("forbidden", "This is not the auth database of the channel.", { field: "database" });
   }
+}
+
+const BACKLOG_FULL = refuse("backlog-full", "The channel takes no more until its archive has caught up.", {
+  retryAfter: 5,
+});
+
+function resultOf(kept: Place | undefined): Result<Place> {
+  return kept ? { ok: true, value: { seq: kept.seq, time: kept.time } } : BACKLOG_FULL;
+}
+
+/** Publications that can be stored by one statement. */
+type Run = [Publication, ...Publication[]];
+
+/** As few runs as there can be, in order: what may be sent again is one of its own, as its key is stored with it. */
+function runsOf(publications: readonly Publication[]): Run[] {
+  const runs: Run[] = [];
+  let text = 0;
+  for (const publication of publications) {
+    const run = runs.at(-1);
+    text += publication.payload.length;
+    if (run && text <= MAX_RUN_TEXT && areAlike(run[0], publication)) {
+      run.push(publication);
+    } else {
+      runs.push([publication]);
+      text = publication.payload.length;
+    }
+  }
+  return runs;
+}
+
+function areAlike(one: Publication, other: Publication): boolean {
+  if (one.idempotency !== undefined || other.idempotency !== undefined) return false;
+  return one.client === other.client && one.database === other.database;
 }

@@ -5,6 +5,17 @@ import type { Direction, Range } from "./range.ts";
 import { messages } from "./schema.ts";
 import { searchByTime } from "./bisect.ts";
 
+/** Messages on their way to the archive. */
+export interface ArchiveBatch {
+  /** JSON: `[[seq, time, action, client, database, payload], …]`. */
+  rows: string;
+  count: number;
+  /** The last one's `seq`. */
+  last: number;
+  /** When the first was published, in milliseconds since the epoch. */
+  since: number;
+}
+
 /** The archive in D1; the only place that queries its messages. Every method may throw where D1 does not answer. */
 export class HistoryStore {
   readonly #database: D1Database;
@@ -18,11 +29,10 @@ export class HistoryStore {
   /**
    * Stores many messages by one statement. Repeating it is harmless: what is there already stays as it is.
    *
-   * All rows travel as one JSON parameter, since D1 binds at most 100 parameters to a statement; so the text of one
-   * call must stay below D1's 2 MB for a string.
+   * All rows travel as one JSON parameter, since D1 binds at most 100 parameters to a statement; so their text must stay
+   * below D1's 2 MB for a string.
    */
-  async append(channel: string, batch: readonly StoredMessage[]): Promise<void> {
-    const rows = JSON.stringify(batch.map((m) => [m.seq, m.time, m.action, m.client, m.database, m.payload]));
+  async append(channel: string, { rows }: Pick<ArchiveBatch, "rows">): Promise<void> {
     // WHERE true: without it SQLite reads ON CONFLICT as the join's (https://sqlite.org/lang_upsert.html, section 2.2).
     await this.#db.run(sql`
       INSERT INTO ${messages} (channel, seq, time, action, client, database, payload)

@@ -97,7 +97,10 @@ export function errorFrame(channel: string | undefined, { code, detail, ...more 
   return JSON.stringify({ action: "error", options: { channel }, payload: { code, message: detail, ...more } });
 }
 
-/** RFC 3339 in UTC with milliseconds. */
+/** RFC 3339 in UTC with milliseconds. The messages of a batch share their time, so its text is kept for the next. */
 export function isoTime(time: number): string {
-  return new Date(time).toISOString();
+  if (time !== latest.time) latest = { time, text: new Date(time).toISOString() };
+  return latest.text;
 }
+
+let latest = { time: 0, text: "1970-01-01T00:00:00.000Z" };

@@ -2,7 +2,8 @@ import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "c
 import { env } from "cloudflare:workers";
 import { describe, expect, it, vi } from "vitest";
 import { drain, retryDelay } from "../../src/channel/archiver.ts";
-import type { StoredMessage } from "../../src/protocol/frames.ts";
+import { Log } from "../../src/channel/log.ts";
+
 import { LOG_CAPACITY } from "../../src/protocol/limits.ts";
 import {
   archived,
@@ -85,12 +86,21 @@ describe("archiving", () => {
   });
 
   it("takes many rows a statement", async () => {
-    const batches: number[] = [];
-    const waiting = Array.from({ length: 4_500 }, (_, index) => message(index + 1, "0"));
-    await drain({
-      unarchived: () => waiting.values(),
-      store: async (batch) => void batches.push(batch.length),
-      markArchived: (seq) => void waiting.splice(0, waiting.findIndex((m) => m.seq === seq) + 1),
+    const channel = newChannel();
+    await publish(channel, "the log begins");
+    await runDurableObjectAlarm(stubOf(channel));
+    const batches = await runInDurableObject(stubOf(channel), async (_, { storage }) => {
+      const log = new Log(storage);
+      for (let n = 0; n < 9; n++) {
+        log.append({ action: "event", client: null, database: null, payloads: Array.from({ length: 500 }, () => "0") });
+      }
+      const counts: number[] = [];
+      await drain({
+        unarchived: (maxRows, maxText) => log.unarchived(maxRows, maxText),
+        store: async ({ count }) => void counts.push(count),
+        markArchived: (seq) => log.markArchived(seq),
+      });
+      return counts;
     });
     expect(batches).toEqual([2_000, 2_000, 500]);
   });
@@ -194,8 +204,4 @@ describe("an object that lost its storage", () => {
 
 async function inTurn(count: number, act: (n: number) => Promise<unknown>): Promise<void> {
   for (let n = 0; n < count; n++) await act(n);
-}
-
-function message(seq: number, payload: string): StoredMessage {
-  return { seq, time: 0, action: "event", client: null, database: null, payload };
 }

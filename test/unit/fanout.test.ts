@@ -41,18 +41,31 @@ describe("a fan-out", () => {
     expect(textsOf(socket)).toEqual(["[1,2,3]"]);
   });
 
-  it("lets later batches wait in proportion to the sockets, never long, and the first after a pause not at all", async () => {
+  it("adds no time to a frame as long as sending is no burden", async () => {
     const { fanout, add, textsOf } = newFanout();
     const sockets = Array.from({ length: 400 }, () => add(ANYBODY));
-    fanout.message("1", FOR_ALL);
-    await turn();
-    for (const frame of ["2", "3"]) {
+    for (const frame of ["1", "2", "3"]) {
+      fanout.message(frame, FOR_ALL);
+      await turn();
+    }
+    for (const socket of sockets) expect(textsOf(socket)).toEqual(["[1]", "[2]", "[3]"]);
+  });
+
+  it("lets the frames wait for each other where more is said, never long, and no more after a pause", async () => {
+    const { fanout, add, textsOf } = newFanout();
+    const sockets = Array.from({ length: 2_000 }, () => add(ANYBODY));
+    for (const frame of ["1", "2", "3"]) {
       fanout.message(frame, FOR_ALL);
       await turn();
     }
     for (const socket of sockets) expect(textsOf(socket)).toEqual(["[1]"]);
     await vi.waitUntil(() => sockets.every((socket) => textsOf(socket).length > 1));
     for (const socket of sockets) expect(textsOf(socket)).toEqual(["[1]", "[2,3]"]);
+    const clock = vi.spyOn(Date, "now").mockReturnValue(Date.now() + 1_000);
+    fanout.message("4", FOR_ALL);
+    await turn();
+    clock.mockRestore();
+    for (const socket of sockets) expect(textsOf(socket).at(-1)).toEqual("[4]");
   });
 
   it("sends a batch at once that has become large", () => {

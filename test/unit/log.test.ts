@@ -1,6 +1,6 @@
 import { runInDurableObject } from "cloudflare:test";
 import { describe, expect, it, vi } from "vitest";
-import { Log, type NewMessage } from "../../src/channel/log.ts";
+import { Log, type NewMessages } from "../../src/channel/log.ts";
 import { newChannel, stubOf } from "./support.ts";
 
 const CAPACITY = 8;
@@ -14,8 +14,8 @@ function withLog(test: (log: Log, storage: DurableObjectStorage) => void): Promi
   });
 }
 
-const MESSAGE: NewMessage = { action: "event", client: null, database: null, payload: "0" };
-const append = (log: Log, count: number) => Array.from({ length: count }, () => log.append(MESSAGE));
+const MESSAGE: NewMessages = { action: "event", client: null, database: null, payloads: ["0"] };
+const append = (log: Log, count: number) => Array.from({ length: count }, () => log.append(MESSAGE)).flat();
 const all = (log: Log) => [...log.read({ from: 1, to: log.last })].map(({ seq }) => seq);
 const rowsOf = (storage: DurableObjectStorage) =>
   storage.sql.exec<{ n: number }>("SELECT count(*) AS n FROM log").one().n;
@@ -94,7 +94,47 @@ describe("the log", () => {
       expect([log.room, log.backlog]).toEqual([0, CAPACITY]);
       log.markArchived(3);
       expect([log.room, log.backlog]).toEqual([3, CAPACITY - 3]);
-      expect([...log.unarchived()].map(({ seq }) => seq)).toEqual([4, 5, 6, 7, 8]);
+    }));
+
+  it("stores a run of messages by one statement, also over the ring's seam", () =>
+    withLog((log, storage) => {
+      append(log, 5);
+      log.markArchived(5);
+      const payloads = ['"\\ud800"', '"日🦸"', "{}", "[1]", '"\\u0000\\"\\\\"', "null"];
+      const exec = vi.spyOn(storage.sql, "exec");
+      const kept = log.append({ action: "message", client: '{"socketId":"a"}', database: "shop", payloads });
+      expect(exec.mock.results.map(({ value }) => (value as SqlStorageCursor<never>).rowsWritten)).toEqual([6]);
+      exec.mockRestore();
+      expect(kept.map(({ seq, payload }) => [seq, payload])).toEqual(payloads.map((text, index) => [6 + index, text]));
+      for (const same of [log, new Log(storage, CAPACITY)]) {
+        expect(same.last).toBe(11);
+        expect([...same.read({ from: 6, to: 11 })]).toEqual(kept);
+      }
+    }));
+
+  it("gives the archive what waits, in order and within bounds, and never past the ring's seam at once", () =>
+    withLog((log) => {
+      const next = (rows: number, text: number) => {
+        const batch = log.unarchived(rows, text);
+        const seqs = JSON.parse(batch?.rows ?? "[]").map(([seq]: [number]) => seq);
+        expect([batch?.count, batch?.last]).toEqual(batch ? [seqs.length, seqs.at(-1)] : [undefined, undefined]);
+        return seqs;
+      };
+      expect(next(100, 100)).toEqual([]);
+      const [first] = append(log, 4);
+      expect(log.unarchived(100, 100)?.since).toBe(first?.time);
+      expect(JSON.parse(log.unarchived(1, 100)?.rows ?? "")).toEqual([[1, first?.time, "event", null, null, "0"]]);
+      expect([next(100, 100), next(3, 100), next(100, 2), next(100, 0)]).toEqual([
+        [1, 2, 3, 4],
+        [1, 2, 3],
+        [1, 2],
+        [1],
+      ]);
+      log.markArchived(3);
+      append(log, 7);
+      expect(next(100, 100)).toEqual([4, 5, 6, 7]);
+      log.markArchived(7);
+      expect(next(100, 100)).toEqual([8, 9, 10, 11]);
     }));
 
   it("writes one row a message", () =>
@@ -115,7 +155,7 @@ describe("the log", () => {
         append(log, 1);
         clock.mockReturnValue(1000);
         expect(append(log, 1)[0]?.time).toBe(2000);
-        expect(new Log(storage, CAPACITY).append(MESSAGE).time).toBe(2000);
+        expect(new Log(storage, CAPACITY).append(MESSAGE)[0]?.time).toBe(2000);
       } finally {
         clock.mockRestore();
       }

@@ -106,8 +106,10 @@ export async function channelWithShortLog(
       more(seq),
     ),
   );
-  for (let from = 0; from < count; from += 20)
-    await new HistoryStore(env.DB).append(channel, messages.slice(from, from + 20));
+  const rows = messages.map((m) => [m.seq, m.time, m.action, m.client, m.database, m.payload]);
+  for (let from = 0; from < count; from += 20) {
+    await new HistoryStore(env.DB).append(channel, { rows: JSON.stringify(rows.slice(from, from + 20)) });
+  }
   await runInDurableObject(stub, (_, { storage }) => new Log(storage).start(messages.slice(count - held)));
   await evictDurableObject(stub);
   return channel;
