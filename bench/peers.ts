@@ -121,7 +121,7 @@ function workerd(script: string, bindings: WorkerdConfig["bindings"], more: Part
       script: built(script),
       port,
       compatibilityDate: "2026-11-01",
-      compatibilityFlags: ["no_web_socket_compression", "no_nodejs_compat", "no_nodejs_compat_v2"],
+      compatibilityFlags: ["no_web_socket_compression"],
       bindings,
       ...more,
     } satisfies WorkerdConfig),

@@ -11,9 +11,11 @@ export interface Results {
 
 /** The columns of the table: a workload's figure. */
 const COLUMNS: [title: string, workload: string, figure: string][] = [
+  ["publish µs, 1/1", "1/1", "CPU µs/publish"],
   ["publish µs, 64/1", "64/1", "CPU µs/publish"],
   ["publishes/s, 64/1", "64/1", "publishes/s"],
   ["publish µs, batches of 100", "16x100/1", "CPU µs/publish"],
+  ["delivery µs, 1/100", "1/100", "CPU µs/delivery"],
   ["delivery µs, 64/100", "64/100", "CPU µs/delivery"],
   ["deliveries/s, 64/100", "64/100", "deliveries/s"],
   ["delivery µs, 4/1000", "4/1000", "CPU µs/delivery"],
@@ -21,8 +23,10 @@ const COLUMNS: [title: string, workload: string, figure: string][] = [
   ["p50 ms, 1/1", "paced 1/1", "delivery p50 µs"],
   ["p99 ms, 1/1", "paced 1/1", "delivery p99 µs"],
   ["p50 ms, 1/100", "paced 1/100", "delivery p50 µs"],
-  ["channel µs, 10,000", "channels", "CPU µs/channel"],
-  ["kB a socket", "idle", "bytes a socket"],
+  ["p99 ms, 1/100", "paced 1/100", "delivery p99 µs"],
+  ["channel µs, 10,000 channels", "channels", "CPU µs/channel"],
+  ["kB an idle socket", "idle", "bytes a socket"],
+  ["CPU µs a second, all idle", "idle", "CPU µs/s with all idle"],
   ["connect ms, 1,000", "storm", "connect ms"],
   ["resume ms, 1,000 × 100", "storm", "resume ms"],
   ["fsyncs a message", "fsyncs", "fsyncs a message"],
@@ -39,14 +43,16 @@ export function table(results: Results, peers: readonly Peer[]): string {
   const head = ["", ...peers.map(({ name }) => name)];
   const rows = COLUMNS.map(([title, workload, figure]) =>
     [title].concat(peers.map(({ name }) => cell(results, workload, name, figure))),
-  ).filter(([, ...cells]) => cells.some((text) => text !== ""));
+  );
+  const alone = ["delivery alone µs, 64/100", ...peers.map(({ name }) => deliveryAlone(results, name))];
+  const filled = [...rows, alone].filter(([, ...cells]) => cells.some((text) => text !== ""));
   const cost = Object.entries(results.figures["cost"] ?? {}).flatMap(([, figures]) =>
     Object.entries(figures).map(([name, [value = NaN]]) => `- ${name}: ${value.toFixed(3)}`),
   );
   return [
     `${results.machine}. ${results.runtime}. Medians of ${results.rounds} rounds.`,
     "",
-    ...[head, head.map((_, index) => (index === 0 ? "---" : "---:")), ...rows].map(
+    ...[head, head.map((_, index) => (index === 0 ? "---" : "---:")), ...filled].map(
       (cells) => `| ${cells.join(" | ")} |`,
     ),
     "",
@@ -54,6 +60,13 @@ export function table(results: Results, peers: readonly Peer[]): string {
     ...(cost.length > 0 ? ["", "durable-channels, counted:", "", ...cost] : []),
     ...(results.failures.length > 0 ? ["", "Failed:", "", ...results.failures.map((failure) => `- ${failure}`)] : []),
   ].join("\n");
+}
+
+/** What each further subscriber adds to a publish's cost: a delivery without its share of that. */
+function deliveryAlone(results: Results, peer: string): string {
+  const to = (workload: string) => median(results, workload, peer, "CPU µs/publish");
+  const [one, hundred] = [to("64/1"), to("64/100")];
+  return one === undefined || hundred === undefined ? "" : ((hundred - one) / 99).toFixed(2);
 }
 
 function cell(results: Results, workload: string, peer: string, figure: string): string {

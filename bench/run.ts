@@ -96,8 +96,9 @@ function load(job: Job): Promise<Outcome> {
   });
 }
 
-/** Batches, and clients that find what they missed, are not every server's affair. */
+/** Batches are not every server's affair; and how frames come means nothing where no subscribers are. */
 function can({ dialect }: Peer, workload: Workload): boolean {
+  if (workload.kind === "channels") return dialect !== "single";
   return DIALECTS[dialect].batches || workload.kind !== "throughput" || workload.batch === 1;
 }
 

@@ -1,4 +1,5 @@
 import { Hono } from "hono";
+import { withDeadline } from "../channel/deadline.ts";
 import type { Env } from "../env.ts";
 import { type Identity, mayRead } from "../auth/policy.ts";
 import { completePage } from "../history/page.ts";
@@ -6,12 +7,17 @@ import type { PageBounds, Range } from "../history/range.ts";
 import { contains, pick } from "../history/search.ts";
 import { HistoryStore } from "../history/store.ts";
 import { completePositions } from "../history/times.ts";
+import { logFailure } from "../logging.ts";
+import { FaultError } from "../protocol/errors.ts";
 import { isoTime, messageFrames, type StoredMessage } from "../protocol/frames.ts";
 import { MAX_PAGE_SIZE } from "../protocol/limits.ts";
 import { historyPath } from "../protocol/paths.ts";
 import { HistoryQuery, validate } from "../protocol/schemas.ts";
 import { callerOf } from "./caller.ts";
 import { type AppContext, channelOf, stubOf, unwrap } from "./request.ts";
+
+/** How long D1 may take to read a page, in milliseconds. */
+const READ_DEADLINE = 15_000;
 
 /** `GET /channels/{channel}/messages`: a page of history, oldest first, and the address of the next one. */
 export const messages = new Hono<{ Bindings: Env }>().get("/channels/:channel/messages", async (c) => {
@@ -20,7 +26,7 @@ export const messages = new Hono<{ Bindings: Env }>().get("/channels/:channel/me
   const who = await callerOf(c, channel);
   const bounds = await boundsOf(c, channel, who, query);
   const held = unwrap(await stubOf(c, channel).history(who, bounds));
-  const covered = await completePage(channel, held, new HistoryStore(c.env.DB));
+  const covered = await answerOf(channel, completePage(channel, held, new HistoryStore(c.env.DB)));
   const page = pick(covered, held.direction, query.limit, wantedBy(who, query));
   const next = nextPage(channel, query, bounds, held.last, page);
 
@@ -38,13 +44,24 @@ async function boundsOf(c: AppContext, channel: string, who: Identity, query: Hi
   const times = [since, until].filter((time) => time !== undefined);
   if (times.length === 0) return { limit, after, before };
   const inLog = unwrap(await stubOf(c, channel).locate(who, times));
-  const positions = await completePositions(channel, times, inLog, new HistoryStore(c.env.DB));
+  const positions = await answerOf(channel, completePositions(channel, times, inLog, new HistoryStore(c.env.DB)));
   return {
     limit,
     after,
     before: until === undefined ? before : Math.min(before ?? Infinity, positions.at(-1) ?? Infinity),
     first: since === undefined ? undefined : positions[0],
   };
+}
+
+/** What D1 answers; where it does not, the reader may try again. */
+async function answerOf<T>(channel: string, answer: Promise<T>): Promise<T> {
+  try {
+    return await withDeadline(READ_DEADLINE, answer);
+  } catch (error) {
+    logFailure("D1 did not answer", error, { channel });
+    const detail = "The channel's older messages cannot be read just now.";
+    throw new FaultError({ code: "unavailable", detail, retryAfter: 1 });
+  }
 }
 
 /** What of a page its reader may see and asked for. Times are looked at again: more may have come since they were located. */

@@ -8,6 +8,7 @@ import { LOG_CAPACITY } from "../../src/protocol/limits.ts";
 import {
   archived,
   call,
+  channelWithShortLog,
   history,
   join,
   newChannel,
@@ -177,6 +178,44 @@ describe("while D1 fails", () => {
     await runDurableObjectAlarm(stub);
     expect((await publish(channel, "again")).seq).toBe(LOG_CAPACITY + 1);
     expect(await archived(channel)).toHaveLength(LOG_CAPACITY);
+  });
+
+  it("history that only D1 holds answers 503 with Retry-After, what the log holds is read on (HIS1, ERR4)", async () => {
+    const channel = await channelWithShortLog(8, 3);
+    await whileArchiveFails(async () => {
+      expect((await history(channel, "?limit=3")).messages.map(({ payload }) => payload)).toEqual([6, 7, 8]);
+      for (const query of ["?limit=4", "?after=0", "?since=1970-01-01T00:00:00Z"]) {
+        const refused = await call("GET", `/channels/${encodeURIComponent(channel)}/messages${query}`);
+        expect([query, refused.status, refused.headers.get("Retry-After")]).toEqual([query, 503, "1"]);
+        expect(await refused.json()).toMatchObject({ type: "/problems/unavailable" });
+      }
+    });
+    expect((await history(channel, "?limit=4")).messages).toHaveLength(4);
+  });
+
+  it("a batch is taken as far as the log has room, and the rest refused one by one (PUB6, LIM4)", async () => {
+    const channel = newChannel();
+    await publish(channel, "the log begins");
+    await whileArchiveFails(async () => {
+      await publishMany(
+        channel,
+        Array.from({ length: LOG_CAPACITY - 3 }, () => "0"),
+      );
+      const batch = Array.from({ length: 4 }, (_, message) => ({ channel, message }));
+      const answer = await call("POST", "/messages", batch);
+      const { results } = await answer.json<{ results: { status: number; seq?: number }[] }>();
+      expect(results.map(({ status, seq }) => [status, seq])).toEqual([
+        [201, LOG_CAPACITY - 1],
+        [201, LOG_CAPACITY],
+        [503, undefined],
+        [503, undefined],
+      ]);
+    });
+    await vi.waitUntil(async () => (await archived(channel)).length === LOG_CAPACITY, {
+      timeout: 30_000,
+      interval: 50,
+    });
+    expect((await publish(channel, "on")).seq).toBe(LOG_CAPACITY + 1);
   });
 
   it("a channel that must ask D1 where it stands answers 503, and works once D1 does", async () => {
