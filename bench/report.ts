@@ -3,7 +3,6 @@ import type { Peer } from "./peers.ts";
 export interface Results {
   machine: string;
   runtime: string;
-  rounds: number;
   /** By workload, peer and figure: one value a round. */
   figures: Record<string, Record<string, Record<string, number[]>>>;
   failures: string[];
@@ -38,11 +37,19 @@ export function median(results: Results, workload: string, peer: string, figure:
   return values?.[Math.floor(values.length / 2)];
 }
 
+/** Of how many rounds the figures of a workload are, or those that have most. */
+export function roundsOf(results: Results, workload?: string): number {
+  const { figures } = results;
+  const peers = workload === undefined ? Object.values(figures) : [figures[workload] ?? {}];
+  const values = peers.flatMap((peer) => Object.values(peer).flatMap((named) => Object.values(named)));
+  return Math.max(0, ...values.map(({ length }) => length));
+}
+
 /** All of it as Markdown: a row a figure, a column a peer. A figure that the load kept down has an asterisk. */
 export function table(results: Results, peers: readonly Peer[]): string {
   const head = ["", ...peers.map(({ name }) => name)];
   const rows = COLUMNS.map(([title, workload, figure]) =>
-    [title].concat(peers.map(({ name }) => cell(results, workload, name, figure))),
+    [titled(results, title, workload)].concat(peers.map(({ name }) => cell(results, workload, name, figure))),
   );
   const alone = ["delivery alone µs, 64/100", ...peers.map(({ name }) => deliveryAlone(results, name))];
   const filled = [...rows, alone].filter(([, ...cells]) => cells.some((text) => text !== ""));
@@ -50,7 +57,7 @@ export function table(results: Results, peers: readonly Peer[]): string {
     Object.entries(figures).map(([name, [value = NaN]]) => `- ${name}: ${value.toFixed(3)}`),
   );
   return [
-    `${results.machine}. ${results.runtime}. Medians of ${results.rounds} rounds.`,
+    `${results.machine}. ${results.runtime}. Medians of ${roundsOf(results)} rounds.`,
     "",
     ...[head, head.map((_, index) => (index === 0 ? "---" : "---:")), ...filled].map(
       (cells) => `| ${cells.join(" | ")} |`,
@@ -60,6 +67,12 @@ export function table(results: Results, peers: readonly Peer[]): string {
     ...(cost.length > 0 ? ["", "durable-channels, counted:", "", ...cost] : []),
     ...(results.failures.length > 0 ? ["", "Failed:", "", ...results.failures.map((failure) => `- ${failure}`)] : []),
   ].join("\n");
+}
+
+/** With the rounds, where they are not all. */
+function titled(results: Results, title: string, workload: string): string {
+  const rounds = roundsOf(results, workload);
+  return rounds < roundsOf(results) ? `${title} (${rounds} round${rounds === 1 ? "" : "s"})` : title;
 }
 
 /** What each further subscriber adds to a publish's cost: a delivery without its share of that. */

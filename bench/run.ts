@@ -35,7 +35,6 @@ await buildWorkers();
 const results: Results = {
   machine: `${cpus()[0]?.model.trim()}, ${cpus().length} cores; server on one, load on another`,
   runtime: `Node ${process.versions.node}, workerd ${version("workerd", "--version")}`,
-  rounds: Number(values.rounds),
   ...(values.add
     ? (JSON.parse(readFileSync(`${values.out}/results.json`, "utf8")) as Pick<Results, "figures" | "failures">)
     : { figures: {}, failures: [] }),
