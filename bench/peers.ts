@@ -27,6 +27,8 @@ export interface Dialect {
   publish: (channel: string, messages: string[]) => Post;
   /** Whether a POST may hold several messages. */
   batches: boolean;
+  /** Publishes over a socket: how to open it, and a message as its text; only where that is stored, too. */
+  speak?: { open: (channel: string) => Subscription; text: (message: string) => string };
 }
 
 export interface Peer {
@@ -67,6 +69,14 @@ function ours(query: string): Dialect {
           : `[${messages.map((message) => `{"channel":"${channel}","message":${message}}`).join(",")}]`,
     }),
     batches: true,
+    speak: {
+      open: (channel) => ({
+        path: `/channels/${channel}/socket`,
+        headers: { Authorization: `Bearer ${API_KEY}` },
+        hello: [],
+      }),
+      text: (message) => `{"action":"message","payload":${message}}`,
+    },
   };
 }
 

@@ -95,9 +95,10 @@ function load(job: Job): Promise<Outcome> {
   });
 }
 
-/** Batches are not every server's affair; and how frames come means nothing where no subscribers are. */
+/** Batches, and publishing over sockets, are not every server's affair; and how frames come means nothing where no subscribers are. */
 function can({ dialect }: Peer, workload: Workload): boolean {
   if (workload.kind === "channels") return dialect !== "single";
+  if (workload.kind === "throughput" && workload.batch === 0) return "speak" in DIALECTS[dialect];
   return DIALECTS[dialect].batches || workload.kind !== "throughput" || workload.batch === 1;
 }
 

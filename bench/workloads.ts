@@ -3,7 +3,7 @@ export interface Throughput {
   kind: "throughput";
   publishers: number;
   subscribers: number;
-  /** Messages a POST. */
+  /** Messages a POST; 0 where each is a frame over a publisher's socket. */
   batch: number;
 }
 
@@ -50,6 +50,8 @@ export const WORKLOADS: Record<string, Workload> = {
   "1/100": throughput(1, 100),
   "64/100": throughput(64, 100),
   "4/1000": throughput(4, 1_000),
+  "socket 64/1": throughput(64, 1, 0),
+  "socket 64/100": throughput(64, 100, 0),
   "16x100/1": throughput(16, 1, 100),
   "16x100/100": throughput(16, 100, 100),
   "paced 1/1": { kind: "paced", subscribers: 1, rate: 100 },

@@ -54,26 +54,22 @@ function run(workload: Workload): Promise<Outcome> {
 async function throughput({ publishers, subscribers, batch }: Throughput): Promise<Outcome> {
   const receiver = new Receiver();
   await receiver.join(job.port, dialect, CHANNEL, subscribers);
-  const publisher = new Publisher(job.port, dialect, publishers);
-  let published = 0;
   const over = new AbortController();
-  const publishing = Array.from({ length: publishers }, async () => {
-    while (!over.signal.aborted) {
-      const messages = Array.from({ length: batch }, () => messageText(now()));
-      const taken = await publisher.publish(CHANNEL, messages);
-      published += taken;
-    }
-  });
+  const publication = { count: 0 };
+  const publishing =
+    batch === 0
+      ? speak(publishers, subscribers, receiver, publication, over.signal)
+      : post(publishers, batch, publication, over.signal);
   await sleep(job.warmUp);
   const measured = await measure(job.seconds, () => ({
-    published,
+    published: publication.count,
     delivered: receiver.messages,
     frames: receiver.frames,
   }));
   over.abort();
-  await Promise.all(publishing);
-  const complete = await receiver.received(published * subscribers);
-  if (!complete) throw new Error(`${receiver.messages} of ${published * subscribers} messages arrived`);
+  await publishing;
+  const sent = publication.count * subscribers;
+  if (!(await receiver.received(sent))) throw new Error(`${receiver.messages} of ${sent} messages arrived`);
   const { seconds, cpu, published: posts, delivered, frames } = measured;
   if (posts === 0 || delivered === 0) throw new Error("nothing was published while it was measured");
   return {
@@ -84,6 +80,39 @@ async function throughput({ publishers, subscribers, batch }: Throughput): Promi
     "CPU µs/publish": cpu / posts,
     "CPU µs/delivery": cpu / delivered,
   };
+}
+
+/** Each publisher posts its next message, or batch, once the last one is answered. */
+async function post(publishers: number, batch: number, done: { count: number }, over: AbortSignal): Promise<void> {
+  const publisher = new Publisher(job.port, dialect, publishers);
+  const publishing = Array.from({ length: publishers }, async () => {
+    while (!over.aborted) {
+      const messages = Array.from({ length: batch }, () => messageText(now()));
+      const taken = await publisher.publish(CHANNEL, messages);
+      done.count += taken;
+    }
+  });
+  await Promise.all(publishing);
+}
+
+/** Frames over sockets, by turns, as many of them under way at once as there are sockets. */
+async function speak(
+  publishers: number,
+  subscribers: number,
+  receiver: Receiver,
+  done: { count: number },
+  over: AbortSignal,
+): Promise<void> {
+  const { speak: by } = dialect;
+  if (!by) throw new Error("this server takes no messages over sockets");
+  const open = () => Subscriber.open(job.port, by.open(CHANNEL), () => {});
+  const sockets = await Promise.all(Array.from({ length: publishers }, open));
+  while (!over.aborted) {
+    for (; done.count - receiver.messages / subscribers < publishers; done.count++) {
+      sockets[done.count % publishers]?.send(by.text(messageText(now())));
+    }
+    await sleep(0.001);
+  }
 }
 
 async function paced({ subscribers, rate }: Paced): Promise<Outcome> {
