@@ -1,3 +1,4 @@
+import { PEERS } from "./peers.ts";
 import { median, type Results, roundsOf } from "./report.ts";
 
 const [WIDTH, LEFT, BAR, GAP] = [760, 190, 18, 8];
@@ -20,7 +21,8 @@ export function chart(results: Results): string {
     y += 34 + peers.length * (BAR + GAP) + 16;
     return panel;
   });
-  const note = `<text class="note" x="0" y="${y + 4}">Less is better. Medians of ${roundsOf(results)} rounds; ${escape(results.machine)}.</text>`;
+  const fleeting = PEERS.flatMap(({ name, durable }) => (durable ? [] : name)).join(" and ");
+  const note = `<text class="note" x="0" y="${y + 4}">Less is better. ${escape(fleeting)} store nothing. Medians of ${roundsOf(results)} rounds; ${escape(results.machine)}.</text>`;
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${y + 14}" role="img" aria-label="What a delivery and a publish cost each server">
 <style>
 text { font: 13px system-ui, sans-serif; fill: #1f2328 } .title { font-weight: 600 } .note { font-size: 11px; fill: #59636e }
