@@ -1,6 +1,7 @@
 import { DurableObject } from "cloudflare:workers";
 import { type Action, decide, type Identity } from "../auth/policy.ts";
 import { SettingsStore } from "../auth/settings.ts";
+import { askD1 } from "../ask-d1.ts";
 import type { Env } from "../env.ts";
 import type { LogPage } from "../history/page.ts";
 import { type PageBounds, pageRange, takeWithin } from "../history/range.ts";
@@ -8,7 +9,7 @@ import { HistoryStore } from "../history/store.ts";
 import type { LogPositions } from "../history/times.ts";
 import { CLOSE } from "../protocol/close.ts";
 import { logFailure } from "../logging.ts";
-import { type Fault, refuse, type Result } from "../protocol/errors.ts";
+import type { Fault, Result } from "../protocol/errors.ts";
 import { presenceUpdateFrame, type StoredMessage } from "../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
 import {
@@ -291,30 +292,24 @@ export class Channel extends DurableObject<Env> {
     return decide(who, action, this.#settings.current);
   }
 
-  async #admitSubmission({ who, publications }: Submission): Promise<Result<null>> {
+  async #admitSubmission({ who, publications }: Submission): Promise<Result<unknown>> {
     const admitted = await this.#admit(who, "publish");
     if (!admitted.ok) return admitted;
     return publications.some(({ database }) => database !== null) ? this.#knowSettings() : admitted;
   }
 
   /** Sees that the log knows where the channel's numbering stands. */
-  #ready(): Promise<Result<null>> {
-    return this.#answering(() => this.#log.started || (this.#starting ??= this.#start()));
+  #ready(): Promise<Result<unknown>> {
+    return this.#askD1(() => this.#log.started || (this.#starting ??= this.#start()));
   }
 
-  #knowSettings(): Promise<Result<null>> {
-    return this.#answering(() => this.#settings.refresh());
+  #knowSettings(): Promise<Result<unknown>> {
+    return this.#askD1(() => this.#settings.refresh());
   }
 
-  /** Does what may need D1; where that does not answer, says so. */
-  async #answering(ask: () => unknown): Promise<Result<null>> {
-    try {
-      await ask();
-      return { ok: true, value: null };
-    } catch (error) {
-      logFailure("D1 did not answer", error, { channel: this.#name });
-      return refuse("unavailable", "The channel's history or settings cannot be read just now.", { retryAfter: 1 });
-    }
+  #askD1(ask: () => unknown): Promise<Result<unknown>> {
+    const detail = "The channel's history or settings cannot be read just now.";
+    return askD1(ask, { channel: this.#name }, detail);
   }
 
   /** Continues from the archive where the object has no storage: numbering never starts again. */

@@ -152,9 +152,9 @@ export class Log {
 
   /** The next messages for the archive, oldest first, within these bounds; undefined where none wait. At least one is given. */
   unarchived(maxRows: number, maxText: number): ArchiveBatch | undefined {
+    if (this.backlog === 0) return undefined;
     const [slots] = this.#slotRuns({ from: this.archived + 1, to: Math.min(this.archived + maxRows, this.#last) });
-    if (this.backlog === 0 || !slots) return undefined;
-    const [start, end] = this.#within(slots, maxText);
+    const [start, end] = this.#fitting(slots, maxText);
     // As text for D1 at once: made by SQLite in a quarter of the time that rows as objects would take.
     const { since, rows } = this.#storage.sql
       .exec<{ since: number; rows: string }>(
@@ -169,12 +169,12 @@ export class Log {
   }
 
   /** As many of these slots, from the first on, as have no more text than that; at least the first. */
-  #within([start, end]: SlotRun, maxText: number): SlotRun {
+  #fitting([start, end]: SlotRun, maxText: number): SlotRun {
     const { text } = this.#storage.sql
       .exec<{ text: number }>("SELECT sum(length(payload)) AS text FROM log WHERE slot BETWEEN ? AND ?", start, end)
       .one();
     if (start === end || text <= maxText) return [start, end];
-    return this.#within([start, Math.floor((start + end) / 2)], maxText);
+    return this.#fitting([start, Math.floor((start + end) / 2)], maxText);
   }
 
   /** Notes that all messages up to `seq` are archived: their slots may be used again. */
@@ -235,7 +235,7 @@ export class Log {
   }
 
   /** A range of positions as one or, past the ring's seam, two ranges of slots. */
-  #slotRuns({ from, to }: Range): SlotRun[] {
+  #slotRuns({ from, to }: Range): [SlotRun, ...SlotRun[]] {
     const [start, end] = [from % this.#capacity, to % this.#capacity];
     if (start <= end) return [[start, end]];
     return [

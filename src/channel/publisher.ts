@@ -75,7 +75,7 @@ export class Publisher {
     const { keys } = this.#needs;
     const known = keys.find(key);
     if (!known) return this.accept(message, (place) => keys.remember(key, { digest, ...place }));
-    if (known.digest === digest) return [{ ok: true, value: { seq: known.seq, time: known.time } }];
+    if (known.digest === digest) return [resultOf(known)];
     const detail = "This key came with another message before; a new message needs a new key.";
     return [refuse("key-reused", detail, { field: "Idempotency-Key" })];
   }

@@ -1,7 +1,7 @@
 import { Hono } from "hono";
+import { askD1 } from "../ask-d1.ts";
 import { withDeadline } from "../channel/deadline.ts";
 import type { Env } from "../env.ts";
-import { logFailure } from "../logging.ts";
 import { FaultError } from "../protocol/errors.ts";
 import { callerOf } from "./caller.ts";
 
@@ -32,11 +32,6 @@ async function isWell(database: D1Database): Promise<boolean> {
 
 /** Reads one row at most. */
 async function answers(database: D1Database): Promise<boolean> {
-  try {
-    await withDeadline(DEADLINE, database.prepare("SELECT 1 FROM channels LIMIT 1").run());
-    return true;
-  } catch (error) {
-    logFailure("D1 did not answer", error, { route: "/health" });
-    return false;
-  }
+  const read = () => withDeadline(DEADLINE, database.prepare("SELECT 1 FROM channels LIMIT 1").run());
+  return (await askD1(read, { route: "/health" })).ok;
 }

@@ -1,4 +1,5 @@
 import { Hono } from "hono";
+import { askD1 } from "../ask-d1.ts";
 import { withDeadline } from "../channel/deadline.ts";
 import type { Env } from "../env.ts";
 import { type Identity, mayRead } from "../auth/policy.ts";
@@ -7,8 +8,6 @@ import type { PageBounds, Range } from "../history/range.ts";
 import { contains, pick } from "../history/search.ts";
 import { HistoryStore } from "../history/store.ts";
 import { completePositions } from "../history/times.ts";
-import { logFailure } from "../logging.ts";
-import { FaultError } from "../protocol/errors.ts";
 import { isoTime, messageFrames, type StoredMessage } from "../protocol/frames.ts";
 import { MAX_PAGE_SIZE } from "../protocol/limits.ts";
 import { historyPath } from "../protocol/paths.ts";
@@ -26,7 +25,7 @@ export const messages = new Hono<{ Bindings: Env }>().get("/channels/:channel/me
   const who = await callerOf(c, channel);
   const bounds = await boundsOf(c, channel, who, query);
   const held = unwrap(await stubOf(c, channel).history(who, bounds));
-  const covered = await answerOf(channel, completePage(channel, held, new HistoryStore(c.env.DB)));
+  const covered = await askArchive(channel, completePage(channel, held, new HistoryStore(c.env.DB)));
   const page = pick(covered, held.direction, query.limit, wantedBy(who, query));
   const next = nextPage(channel, query, bounds, held.last, page);
 
@@ -44,7 +43,7 @@ async function boundsOf(c: AppContext, channel: string, who: Identity, query: Hi
   const times = [since, until].filter((time) => time !== undefined);
   if (times.length === 0) return { limit, after, before };
   const inLog = unwrap(await stubOf(c, channel).locate(who, times));
-  const positions = await answerOf(channel, completePositions(channel, times, inLog, new HistoryStore(c.env.DB)));
+  const positions = await askArchive(channel, completePositions(channel, times, inLog, new HistoryStore(c.env.DB)));
   return {
     limit,
     after,
@@ -53,15 +52,10 @@ async function boundsOf(c: AppContext, channel: string, who: Identity, query: Hi
   };
 }
 
-/** What D1 answers; where it does not, the reader may try again. */
-async function answerOf<T>(channel: string, answer: Promise<T>): Promise<T> {
-  try {
-    return await withDeadline(READ_DEADLINE, answer);
-  } catch (error) {
-    logFailure("D1 did not answer", error, { channel });
-    const detail = "The channel's older messages cannot be read just now.";
-    throw new FaultError({ code: "unavailable", detail, retryAfter: 1 });
-  }
+/** What D1 tells of a channel's older messages. */
+async function askArchive<T>(channel: string, answer: Promise<T>): Promise<T> {
+  const detail = "The channel's older messages cannot be read just now.";
+  return unwrap(await askD1(() => withDeadline(READ_DEADLINE, answer), { channel }, detail));
 }
 
 /** What of a page its reader may see and asked for. Times are looked at again: more may have come since they were located. */

@@ -1,7 +1,7 @@
 import { routePath } from "hono/route";
 import { DeadlineError } from "../channel/deadline.ts";
 import { logFailure } from "../logging.ts";
-import { type ErrorCode, ERRORS, type Fault, FaultError } from "../protocol/errors.ts";
+import { ERRORS, type Fault, FaultError, problemOf } from "../protocol/errors.ts";
 import type { AppContext } from "./request.ts";
 
 /** Answers with a problem (RFC 9457). Its `type` is an address of this server that explains it. */
@@ -16,17 +16,6 @@ export function problem(c: AppContext, fault: Fault): Response {
   if (code === "upgrade-required") c.header("Upgrade", "websocket");
   if (retryAfter !== undefined) c.header("Retry-After", String(retryAfter));
   return c.body(JSON.stringify(problemOf(fault)), status);
-}
-
-/** A fault as a problem's members. */
-export function problemOf({ code, ...more }: Fault): object {
-  return { ...problemType(code), ...more };
-}
-
-/** What `GET /problems/{code}` tells of a problem. */
-export function problemType(code: ErrorCode): { type: string; title: string; status: number } {
-  const { title, status } = ERRORS[code];
-  return { type: `/problems/${code}`, title, status };
 }
 
 /**

@@ -6,14 +6,14 @@ import type { Place } from "../channel/log.ts";
 import type { Publication, Submission } from "../channel/publisher.ts";
 import { clientOf } from "../channel/sockets.ts";
 import type { Env } from "../env.ts";
-import { type Fault, FaultError, refuse, type Result } from "../protocol/errors.ts";
+import { type Fault, FaultError, problemOf, refuse, type Result } from "../protocol/errors.ts";
 import { type Client, isoTime } from "../protocol/frames.ts";
 import { isLongerThan, tooLarge } from "../protocol/json.ts";
 import { MAX_BATCH_BYTES, MAX_BATCH_CHANNELS, MAX_BODY_BYTES } from "../protocol/limits.ts";
 import { BatchRequest, IdempotencyKey, PublishRequest, validate } from "../protocol/schemas.ts";
 import { callerOf } from "./caller.ts";
 import { Coalescer } from "./coalescer.ts";
-import { faultOf, problemOf } from "./problem.ts";
+import { faultOf } from "./problem.ts";
 import { type AppContext, jsonBody, stubOf, unwrap } from "./request.ts";
 
 export const BATCH_PATH = "/messages";

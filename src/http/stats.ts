@@ -1,10 +1,10 @@
 import { Hono } from "hono";
 import type { ChannelState } from "../channel/channel.ts";
+import { askD1 } from "../ask-d1.ts";
 import { withDeadline } from "../channel/deadline.ts";
 import type { Env } from "../env.ts";
 import { HistoryStore } from "../history/store.ts";
 import { completePositions, isOpen } from "../history/times.ts";
-import { logFailure } from "../logging.ts";
 import { isoTime } from "../protocol/frames.ts";
 import { requireServer } from "./caller.ts";
 import { channelOf, stubOf, unwrap } from "./request.ts";
@@ -54,12 +54,10 @@ async function beginsOf(
   state: ChannelState,
   store: HistoryStore,
 ): Promise<(number | null)[]> {
-  try {
-    return await withDeadline(READ_DEADLINE, completePositions(channel, minutes, state, store));
-  } catch (error) {
-    logFailure("D1 did not answer", error, { route: "/channels/:channel/stats" });
-    return state.positions.map((position) => (isOpen(position, state.oldest) ? null : position));
-  }
+  const found = await askD1(() => withDeadline(READ_DEADLINE, completePositions(channel, minutes, state, store)), {
+    route: "/channels/:channel/stats",
+  });
+  return found.ok ? found.value : state.positions.map((position) => (isOpen(position, state.oldest) ? null : position));
 }
 
 function difference(begin: number | null | undefined, end: number | null | undefined): number | null {

@@ -61,6 +61,17 @@ export interface Fault {
   retryAfter?: number;
 }
 
+/** A fault as a problem's members (RFC 9457). */
+export function problemOf({ code, ...more }: Fault): object {
+  return { ...problemType(code), ...more };
+}
+
+/** What `GET /problems/{code}` tells of a problem. */
+export function problemType(code: ErrorCode): { type: string; title: string; status: number } {
+  const { title, status } = ERRORS[code];
+  return { type: `/problems/${code}`, title, status };
+}
+
 /** Throws a fault through code that answers with something else; whoever owns the connection turns it into an answer. */
 export class FaultError extends Error {
   readonly fault: Fault;
