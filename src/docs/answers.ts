@@ -32,13 +32,14 @@ const problemType = v.picklist(codes.map((code) => `/problems/${code}` as const)
 
 export const ProblemType = v.strictObject({ type: problemType, title: v.string(), status: v.picklist(statuses) });
 
-const problem = {
-  ...ProblemType.entries,
-  detail: v.string(),
+/** What may be said of a fault beside its words, in a problem and in an `error` frame. */
+export const faultFields = {
   field: v.optional(v.string()),
   limit: v.optional(v.number()),
   retryAfter: v.optional(v.number()),
 };
+
+const problem = { ...ProblemType.entries, detail: v.string(), ...faultFields };
 export const Problem = v.strictObject(problem);
 
 export const BatchResults = v.strictObject({

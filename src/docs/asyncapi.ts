@@ -1,6 +1,7 @@
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
 import { refTo, schemasOf } from "./components.ts";
 import { FRAMES } from "./messages.ts";
+import { canonical, channel } from "./operation.ts";
 import { SHARED } from "./schemas.ts";
 
 const heartbeat = (text: string, title: string, summary: string) => ({
@@ -38,13 +39,13 @@ export function asyncapi(version: string): object {
         "A socket to one channel. With `?frames=batch` each text message of the server's is a JSON array of these frames.",
         {
           channel: {
-            description: "The channel's name, percent-encoded as one segment.",
-            examples: ["docs%2Favengers"],
+            description: channel.description,
+            examples: [encodeURIComponent(channel.example)],
           },
         },
       ),
       multiplexed: socket("/rt/{canonical}", "A socket for many channels: each frame names its own.", {
-        canonical: { description: "Any text; where the variable `REALTIME_CANONICAL` is set, just that." },
+        canonical: { description: canonical.description },
       }),
     },
     operations: Object.fromEntries(["channel", "multiplexed"].flatMap(operationsOn)),
@@ -86,16 +87,16 @@ const HEADERS = {
 };
 
 /** What the server receives, and what it sends. */
-function operationsOn(channel: string): [string, object][] {
-  const fromClient = Object.keys(FRAMES).filter((name) => FRAMES[name]?.from === "client");
-  const fromServer = Object.keys(FRAMES).filter((name) => FRAMES[name]?.from === "server");
+function operationsOn(name: string): [string, object][] {
+  const fromClient = Object.keys(FRAMES).filter((frame) => FRAMES[frame]?.from === "client");
+  const fromServer = Object.keys(FRAMES).filter((frame) => FRAMES[frame]?.from === "server");
   const operation = (action: "send" | "receive", names: string[]) => ({
     action,
-    channel: { $ref: `#/channels/${channel}` },
-    messages: names.map((name) => ({ $ref: `#/channels/${channel}/messages/${name}` })),
+    channel: { $ref: `#/channels/${name}` },
+    messages: names.map((frame) => ({ $ref: `#/channels/${name}/messages/${frame}` })),
   });
   return [
-    [`${channel}.receive`, operation("receive", [...fromClient, "Heartbeat"])],
-    [`${channel}.send`, operation("send", [...fromServer, "HeartbeatAnswer"])],
+    [`${name}.receive`, operation("receive", [...fromClient, "Heartbeat"])],
+    [`${name}.send`, operation("send", [...fromServer, "HeartbeatAnswer"])],
   ];
 }

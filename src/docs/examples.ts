@@ -1,4 +1,4 @@
-import type { ErrorCode, Fault } from "../protocol/errors.ts";
+import { type ErrorCode, type Fault, problemOf } from "../protocol/errors.ts";
 
 /** The examples of both documents. Tests send each of them to a server. */
 
@@ -39,8 +39,11 @@ export const ALL_SETTINGS = {
   ...SETTINGS,
 };
 
+export const NAMED_SETTINGS = { channel: CHANNEL, settings: ALL_SETTINGS };
+
 export const AUTH_DATABASE = { dbo_id: 1138, secret: "AUTH_SECRET", extras_claim: "extras" };
 export const FULL_DATABASE = { ...AUTH_DATABASE, algorithm: "RS256", id_claim: "sub" };
+export const NAMED_DATABASE = { database: DATABASE, config: FULL_DATABASE };
 
 export const MESSAGE = {
   channel: CHANNEL,
@@ -59,11 +62,7 @@ export const RESULTS = {
   results: [
     { status: 201, ...PLACED },
     {
-      type: "/problems/forbidden",
-      title: "The channel's settings do not allow this",
-      status: 403,
-      detail: "This is not the auth database of the channel.",
-      field: "database",
+      ...problemOf({ code: "forbidden", detail: "This is not the auth database of the channel.", field: "database" }),
       channel: CHANNEL,
     },
   ],

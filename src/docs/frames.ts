@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import type { ErrorCode } from "../protocol/errors.ts";
 import { ChannelName } from "../protocol/schemas.ts";
-import { ClientInfo, Presence, Seq, StoredFrame } from "./answers.ts";
+import { ClientInfo, faultFields, Presence, Seq, StoredFrame } from "./answers.ts";
 
 /** What the server says over a socket; src/protocol/frames.ts makes these texts. */
 
@@ -79,8 +79,6 @@ export const ErrorFrame = v.strictObject({
   payload: v.strictObject({
     code: v.picklist(FRAME_ERRORS),
     message: v.string(),
-    field: v.optional(v.string()),
-    limit: v.optional(v.number()),
-    retryAfter: v.optional(v.number()),
+    ...faultFields,
   }),
 });

@@ -17,6 +17,7 @@ function frame(from: Frame["from"], title: string, described: Component, example
 }
 
 const ACTION = "What kind of frame it is.";
+const PAYLOAD = "The message: any JSON value.";
 const WHERE = "The channel, and where it stands.";
 const onChannel = { channel: CHANNEL };
 
@@ -48,7 +49,7 @@ export const FRAMES: Record<string, Frame> = {
     component(Message, "To everybody in the channel, to its authenticated clients, or to one client only.", {
       action: ACTION,
       options: "`authenticated`: to authenticated clients only. `socketId`: to this one client, and not stored.",
-      payload: "The message: any JSON value.",
+      payload: PAYLOAD,
     }),
     { action: "message", options: { ...onChannel, authenticated: true }, payload: { text: "I can do this all day." } },
   ),
@@ -69,7 +70,7 @@ export const FRAMES: Record<string, Frame> = {
       action: ACTION,
       client: "To whom it is attributed, where that is known.",
       options: WHERE,
-      payload: "The message: any JSON value.",
+      payload: PAYLOAD,
     }),
     EVENT,
   ),
@@ -80,7 +81,7 @@ export const FRAMES: Record<string, Frame> = {
       action: ACTION,
       client: "Who sent it.",
       options: WHERE,
-      payload: "The message: any JSON value.",
+      payload: PAYLOAD,
     }),
     { ...EVENT, action: "message", client: CLIENT },
   ),
@@ -91,7 +92,7 @@ export const FRAMES: Record<string, Frame> = {
       action: ACTION,
       client: "Who sent it.",
       options: "The channel, and the recipient's `socketId`.",
-      payload: "The message: any JSON value.",
+      payload: PAYLOAD,
     }),
     {
       action: "message",

@@ -1,4 +1,4 @@
-import { type ErrorCode, ERRORS } from "../protocol/errors.ts";
+import { type ErrorCode, ERRORS, problemOf } from "../protocol/errors.ts";
 import { inlineSchema, refTo, schemasOf } from "./components.ts";
 import { FAULTS } from "./examples.ts";
 import type { Operation, Parameter } from "./operation.ts";
@@ -100,17 +100,12 @@ function refusals(errors: ErrorCode[]): Record<string, object> {
         content: {
           "application/problem+json": {
             schema: refTo("Problem"),
-            examples: Object.fromEntries(codes.map((code) => [code, { value: problemExample(code) }])),
+            examples: Object.fromEntries(codes.map((code) => [code, { value: problemOf({ code, ...FAULTS[code] }) }])),
           },
         },
       },
     ]),
   );
-}
-
-function problemExample(code: ErrorCode): object {
-  const { title, status } = ERRORS[code];
-  return { type: `/problems/${code}`, title, status, ...FAULTS[code] };
 }
 
 const text = { type: "string" };

@@ -56,6 +56,14 @@ export const channel: Parameter = {
   description: "The channel's name, percent-encoded as one segment.",
   example: EXAMPLE,
 };
+export const canonical: Parameter = {
+  name: "canonical",
+  in: "path",
+  schema: v.string(),
+  description: "Any text; where the variable `REALTIME_CANONICAL` is set, just that.",
+  example: "avengers",
+};
+
 /** The parameters of a query, each of which must be explained. */
 export function query<const E extends v.ObjectEntries>(
   { entries }: v.ObjectSchema<E, undefined>,

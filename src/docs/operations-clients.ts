@@ -2,7 +2,7 @@ import * as v from "valibot";
 import type { ErrorCode } from "../protocol/errors.ts";
 import { HistoryQuery, IdempotencyKey, PresenceQuery, SocketQuery } from "../protocol/schemas.ts";
 import * as examples from "./examples.ts";
-import { ASKING, BODY, CHANNEL, channel, type Operation, type Parameter, query } from "./operation.ts";
+import { ASKING, BODY, canonical, CHANNEL, channel, type Operation, type Parameter, query } from "./operation.ts";
 
 const idempotencyKey: Parameter = {
   name: "Idempotency-Key",
@@ -134,15 +134,7 @@ export const sockets: Operation[] = [
     summary: "Open a socket for many channels",
     description: `${UPGRADE} Each frame names its channel. This is the address that Xano Realtime's clients open.`,
     access: "anybody",
-    parameters: [
-      {
-        name: "canonical",
-        in: "path",
-        schema: v.string(),
-        description: "Any text; where the variable `REALTIME_CANONICAL` is set, just that.",
-        example: "avengers",
-      },
-    ],
+    parameters: [canonical],
     answer: { status: 101, description: "The socket is open." },
     errors: ["not-found", "upgrade-required", ...ASKING],
   },

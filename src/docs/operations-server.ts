@@ -34,7 +34,7 @@ export const settings: Operation[] = [
       description: "A page.",
       content: {
         schema: "SettingsList",
-        example: { channels: [{ channel: examples.CHANNEL, settings: examples.ALL_SETTINGS }], next: null },
+        example: { channels: [examples.NAMED_SETTINGS], next: null },
       },
     },
     errors: ["invalid-field", ...ASKING, "internal"],
@@ -51,7 +51,7 @@ export const settings: Operation[] = [
     answer: {
       status: 200,
       description: "The settings.",
-      content: { schema: "NamedSettings", example: { channel: examples.CHANNEL, settings: examples.ALL_SETTINGS } },
+      content: { schema: "NamedSettings", example: examples.NAMED_SETTINGS },
     },
     errors: ["invalid-field", ...ASKING, "not-found", "internal"],
   },
@@ -69,7 +69,7 @@ export const settings: Operation[] = [
     answer: {
       status: 200,
       description: "The settings, with what was left out.",
-      content: { schema: "NamedSettings", example: { channel: examples.CHANNEL, settings: examples.ALL_SETTINGS } },
+      content: { schema: "NamedSettings", example: examples.NAMED_SETTINGS },
     },
     errors: [...BODY, ...ASKING, ...CHANNEL],
   },
@@ -130,7 +130,7 @@ export const databases: Operation[] = [
       description: "A page.",
       content: {
         schema: "DatabaseList",
-        example: { databases: [{ database: examples.DATABASE, config: examples.FULL_DATABASE }], next: null },
+        example: { databases: [examples.NAMED_DATABASE], next: null },
       },
     },
     errors: ["invalid-field", ...ASKING, "internal"],
@@ -147,7 +147,7 @@ export const databases: Operation[] = [
     answer: {
       status: 200,
       description: "The database.",
-      content: { schema: "NamedDatabase", example: { database: examples.DATABASE, config: examples.FULL_DATABASE } },
+      content: { schema: "NamedDatabase", example: examples.NAMED_DATABASE },
     },
     errors: ["invalid-field", ...ASKING, "not-found", "internal"],
   },
@@ -164,7 +164,7 @@ export const databases: Operation[] = [
     answer: {
       status: 200,
       description: "The database.",
-      content: { schema: "NamedDatabase", example: { database: examples.DATABASE, config: examples.FULL_DATABASE } },
+      content: { schema: "NamedDatabase", example: examples.NAMED_DATABASE },
     },
     errors: [...BODY, ...ASKING, "internal"],
   },

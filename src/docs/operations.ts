@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { ERRORS } from "../protocol/errors.ts";
+import { ERRORS, problemType } from "../protocol/errors.ts";
 import { ASKING, type Operation } from "./operation.ts";
 import { publishing, reading, sockets } from "./operations-clients.ts";
 import { databases, settings } from "./operations-server.ts";
@@ -39,11 +39,7 @@ const about: Operation[] = [
       description: "The problem.",
       content: {
         schema: "ProblemType",
-        example: {
-          type: "/problems/backlog-full",
-          title: "The archive is behind and the channel's log is full",
-          status: 503,
-        },
+        example: problemType("backlog-full"),
       },
     },
     errors: ["not-found", "wrong-origin"],
