@@ -1,5 +1,6 @@
 import type { Counts } from "./counts.ts";
 import type { Outcome } from "./load/main.ts";
+import { atOnce } from "./load/at-once.ts";
 import { Publisher } from "./load/publisher.ts";
 import { messageText } from "./message.ts";
 import { CHANNEL, DIALECTS } from "./peers.ts";
@@ -21,16 +22,8 @@ export async function costPerMillion({ port }: Server): Promise<Outcome> {
   for (const [name, { publishers, batch, messages }] of Object.entries(WAYS)) {
     const before = await countsOf(port);
     const publisher = new Publisher(port, DIALECTS.single, publishers);
-    let left = messages / batch;
-    await Promise.all(
-      Array.from({ length: publishers }, async () => {
-        while (left-- > 0)
-          await publisher.publish(
-            CHANNEL,
-            Array.from({ length: batch }, () => messageText(0)),
-          );
-      }),
-    );
+    const texts = Array.from({ length: batch }, () => messageText(0));
+    await atOnce(publishers, messages / batch, () => publisher.publish(CHANNEL, texts));
     await publisher.close();
     const after = await archived(port);
     for (const [billed, price] of Object.entries(PRICES) as [keyof Counts, number][]) {

@@ -1,4 +1,5 @@
 import { spawn, spawnSync } from "node:child_process";
+import { atOnce } from "./load/at-once.ts";
 import { Publisher } from "./load/publisher.ts";
 import { messageText } from "./message.ts";
 import { CHANNEL, DIALECTS, type Peer } from "./peers.ts";
@@ -25,12 +26,7 @@ export async function countFsyncs({ port, pid }: Server, dialect: Peer["dialect"
     });
   });
   await attached;
-  let left = MESSAGES;
-  await Promise.all(
-    Array.from({ length: PUBLISHERS }, async () => {
-      while (left-- > 0) await publisher.publish(CHANNEL, [messageText(0)]);
-    }),
-  );
+  await atOnce(PUBLISHERS, MESSAGES, () => publisher.publish(CHANNEL, [messageText(0)]));
   strace.kill("SIGINT");
   await new Promise((resolve) => strace.once("exit", resolve));
   await publisher.close();

@@ -1,5 +1,5 @@
 /** What every peer carries: some 150 bytes of JSON, and when the load meant to send it. */
-const FILLER = "In the sky above the harbour something moved, and everyone who saw it wrote it down. ".repeat(1);
+const FILLER = "In the sky above the harbour something moved, and everyone who saw it wrote it down. ";
 
 /** Begins each message, so that one search finds and counts the messages in any peer's frames. */
 export const MARK = '{"t":';

@@ -1,4 +1,3 @@
-import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { WorkerdConfig } from "./servers/workerd.ts";
 
@@ -42,6 +41,8 @@ export interface Peer {
 }
 
 export const API_KEY = "bench-key";
+/** Debian's. */
+export const NCHAN_MODULE = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 /** The channel of all that happens on one. */
 export const CHANNEL = "bench";
 const here = (path: string) => join(import.meta.dirname, path);
@@ -138,12 +139,7 @@ function workerd(script: string, bindings: WorkerdConfig["bindings"], more: Part
   ];
 }
 
-const migrations = globSync(here("../migrations/*.sql"))
-  .toSorted()
-  .flatMap((file) => readFileSync(file, "utf8").split("--> statement-breakpoint"))
-  .map((statement) => statement.replaceAll(/^--.*$/gm, "").trim());
-
-const ourServer = (script: string) => workerd(script, { API_KEYS: API_KEY, ALLOWED_ORIGINS: "" }, { d1: migrations });
+const ourServer = (script: string) => workerd(script, { API_KEYS: API_KEY, ALLOWED_ORIGINS: "" }, { d1: true });
 
 /** Everything that is measured, in the order of the table. */
 export const PEERS: Peer[] = [

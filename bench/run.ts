@@ -12,7 +12,7 @@ import { chart } from "./chart.ts";
 import { costPerMillion } from "./cost.ts";
 import { countFsyncs } from "./fsyncs.ts";
 import type { Job, Outcome } from "./load/main.ts";
-import { COUNTED, DIALECTS, type Peer, PEERS } from "./peers.ts";
+import { COUNTED, DIALECTS, NCHAN_MODULE, type Peer, PEERS } from "./peers.ts";
 import { type Results, table } from "./report.ts";
 import { LOAD_CORE, Server } from "./server.ts";
 import { type Workload, WORKLOADS } from "./workloads.ts";
@@ -34,7 +34,7 @@ requireTools();
 await buildWorkers();
 const results: Results = {
   machine: `${cpus()[0]?.model.trim()}, ${cpus().length} cores; server on one, load on another`,
-  runtime: `Node ${process.versions.node}, workerd ${version("workerd", "--version")}`,
+  runtime: `Node ${process.versions.node}, ${execFileSync("workerd", ["--version"], { encoding: "utf8" }).trim()}`,
   ...(values.add
     ? (JSON.parse(readFileSync(`${values.out}/results.json`, "utf8")) as Pick<Results, "figures" | "failures">)
     : { figures: {}, failures: [] }),
@@ -47,10 +47,10 @@ for (let round = 1; round <= Number(values.rounds); round++) {
     for (const peer of peers.filter((candidate) => can(candidate, workload))) await run(round, name, workload, peer);
   }
 }
-for (const peer of isChosen(values.workloads, (part) => part === "fsyncs")
-  ? peers.filter(({ durable }) => durable)
-  : []) {
-  await attempt("fsyncs", peer, async (server) => ({ "fsyncs a message": await countFsyncs(server, peer.dialect) }));
+if (isChosen(values.workloads, (part) => part === "fsyncs")) {
+  for (const peer of peers.filter(({ durable }) => durable)) {
+    await attempt("fsyncs", peer, async (server) => ({ "fsyncs a message": await countFsyncs(server, peer.dialect) }));
+  }
 }
 if (isChosen(values.workloads, (part) => part === "cost")) await attempt("cost", COUNTED, costPerMillion);
 
@@ -98,8 +98,9 @@ function load(job: Job): Promise<Outcome> {
 /** Batches, and publishing over sockets, are not every server's affair; and how frames come means nothing where no subscribers are. */
 function can({ dialect }: Peer, workload: Workload): boolean {
   if (workload.kind === "channels") return dialect !== "single";
-  if (workload.kind === "throughput" && workload.batch === 0) return "speak" in DIALECTS[dialect];
-  return DIALECTS[dialect].batches || workload.kind !== "throughput" || workload.batch === 1;
+  if (workload.kind !== "throughput") return true;
+  if (workload.over === "sockets") return "speak" in DIALECTS[dialect];
+  return DIALECTS[dialect].batches || workload.batch === 1;
 }
 
 function isChosen(list: string, matches: (part: string) => boolean): boolean {
@@ -108,7 +109,7 @@ function isChosen(list: string, matches: (part: string) => boolean): boolean {
 
 /** nginx with Nchan is a package of the system's. */
 function isThere({ dialect }: Peer): boolean {
-  return dialect !== "nchan" || existsSync("/usr/lib/nginx/modules/ngx_nchan_module.so");
+  return dialect !== "nchan" || existsSync(NCHAN_MODULE);
 }
 
 function requireTools(): void {
@@ -116,10 +117,4 @@ function requireTools(): void {
     return;
   console.error("The benchmark needs Linux, with /proc and taskset, and two cores.");
   process.exit(1);
-}
-
-function version(command: string, flag: string): string {
-  return execFileSync(command, [flag], { encoding: "utf8" })
-    .trim()
-    .replace(/^workerd /, "");
 }

@@ -3,8 +3,10 @@ export interface Throughput {
   kind: "throughput";
   publishers: number;
   subscribers: number;
-  /** Messages a POST; 0 where each is a frame over a publisher's socket. */
+  /** Messages a POST. */
   batch: number;
+  /** Whether messages are POSTed, or sent as frames over sockets, one each. */
+  over: "posts" | "sockets";
 }
 
 /** So many messages a second, whatever the server does: times count from when a message should have been sent. */
@@ -36,11 +38,16 @@ export interface Storm {
 
 export type Workload = Throughput | Paced | Channels | Idle | Storm;
 
-const throughput = (publishers: number, subscribers: number, batch = 1): Throughput => ({
+const throughput = (
+  publishers: number,
+  subscribers: number,
+  { batch = 1, over = "posts" }: Partial<Pick<Throughput, "batch" | "over">> = {},
+): Throughput => ({
   kind: "throughput",
   publishers,
   subscribers,
   batch,
+  over,
 });
 
 /** By the name that the table gives them: publishers/subscribers. */
@@ -50,10 +57,10 @@ export const WORKLOADS: Record<string, Workload> = {
   "1/100": throughput(1, 100),
   "64/100": throughput(64, 100),
   "4/1000": throughput(4, 1_000),
-  "socket 64/1": throughput(64, 1, 0),
-  "socket 64/100": throughput(64, 100, 0),
-  "16x100/1": throughput(16, 1, 100),
-  "16x100/100": throughput(16, 100, 100),
+  "socket 64/1": throughput(64, 1, { over: "sockets" }),
+  "socket 64/100": throughput(64, 100, { over: "sockets" }),
+  "16x100/1": throughput(16, 1, { batch: 100 }),
+  "16x100/100": throughput(16, 100, { batch: 100 }),
   "paced 1/1": { kind: "paced", subscribers: 1, rate: 100 },
   "paced 1/100": { kind: "paced", subscribers: 100, rate: 100 },
   channels: { kind: "channels", channels: 10_000 },

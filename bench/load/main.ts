@@ -4,6 +4,7 @@ import { Figures } from "../figures.ts";
 import { messageText } from "../message.ts";
 import { CHANNEL, type Dialect, DIALECTS } from "../peers.ts";
 import type { Channels, Idle, Paced, Storm, Throughput, Workload } from "../workloads.ts";
+import { atOnce } from "./at-once.ts";
 import { now, percentile } from "./clock.ts";
 import { Publisher } from "./publisher.ts";
 import { Receiver } from "./receiver.ts";
@@ -51,24 +52,23 @@ function run(workload: Workload): Promise<Outcome> {
   }
 }
 
-async function throughput({ publishers, subscribers, batch }: Throughput): Promise<Outcome> {
+async function throughput(workload: Throughput): Promise<Outcome> {
+  const { subscribers, over } = workload;
   const receiver = new Receiver();
   await receiver.join(job.port, dialect, CHANNEL, subscribers);
-  const over = new AbortController();
-  const publication = { count: 0 };
+  const end = new AbortController();
+  const published = { count: 0 };
   const publishing =
-    batch === 0
-      ? speak(publishers, subscribers, receiver, publication, over.signal)
-      : post(publishers, batch, publication, over.signal);
+    over === "sockets" ? speak(workload, receiver, published, end.signal) : post(workload, published, end.signal);
   await sleep(job.warmUp);
   const measured = await measure(job.seconds, () => ({
-    published: publication.count,
+    published: published.count,
     delivered: receiver.messages,
     frames: receiver.frames,
   }));
-  over.abort();
+  end.abort();
   await publishing;
-  const sent = publication.count * subscribers;
+  const sent = published.count * subscribers;
   if (!(await receiver.received(sent))) throw new Error(`${receiver.messages} of ${sent} messages arrived`);
   const { seconds, cpu, published: posts, delivered, frames } = measured;
   if (posts === 0 || delivered === 0) throw new Error("nothing was published while it was measured");
@@ -83,10 +83,10 @@ async function throughput({ publishers, subscribers, batch }: Throughput): Promi
 }
 
 /** Each publisher posts its next message, or batch, once the last one is answered. */
-async function post(publishers: number, batch: number, done: { count: number }, over: AbortSignal): Promise<void> {
+async function post({ publishers, batch }: Throughput, done: { count: number }, end: AbortSignal): Promise<void> {
   const publisher = new Publisher(job.port, dialect, publishers);
   const publishing = Array.from({ length: publishers }, async () => {
-    while (!over.aborted) {
+    while (!end.aborted) {
       const messages = Array.from({ length: batch }, () => messageText(now()));
       const taken = await publisher.publish(CHANNEL, messages);
       done.count += taken;
@@ -97,17 +97,16 @@ async function post(publishers: number, batch: number, done: { count: number }, 
 
 /** Frames over sockets, by turns, as many of them under way at once as there are sockets. */
 async function speak(
-  publishers: number,
-  subscribers: number,
+  { publishers, subscribers }: Throughput,
   receiver: Receiver,
   done: { count: number },
-  over: AbortSignal,
+  end: AbortSignal,
 ): Promise<void> {
   const { speak: by } = dialect;
   if (!by) throw new Error("this server takes no messages over sockets");
   const open = () => Subscriber.open(job.port, by.open(CHANNEL), () => {});
   const sockets = await Promise.all(Array.from({ length: publishers }, open));
-  while (!over.aborted) {
+  while (!end.aborted) {
     for (; done.count - receiver.messages / subscribers < publishers; done.count++) {
       sockets[done.count % publishers]?.send(by.text(messageText(now())));
     }
@@ -147,16 +146,9 @@ async function paced({ subscribers, rate }: Paced): Promise<Outcome> {
 
 async function channels({ channels: count }: Channels): Promise<Outcome> {
   const publisher = new Publisher(job.port, dialect, 64);
-  let next = 0;
-  let done = 0;
-  const publishing = Array.from({ length: 64 }, async () => {
-    for (let channel = next++; channel < count; channel = next++) {
-      await publisher.publish(`many-${channel}`, [messageText(now())]);
-      done += 1;
-    }
-  });
-  const measured = await measure(Promise.all(publishing), () => ({ done }));
-  return { ...load(measured), "channels/s": done / measured.seconds, "CPU µs/channel": measured.cpu / done };
+  const publishing = atOnce(64, count, (channel) => publisher.publish(`many-${channel}`, [messageText(now())]));
+  const measured = await measure(publishing, () => ({}));
+  return { ...load(measured), "channels/s": count / measured.seconds, "CPU µs/channel": measured.cpu / count };
 }
 
 async function idle({ sockets: wanted }: Idle): Promise<Outcome> {

@@ -1,5 +1,6 @@
 import { MARK } from "../message.ts";
 import type { Dialect } from "../peers.ts";
+import { atOnce } from "./at-once.ts";
 import { now } from "./clock.ts";
 import { Subscriber } from "./subscriber.ts";
 
@@ -29,13 +30,9 @@ export class Receiver {
     open: (client: number, hear: (text: Buffer) => void) => Promise<Subscriber>,
   ): Promise<void> {
     const first = this.subscribers.length;
-    let next = first;
-    const opener = async () => {
-      for (let client = next++; client < first + count; client = next++) {
-        this.subscribers.push(await open(client, (text) => this.#hear(text)));
-      }
-    };
-    await Promise.all(Array.from({ length: AT_ONCE }, opener));
+    await atOnce(AT_ONCE, count, async (n) => {
+      this.subscribers.push(await open(first + n, (text) => this.#hear(text)));
+    });
   }
 
   join(port: number, dialect: Dialect, channel: string, count: number): Promise<void> {

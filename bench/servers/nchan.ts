@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { NCHAN_MODULE } from "../peers.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "bench-"));
 const file = join(directory, "nginx.conf");
@@ -10,7 +11,7 @@ const file = join(directory, "nginx.conf");
 writeFileSync(
   file,
   `
-  load_module /usr/lib/nginx/modules/ngx_nchan_module.so;
+  load_module ${NCHAN_MODULE};
   user root;
   daemon off;
   worker_processes 1;

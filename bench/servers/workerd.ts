@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { convertV4MiniflareOptions, Miniflare } from "miniflare";
+import { migrate } from "../../test/support/migrations.ts";
 
 /** What a Worker needs; given as JSON. */
 export interface WorkerdConfig {
@@ -14,8 +15,8 @@ export interface WorkerdConfig {
   compatibilityDate: string;
   compatibilityFlags: string[];
   bindings: Record<string, string | boolean>;
-  /** Migrations of the D1 database DB, if it has one. */
-  d1?: string[];
+  /** Whether it has this project's D1 database DB. */
+  d1?: boolean;
 }
 
 const config = JSON.parse(process.argv[2] ?? "") as WorkerdConfig;
@@ -28,14 +29,11 @@ const runtime = new Miniflare(
     compatibilityFlags: config.compatibilityFlags,
     bindings: config.bindings,
     durableObjects: { CHANNELS: { className: "Channel", useSQLite: true } },
-    ...(config.d1 && { d1Databases: { DB: "bench" } }),
+    ...(config.d1 === true && { d1Databases: { DB: "bench" } }),
     unsafeDirectSockets: [{ host: "127.0.0.1", port: config.port }],
     defaultPersistRoot: mkdtempSync(join(tmpdir(), "bench-")),
   }),
 );
 await runtime.ready;
-if (config.d1) {
-  const database = await runtime.getD1Database("DB");
-  for (const statement of config.d1) await database.prepare(statement).run();
-}
+if (config.d1) await migrate(await runtime.getD1Database("DB"));
 console.log("ready");

@@ -1,9 +1,10 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build } from "esbuild";
 import { convertV4MiniflareOptions, Miniflare } from "miniflare";
 import { unstable_readConfig as readConfig } from "wrangler";
+import { migrate } from "./migrations.ts";
 
 /**
  * The Worker on workerd itself, without wrangler's proxy, which shakes hands with clients on its own: bundled and
@@ -34,12 +35,7 @@ export async function startWorkerd(): Promise<{ port: number; stop: () => Promis
     }),
   );
   const { port } = await runtime.unsafeGetDirectURL();
-  const database = await runtime.getD1Database("DB");
-  for (const statement of readFileSync("migrations/0000_messages_and_channels.sql", "utf8").split(
-    "--> statement-breakpoint",
-  )) {
-    await database.prepare(statement.replaceAll(/^--.*$/gm, "").trim()).run();
-  }
+  await migrate(await runtime.getD1Database("DB"));
   return {
     port: Number(port),
     stop: async () => {
