@@ -6,6 +6,10 @@ export type LogEvent =
   | "D1 did not answer"
   /** A backlog could not be brought to D1; another attempt follows by itself. */
   | "archiving failed"
+  /** D1 takes other messages but not this one. The channel's object keeps it and goes on with those after it. */
+  | "message not archivable"
+  /** The platform refused to set a channel object's alarm. */
+  | "alarm not set"
   /** A token could not be verified, and not for a fault of its own. */
   | "token not verifiable";
 

@@ -8,7 +8,6 @@ import { type PageBounds, pageRange, takeWithin } from "../history/range.ts";
 import { HistoryStore } from "../history/store.ts";
 import type { LogPositions } from "../history/times.ts";
 import { CLOSE } from "../protocol/close.ts";
-import { logFailure } from "../logging.ts";
 import type { Fault, Result } from "../protocol/errors.ts";
 import { presenceUpdateFrame, type StoredMessage } from "../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
@@ -21,13 +20,14 @@ import {
 } from "../protocol/limits.ts";
 import type { ChannelSettings } from "../protocol/schemas.ts";
 import { Alarm } from "./alarm.ts";
-import { ARCHIVE_DELAY, drain, retryDelay } from "./archiver.ts";
+import { Archiver } from "./archiver.ts";
 import { Conversation } from "./conversation.ts";
 import { withDeadline } from "./deadline.ts";
 import { Keys } from "./keys.ts";
 import { Log, type Place } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { Publisher, type Submission } from "./publisher.ts";
+import { SetAside } from "./set-aside.ts";
 import { type Holding, SettingsCopy } from "./settings.ts";
 import { Sockets } from "./sockets.ts";
 
@@ -60,12 +60,11 @@ export interface ChannelState extends LogPositions {
 /** How long a publish waits for fresh settings where they are inherited, in milliseconds. */
 const SETTINGS_DEADLINE = 1_000;
 
-/** Messages waiting for the archive that are enough for a trip of their own, at once. */
-const URGENT_BACKLOG = 1_000;
-
-/** How long D1 may take to answer, in milliseconds: to store a batch, and to tell what a caller waits for. */
-const STORE_DEADLINE = 15_000;
+/** How long D1 may take to answer what a caller waits for, in milliseconds. */
 const READ_DEADLINE = 5_000;
+
+/** How often tokens are checked while the alarm cannot fire because a run of the archiver is under way, in milliseconds. */
+const EXPIRY_CHECK_MS = 1_000;
 
 /** One channel: gives its messages their order, stores them, delivers them, and brings them to the archive. */
 export class Channel extends DurableObject<Env> {
@@ -78,10 +77,9 @@ export class Channel extends DurableObject<Env> {
   readonly #conversation: Conversation;
   readonly #alarm: Alarm;
   readonly #metrics: Metrics;
+  readonly #setAside: SetAside;
+  readonly #archiver: Archiver;
   #starting: Promise<void> | undefined;
-  /** Whether the backlog is on its way to D1 just now. */
-  #draining = false;
-  #archiveFailures = 0;
   /** The commit that is under way. */
   #committing: Promise<void> | undefined;
 
@@ -103,19 +101,27 @@ export class Channel extends DurableObject<Env> {
       (client) => this.#sockets.announce(presenceUpdateFrame(this.#name, "leave", client)),
       this.#metrics,
     );
+    this.#setAside = new SetAside(ctx.storage);
+    this.#archiver = new Archiver({
+      channel: this.#name,
+      log: this.#log,
+      setAside: this.#setAside,
+      archive: this.#archive,
+      metrics: this.#metrics,
+    });
     const shared = { channel: this.#name, log: this.#log, sockets: this.#sockets, settings: this.#settings };
-    this.#publisher = new Publisher({ ...shared, keys: new Keys(ctx.storage), stored: () => this.#stored() });
+    this.#publisher = new Publisher({ ...shared, keys: new Keys(ctx.storage), stored: () => this.#schedule() });
     this.#conversation = new Conversation({
       ...shared,
       metrics: this.#metrics,
       accept: (messages) => this.#publisher.accept(messages),
     });
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
-    // The runtime gives an alarm up after six failures that are not ours to catch: see that there is always one.
-    if (this.#log.backlog > 0 || this.#sockets.nextExpiry < Infinity) {
+    // The runtime gives up on an alarm after six failures that are not ours to catch: see that there is always one.
+    if (this.#nextDue < Infinity) {
       void ctx.blockConcurrencyWhile(async () => {
         await this.#alarm.recall();
-        this.#setAlarm();
+        this.#schedule();
       });
     }
   }
@@ -152,7 +158,8 @@ export class Channel extends DurableObject<Env> {
     // Reading backward, a page that ended within the log for its size leaves nothing to the archive.
     const endedEarly = !forward && to >= oldest && messages[0]?.seq !== Math.max(from, oldest);
     const archived = endedEarly ? { from: 1, to: 0 } : { from, to: Math.min(to, oldest - 1) };
-    return { ok: true, value: { last, range: { from, to }, direction, messages, archived } };
+    const setAside = this.#setAside.within(archived);
+    return { ok: true, value: { last, range: { from, to }, direction, messages, archived, setAside } };
   }
 
   /** Where in the log the messages of certain times begin, in milliseconds since the epoch. */
@@ -196,7 +203,7 @@ export class Channel extends DurableObject<Env> {
       identity: who,
       batch: request.headers.get(FRAMES_HEADER) === "batch",
     });
-    if (who.kind === "user") this.#alarm.by(who.expires);
+    this.#schedule();
     const protocol = request.headers.get(PROTOCOL_HEADER);
     return new Response(null, {
       status: 101,
@@ -206,6 +213,7 @@ export class Channel extends DurableObject<Env> {
   }
 
   override webSocketMessage(socket: WebSocket, data: string | ArrayBuffer): void {
+    this.#schedule();
     this.#conversation.hear(socket, data);
   }
 
@@ -218,49 +226,32 @@ export class Channel extends DurableObject<Env> {
   }
 
   /**
-   * Closes the sockets whose tokens have expired, and brings the backlog to D1. Never throws: retries are ours, as the
+   * Closes the sockets whose tokens have expired, and archives the backlog. Never throws: retries are ours, as the
    * runtime's come to an end.
    */
   override async alarm(): Promise<void> {
-    this.#alarm.rang();
+    this.#alarm.clear();
     this.#expire();
-    this.#draining = true;
+    // No other alarm fires until this one ends, and D1 may take its time.
+    const expiry = setInterval(() => this.#expire(), EXPIRY_CHECK_MS);
     try {
-      await drain({
-        unarchived: (maxRows, maxText) => this.#log.unarchived(maxRows, maxText),
-        store: (batch) =>
-          this.#metrics.time(batch, withDeadline(STORE_DEADLINE, this.#archive.append(this.#name, batch))),
-        markArchived: (seq) => this.#log.markArchived(seq),
-      });
-      this.#archiveFailures = 0;
-    } catch (error) {
-      this.#archiveFailures += 1;
-      const { backlog } = this.#log;
-      logFailure("archiving failed", error, { channel: this.#name, failures: this.#archiveFailures, backlog });
+      await this.#archiver.run();
+    } finally {
+      clearInterval(expiry);
+      const { failures } = this.#archiver;
+      this.#metrics.report({ joined: this.#sockets.subscribed, backlog: this.#log.backlog, failures });
+      this.#schedule();
     }
-    this.#draining = false;
-    this.#metrics.report({
-      joined: this.#sockets.subscribed,
-      backlog: this.#log.backlog,
-      failures: this.#archiveFailures,
-    });
-    this.#setAlarm();
   }
 
-  /** Sees that what was stored is archived soon. After a failure the next attempt has its time already. */
-  #stored(): void {
-    if (this.#draining || this.#archiveFailures > 0) return;
-    // A burst does not wait for company, so that the log has room for all of it.
-    const delay = this.#log.backlog < URGENT_BACKLOG ? ARCHIVE_DELAY : 0;
-    this.#alarm.by(Date.now() + delay);
+  /** When something is due next, in milliseconds since the epoch; Infinity when nothing is. */
+  get #nextDue(): number {
+    return Math.min(this.#archiver.nextRun, this.#sockets.nextExpiry);
   }
 
-  /** Sets the alarm for what is due next. */
-  #setAlarm(): void {
-    const failures = this.#archiveFailures;
-    const delay = failures === 0 ? ARCHIVE_DELAY : retryDelay(failures, Math.random());
-    if (this.#log.backlog > 0) this.#alarm.by(Date.now() + delay);
-    if (this.#sockets.nextExpiry < Infinity) this.#alarm.by(this.#sockets.nextExpiry);
+  /** Sees that the alarm fires for what is due next. */
+  #schedule(): void {
+    if (this.#nextDue < Infinity) this.#alarm.scheduleNoLaterThan(this.#nextDue);
   }
 
   #expire(): void {
@@ -298,8 +289,9 @@ export class Channel extends DurableObject<Env> {
     return publications.some(({ database }) => database !== null) ? this.#knowSettings() : admitted;
   }
 
-  /** Sees that the log knows where the channel's numbering stands. */
+  /** Sees that the log knows where the channel's numbering stands, and that a lost alarm is replaced. */
   #ready(): Promise<Result<unknown>> {
+    this.#schedule();
     return this.#askD1(() => this.#log.started || (this.#starting ??= this.#start()));
   }
 

@@ -150,31 +150,48 @@ export class Log {
     return [...found].map(({ position }) => position);
   }
 
-  /** The next messages for the archive, oldest first, within these bounds; undefined where none wait. At least one is given. */
-  unarchived(maxRows: number, maxText: number): ArchiveBatch | undefined {
+  /**
+   * Returns the next messages for the archive within these bounds, or undefined when none wait. The first is always among
+   * them, however large it is.
+   *
+   * @param maxBytes Of their payloads and of each of their senders once, in UTF-8.
+   */
+  unarchived(maxRows: number, maxBytes: number): ArchiveBatch | undefined {
     if (this.backlog === 0) return undefined;
     const [slots] = this.#slotRuns({ from: this.archived + 1, to: Math.min(this.archived + maxRows, this.#last) });
-    const [start, end] = this.#fitting(slots, maxText);
+    const [start, end] = this.#fitting(slots, maxBytes);
     // As text for D1 at once: made by SQLite in a quarter of the time that rows as objects would take.
-    const { since, rows } = this.#storage.sql
-      .exec<{ since: number; rows: string }>(
-        `SELECT min(time) AS since, json_group_array(json_array(seq, time, action, client, database, payload)) AS rows
-         FROM log WHERE slot BETWEEN ? AND ?`,
+    const { since, rows, clients } = this.#storage.sql
+      .exec<{ since: number; rows: string; clients: string }>(
+        `WITH batch AS (SELECT * FROM log WHERE slot BETWEEN ? AND ?),
+           senders AS MATERIALIZED (
+             SELECT client, row_number() OVER () - 1 AS place
+             FROM (SELECT DISTINCT client FROM batch WHERE client IS NOT NULL))
+         SELECT min(time) AS since, json_group_array(json_array(seq, time, action, place, database, payload)) AS rows,
+           (SELECT json_group_array(client) FROM (SELECT client FROM senders ORDER BY place)) AS clients
+         FROM batch LEFT JOIN senders USING (client)`,
         start,
         end,
       )
       .one();
     const count = end - start + 1;
-    return { count, last: this.archived + count, since, rows };
+    return { count, last: this.archived + count, since, rows, clients };
   }
 
-  /** As many of these slots, from the first on, as have no more text than that; at least the first. */
-  #fitting([start, end]: SlotRun, maxText: number): SlotRun {
-    const { text } = this.#storage.sql
-      .exec<{ text: number }>("SELECT sum(length(payload)) AS text FROM log WHERE slot BETWEEN ? AND ?", start, end)
+  /** As many of these slots, from the first on, as hold no more text than that; at least the first. */
+  #fitting([start, end]: SlotRun, maxBytes: number): SlotRun {
+    if (start === end) return [start, end];
+    const { bytes } = this.#storage.sql
+      .exec<{ bytes: number }>(
+        `WITH batch AS (SELECT client, payload FROM log WHERE slot BETWEEN ? AND ?)
+         SELECT (SELECT sum(octet_length(payload)) FROM batch) +
+           (SELECT coalesce(sum(octet_length(client)), 0) FROM (SELECT DISTINCT client FROM batch)) AS bytes`,
+        start,
+        end,
+      )
       .one();
-    if (start === end || text <= maxText) return [start, end];
-    return this.#fitting([start, Math.floor((start + end) / 2)], maxText);
+    if (bytes <= maxBytes) return [start, end];
+    return this.#fitting([start, Math.floor((start + end) / 2)], maxBytes);
   }
 
   /** Notes that all messages up to `seq` are archived: their slots may be used again. */

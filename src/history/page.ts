@@ -14,6 +14,8 @@ export interface LogPage {
   messages: StoredMessage[];
   /** The positions of the page that only the archive holds, and that it has still room for. */
   archived: Range;
+  /** Messages of those positions that the archive refused and the object keeps, oldest first. Hardly ever any. */
+  setAside: StoredMessage[];
 }
 
 /** Messages, and the positions that they cover. */
@@ -26,15 +28,20 @@ export interface Page extends Range {
  * while the other way round a message that moved in between would be missed.
  */
 export async function completePage(channel: string, page: LogPage, store: HistoryStore): Promise<Page> {
-  const { archived, direction, range, messages } = page;
+  const { archived, direction, range, messages, setAside } = page;
   if (archived.from > archived.to) return covering(messages, range, direction);
   if (direction === "backward") {
-    const older = await store.read(channel, archived, direction, MAX_PAGE_BYTES - textLength(messages));
-    return covering([...older, ...messages], range, direction);
+    const budget = MAX_PAGE_BYTES - textLength(messages);
+    const older = merged(await store.read(channel, archived, direction, budget), setAside);
+    return covering([...takeWithin(older.toReversed(), budget).toReversed(), ...messages], range, direction);
   }
   // Reading forward the older part comes first; where it fills the page, the newer one is for the next.
-  const older = await store.read(channel, archived, direction, MAX_PAGE_BYTES);
+  const older = merged(await store.read(channel, archived, direction, MAX_PAGE_BYTES), setAside);
   return covering(takeWithin([...older, ...messages], MAX_PAGE_BYTES), range, direction);
+}
+
+function merged(older: StoredMessage[], setAside: StoredMessage[]): StoredMessage[] {
+  return setAside.length === 0 ? older : [...older, ...setAside].toSorted((one, other) => one.seq - other.seq);
 }
 
 /** A page that is full of text ends before its range does. */

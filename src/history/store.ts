@@ -1,14 +1,16 @@
-import { desc, eq, sql } from "drizzle-orm";
+import { and, desc, eq, sql } from "drizzle-orm";
 import { drizzle, type DrizzleD1Database } from "drizzle-orm/d1";
 import type { StoredMessage } from "../protocol/frames.ts";
 import type { Direction, Range } from "./range.ts";
 import { messages } from "./schema.ts";
 import { searchByTime } from "./bisect.ts";
 
-/** Messages on their way to the archive. */
+/** Messages on their way to the archive. D1 takes 2,000,000 bytes of UTF-8 a parameter: so much may each text hold. */
 export interface ArchiveBatch {
-  /** JSON: `[[seq, time, action, client, database, payload], …]`. */
+  /** JSON: `[[seq, time, action, sender, database, payload], …]`, where `sender` is an index into `clients` or null. */
   rows: string;
+  /** JSON: an array with each sender of these messages once. */
+  clients: string;
   count: number;
   /** The last one's `seq`. */
   last: number;
@@ -29,16 +31,26 @@ export class HistoryStore {
   /**
    * Stores many messages by one statement. Repeating it is harmless: what is there already stays as it is.
    *
-   * All rows travel as one JSON parameter, since D1 binds at most 100 parameters to a statement; so their text must stay
-   * below D1's 2 MB for a string.
+   * The rows travel as one JSON parameter, since D1 binds at most 100 parameters to a statement, and the senders as another.
    */
-  async append(channel: string, { rows }: Pick<ArchiveBatch, "rows">): Promise<void> {
+  async append(channel: string, { rows, clients }: Pick<ArchiveBatch, "rows" | "clients">): Promise<void> {
+    // MATERIALIZED: otherwise SQLite would go through all senders for each row instead of indexing them once.
     // WHERE true: without it SQLite reads ON CONFLICT as the join's (https://sqlite.org/lang_upsert.html, section 2.2).
     await this.#db.run(sql`
+      WITH senders AS MATERIALIZED (SELECT key AS place, value AS client FROM json_each(${clients}))
       INSERT INTO ${messages} (channel, seq, time, action, client, database, payload)
-      SELECT ${channel}, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5
-      FROM json_each(${rows}) WHERE true
+      SELECT ${channel}, value ->> 0, value ->> 1, value ->> 2, client, value ->> 4, value ->> 5
+      FROM json_each(${rows}) LEFT JOIN senders ON place = value ->> 3 WHERE true
       ON CONFLICT DO NOTHING`);
+  }
+
+  /** Checks that D1 takes messages, by one that it stores and deletes in one transaction; no real message has its `seq`. */
+  async probe(channel: string): Promise<void> {
+    const row = { channel, seq: 0, time: 0, action: "event" as const, client: null, database: null, payload: "null" };
+    await this.#db.batch([
+      this.#db.insert(messages).values(row).onConflictDoNothing(),
+      this.#db.delete(messages).where(and(eq(messages.channel, channel), eq(messages.seq, 0))),
+    ]);
   }
 
   /** The `seq` of the channel's last archived message, 0 where there is none. */

@@ -1,25 +1,42 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, it, vi } from "vitest";
-import { drain, retryDelay } from "../../src/channel/archiver.ts";
-import { Log } from "../../src/channel/log.ts";
-
+import { Alarm } from "../../src/channel/alarm.ts";
+import { retryDelayMs } from "../../src/channel/archiver.ts";
 import { LOG_CAPACITY } from "../../src/protocol/limits.ts";
 import {
   archived,
   call,
   channelWithShortLog,
   history,
+  interceptWrites,
   join,
+  messagesIn,
   newChannel,
+  newDatabase,
   newOpenChannel,
   publish,
   publishMany,
   stubOf,
+  tokenOf,
   whileAway,
 } from "./support.ts";
 
 const whileArchiveFails = <T>(act: () => Promise<T>) => whileAway("messages", act);
+/** Fills the ring, so that the log no longer holds what was there. */
+async function overwriteLog(channel: string): Promise<void> {
+  await publishMany(
+    channel,
+    Array.from({ length: LOG_CAPACITY }, () => "0"),
+  );
+  await runDurableObjectAlarm(stubOf(channel));
+}
+
+async function stateOf(channel: string): Promise<object> {
+  const state = await stubOf(channel).state([]);
+  return state.ok ? state.value : state.fault;
+}
+
 const alarmOf = (channel: string) => runInDurableObject(stubOf(channel), (_, { storage }) => storage.getAlarm());
 
 describe("archiving", () => {
@@ -73,6 +90,22 @@ describe("archiving", () => {
     expect((await archived(channel)).map(({ payload }) => payload)).toEqual(payloads);
   });
 
+  it("stores messages whose sender's extras are as large as a token allows, however many (AUT6)", async () => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database });
+    const token = await tokenOf(database, 1, { extras: { quotes: '"'.repeat(2_000) } });
+    for (let batch = 0; batch < 3; batch++) {
+      const messages = Array.from({ length: 1_000 }, (_, index) => ({ channel, message: batch * 1_000 + index }));
+      expect((await call("POST", "/messages", messages, token)).status).toBe(200);
+    }
+    await runDurableObjectAlarm(stubOf(channel));
+    await vi.waitUntil(async () => (await archived(channel)).length === 3_000, { timeout: 10_000, interval: 50 });
+    const { client } = (await env.DB.prepare("SELECT client FROM messages WHERE channel = ? AND seq = 3000")
+      .bind(channel)
+      .first<{ client: string }>()) ?? { client: "" };
+    expect(JSON.parse(client)).toMatchObject({ permissions: { row_id: 1 }, extras: { quotes: '"'.repeat(2_000) } });
+  });
+
   it("waits a second for company, but not where a burst fills the log", async () => {
     const channel = newChannel();
     await publish(channel, "the log begins");
@@ -89,27 +122,245 @@ describe("archiving", () => {
   it("takes many rows a statement", async () => {
     const channel = newChannel();
     await publish(channel, "the log begins");
-    await runDurableObjectAlarm(stubOf(channel));
-    const batches = await runInDurableObject(stubOf(channel), async (_, { storage }) => {
-      const log = new Log(storage);
-      for (let n = 0; n < 9; n++) {
-        log.append({ action: "event", client: null, database: null, payloads: Array.from({ length: 500 }, () => "0") });
-      }
-      const counts: number[] = [];
-      await drain({
-        unarchived: (maxRows, maxText) => log.unarchived(maxRows, maxText),
-        store: async ({ count }) => void counts.push(count),
-        markArchived: (seq) => log.markArchived(seq),
-      });
-      return counts;
+    const sizes: number[] = [];
+    const writes = interceptWrites((write, params) => {
+      sizes.push(messagesIn(params));
+      return write();
     });
-    expect(batches).toEqual([2_000, 2_000, 500]);
+    await publishMany(
+      channel,
+      Array.from({ length: 4_499 }, () => "0"),
+    );
+    await runDurableObjectAlarm(stubOf(channel));
+    await vi.waitUntil(() => sizes.reduce((sum, size) => sum + size, 0) >= 4_500);
+    writes.mockRestore();
+    expect(sizes.slice(-3)).toEqual([2_000, 2_000, 500]);
   });
 
   it("backs off from one second to one minute, less up to half at random", () => {
-    const ceilings = [1, 2, 3, 4, 5, 6, 7, 8, 1000].map((failures) => retryDelay(failures, 0));
+    const ceilings = [1, 2, 3, 4, 5, 6, 7, 8, 1000].map((failures) => retryDelayMs(failures, 0));
     expect(ceilings).toEqual([1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
-    expect(retryDelay(3, 0.999)).toBe(2002);
+    expect(retryDelayMs(3, 0.999)).toBe(2002);
+  });
+});
+
+/** What D1 says of a text that is too long for it. */
+const TOO_BIG = "D1_ERROR: string or blob too big: SQLITE_TOOBIG";
+
+/** D1 refuses each write that holds the text, with this error. Returns how to end that. */
+function refuseWritesWith(text: string, error: string): { mockRestore: () => void } {
+  return interceptWrites((write, params) =>
+    params.some((param) => String(param).includes(text)) ? Promise.reject(new Error(error)) : write(),
+  );
+}
+
+const payloadsOf = (rows: { payload: string }[]) => rows.map(({ payload }) => JSON.parse(payload) as unknown);
+
+describe("a message that D1 refuses for ever", () => {
+  it.each([1, 3])("does not stop those after it: %i in a row", async (count) => {
+    const [channel, good] = [newChannel(), Array.from({ length: 40 }, (_, index) => index)];
+    const poison = Array.from({ length: count }, (_, index) => `poison ${index}`);
+    for (const message of [...good.slice(0, 20), ...poison, ...good.slice(20)]) await publish(channel, message);
+    const refusing = refuseWritesWith("poison", TOO_BIG);
+    await runDurableObjectAlarm(stubOf(channel));
+    refusing.mockRestore();
+    expect(payloadsOf(await archived(channel))).toEqual(good);
+    expect(await stateOf(channel)).toMatchObject({ backlog: 0 });
+    // Batches grow again: what follows needs one trip.
+    await publishMany(
+      channel,
+      Array.from({ length: 500 }, () => "0"),
+    );
+    const trips: number[] = [];
+    const writes = interceptWrites((write, params) => {
+      trips.push(messagesIn(params));
+      return write();
+    });
+    await runDurableObjectAlarm(stubOf(channel));
+    writes.mockRestore();
+    expect(trips.reduce((sum, size) => sum + size, 0)).toBe(500);
+    expect(trips.length).toBeLessThan(12);
+  });
+
+  it("stays in history, also once the log has overwritten it, and reaches D1 when D1 takes it (HIS4)", async () => {
+    const channel = newChannel();
+    for (const message of [1, "poison", 3]) await publish(channel, message);
+    const refusing = refuseWritesWith("poison", TOO_BIG);
+    await runDurableObjectAlarm(stubOf(channel));
+    await overwriteLog(channel);
+    for (const query of ["?after=0&limit=4", "?before=5&limit=4"]) {
+      expect((await history(channel, query)).messages.map(({ payload }) => payload)).toEqual([1, "poison", 3, 0]);
+    }
+    for (const hour of [1, 2]) {
+      const later = Date.now() + hour * 3_600_000 + 1_000;
+      if (hour === 2) refusing.mockRestore();
+      vi.spyOn(Date, "now").mockReturnValue(later);
+      await runDurableObjectAlarm(stubOf(channel));
+      vi.spyOn(Date, "now").mockRestore();
+      const kept = await env.DB.prepare("SELECT seq FROM messages WHERE channel = ? AND seq = 2").bind(channel).all();
+      expect(kept.results).toHaveLength(hour - 1);
+    }
+    expect((await history(channel, "?after=0&limit=4")).messages.map(({ payload }) => payload)).toEqual([
+      1,
+      "poison",
+      3,
+      0,
+    ]);
+    expect(await alarmOf(channel)).toBeNull();
+  });
+
+  it("is told from a D1 that takes nothing: then every message waits", async () => {
+    const channel = newChannel();
+    for (const message of [1, 2]) await publish(channel, message);
+    const full = interceptWrites(() => Promise.reject(new Error(TOO_BIG)));
+    for (let failure = 1; failure <= 8; failure++) await runDurableObjectAlarm(stubOf(channel));
+    expect(await stateOf(channel)).toMatchObject({ backlog: 2, archived: 0 });
+    full.mockRestore();
+    await runDurableObjectAlarm(stubOf(channel));
+    expect(payloadsOf(await archived(channel))).toEqual([1, 2]);
+  });
+
+  it("is also set aside when the error says nothing, after several runs", async () => {
+    const channel = newChannel();
+    for (const message of ["poison", 2]) await publish(channel, message);
+    const refusing = refuseWritesWith("poison", "D1_ERROR: internal error");
+    for (let failure = 1; failure <= 5; failure++) {
+      await runDurableObjectAlarm(stubOf(channel));
+      expect(await stateOf(channel)).toMatchObject({ backlog: 2 });
+    }
+    await runDurableObjectAlarm(stubOf(channel));
+    refusing.mockRestore();
+    expect(payloadsOf(await archived(channel))).toEqual([2]);
+  });
+});
+
+describe("a run of the archiver", () => {
+  it("ends under steady traffic: what arrives meanwhile is for the next one", async () => {
+    const channel = newChannel();
+    await publish(channel, "first");
+    let trips = 0;
+    const writes = interceptWrites(async (write) => {
+      trips += 1;
+      // Without an end to the run this goes on and on, so the traffic stops at some time.
+      if (trips < 20) await publish(channel, "meanwhile");
+      return write();
+    });
+    await runDurableObjectAlarm(stubOf(channel));
+    expect(trips).toBe(1);
+    expect(await alarmOf(channel)).toBeGreaterThan(Date.now());
+    await runDurableObjectAlarm(stubOf(channel));
+    expect(trips).toBe(2);
+    writes.mockRestore();
+  });
+
+  it("ends after five seconds of a slow D1, and the next one goes on", async () => {
+    const channel = newChannel();
+    await publishMany(
+      channel,
+      Array.from({ length: 5_000 }, () => "0"),
+    );
+    const [began, sizes] = [Date.now(), [] as number[]];
+    const clock = vi.spyOn(Date, "now").mockImplementation(() => began + sizes.length * 6_000);
+    const slow = interceptWrites((write, params) => {
+      sizes.push(messagesIn(params));
+      return write();
+    });
+    for (const expected of [[2_000], [2_000, 2_000], [2_000, 2_000, 1_000]]) {
+      await runDurableObjectAlarm(stubOf(channel));
+      expect(sizes).toEqual(expected);
+    }
+    slow.mockRestore();
+    clock.mockRestore();
+    expect(await archived(channel)).toHaveLength(5_000);
+  });
+
+  it("takes fewer messages a trip after one that D1 did not answer", async () => {
+    const channel = newChannel();
+    await publishMany(
+      channel,
+      Array.from({ length: 1_000 }, () => "0"),
+    );
+    const sizes: number[] = [];
+    const failing = interceptWrites((_, params) => {
+      sizes.push(messagesIn(params));
+      return Promise.reject(new Error("D1_ERROR: D1 DB storage operation exceeded timeout"));
+    });
+    for (let failure = 1; failure <= 3; failure++) await runDurableObjectAlarm(stubOf(channel));
+    failing.mockRestore();
+    expect(sizes).toEqual([1_000, 500, 250]);
+    await runDurableObjectAlarm(stubOf(channel));
+    expect(await archived(channel)).toHaveLength(1_000);
+  });
+
+  it("does not keep tokens from expiring on time while D1 hangs (AUT7)", async () => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database });
+    const [first, second] = [
+      await join(channel, {}, {}, await tokenOf(database, 1)),
+      await join(channel, {}, {}, await tokenOf(database, 2, { expires_in: 3_601 })),
+    ];
+    await publish(channel, "waits for D1");
+    const began = Date.now();
+    let elapsed = 0;
+    const clock = vi.spyOn(Date, "now").mockImplementation(() => began + elapsed);
+    const { promise: answer, resolve } = Promise.withResolvers<void>();
+    const asked = Promise.withResolvers<void>();
+    const hanging = interceptWrites(async (write) => {
+      asked.resolve();
+      await answer;
+      return write();
+    });
+    const running = runDurableObjectAlarm(stubOf(channel));
+    await asked.promise;
+    elapsed = 3_600_999;
+    expect((await first.close()).code).toBe(4401);
+    elapsed = 3_602_000;
+    expect((await second.close()).code).toBe(4401);
+    resolve();
+    await running;
+    hanging.mockRestore();
+    clock.mockRestore();
+  });
+});
+
+describe("a lost alarm", () => {
+  it("is replaced while the object stays awake, each time", async () => {
+    const channel = newChannel();
+    await publish(channel, "first");
+    const started = Date.now();
+    for (const round of [1, 2]) {
+      await runInDurableObject(stubOf(channel), (_, { storage }) => storage.deleteAlarm());
+      expect(await alarmOf(channel)).toBeNull();
+      vi.spyOn(Date, "now").mockReturnValue(started + round * 60_000);
+      await publish(channel, `after loss ${round}`);
+      vi.spyOn(Date, "now").mockRestore();
+      expect(await alarmOf(channel)).not.toBeNull();
+    }
+  });
+
+  it("is replaced by whatever happens on the channel, also after a failure of D1", async () => {
+    const channel = await newOpenChannel();
+    await publish(channel, "first");
+    await whileArchiveFails(() => runDurableObjectAlarm(stubOf(channel)));
+    await runInDurableObject(stubOf(channel), (_, { storage }) => storage.deleteAlarm());
+    vi.spyOn(Date, "now").mockReturnValue(Date.now() + 600_000);
+    await history(channel);
+    vi.spyOn(Date, "now").mockRestore();
+    expect(await alarmOf(channel)).not.toBeNull();
+  });
+});
+
+describe("an alarm", () => {
+  it.each([Infinity, -Infinity, NaN, 1e300, 8.64e15, -1, 0])("takes the time %d", async (time) => {
+    await runInDurableObject(stubOf(newChannel()), async (_, { storage }) => {
+      const alarm = new Alarm(storage);
+      alarm.scheduleNoLaterThan(time);
+      expect(await storage.getAlarm()).not.toBeNull();
+      // And is set for something that is due earlier all the same.
+      alarm.scheduleNoLaterThan(1_000);
+      expect(await storage.getAlarm()).toBeLessThanOrEqual(Date.now());
+      await storage.deleteAlarm();
+    });
   });
 });
 

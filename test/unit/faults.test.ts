@@ -5,23 +5,22 @@ import { HEARTBEAT_TIMEOUT } from "../../src/channel/backpressure.ts";
 import { Metrics } from "../../src/channel/metrics.ts";
 import { type Attachment, Sockets } from "../../src/channel/sockets.ts";
 import { Checker } from "../support/checker.ts";
-import { call, faultsOf, join, newOpenChannel, publish, publishMany, stubOf, type TestSocket } from "./support.ts";
+import {
+  call,
+  faultsOf,
+  interceptWrites,
+  join,
+  newOpenChannel,
+  publish,
+  publishMany,
+  stubOf,
+  type TestSocket,
+} from "./support.ts";
 
 afterEach(() => {
   vi.restoreAllMocks();
   vi.useRealTimers();
 });
-
-type Statement = Pick<D1PreparedStatement, "run">;
-
-/** Puts itself between the object and the real D1: each statement that writes goes through it. */
-function intercept(fault: (write: () => Promise<unknown>) => Promise<unknown>): { mockRestore: () => void } {
-  const statements = Object.getPrototypeOf(env.DB.prepare("SELECT 1")) as Statement;
-  const run = statements.run;
-  return vi.spyOn(statements, "run").mockImplementation(function (this: Statement) {
-    return fault(() => run.call(this)) as Promise<never>;
-  });
-}
 
 const alarm = (channel: string) => runDurableObjectAlarm(stubOf(channel));
 const nextAlarm = (channel: string) => runInDurableObject(stubOf(channel), (_, { storage }) => storage.getAlarm());
@@ -41,7 +40,7 @@ describe("D1", () => {
     const subscriber = await join(channel);
     const notes = checker.subscriber();
     await say(checker, channel, "first");
-    const d1 = intercept(() => Promise.reject(new Error("D1_ERROR: on purpose")));
+    const d1 = interceptWrites(() => Promise.reject(new Error("D1_ERROR: on purpose")));
     for (let failure = 1; failure <= 12; failure++) {
       expect(await alarm(channel)).toBe(true);
       expect(await nextAlarm(channel)).not.toBeNull();
@@ -57,7 +56,7 @@ describe("D1", () => {
   it("committing while its answer is lost doubles nothing", async () => {
     const [channel, checker] = [await newOpenChannel(), new Checker()];
     for (let n = 0; n < 5; n++) await say(checker, channel, `message ${n}`);
-    const d1 = intercept(async (write) => {
+    const d1 = interceptWrites(async (write) => {
       await write();
       throw new Error("Network connection lost.");
     });
@@ -72,7 +71,7 @@ describe("D1", () => {
     const [channel, checker] = [await newOpenChannel(), new Checker()];
     await say(checker, channel, "first");
     const asked = Promise.withResolvers<void>();
-    const d1 = intercept(() => {
+    const d1 = interceptWrites(() => {
       asked.resolve();
       return new Promise(() => {});
     });

@@ -106,9 +106,11 @@ export async function channelWithShortLog(
       more(seq),
     ),
   );
-  const rows = messages.map((m) => [m.seq, m.time, m.action, m.client, m.database, m.payload]);
   for (let from = 0; from < count; from += 20) {
-    await new HistoryStore(env.DB).append(channel, { rows: JSON.stringify(rows.slice(from, from + 20)) });
+    const some = messages.slice(from, from + 20);
+    const rows = some.map((m, index) => [m.seq, m.time, m.action, index, m.database, m.payload]);
+    const clients = some.map(({ client }) => client);
+    await new HistoryStore(env.DB).append(channel, { rows: JSON.stringify(rows), clients: JSON.stringify(clients) });
   }
   await runInDurableObject(stub, (_, { storage }) => new Log(storage).start(messages.slice(count - held)));
   await evictDurableObject(stub);
@@ -195,6 +197,46 @@ export async function bringBack(table: "messages" | "channels"): Promise<void> {
 export async function faultsOf(checker: Checker, channel: string): Promise<string[]> {
   const kept = await everything(channel, page);
   return checker.faults(kept, sightingsIn(await drained(channel, kept.length)));
+}
+
+interface Statement {
+  run: () => Promise<unknown>;
+  /** The values that are bound to it. */
+  params: unknown[];
+}
+
+/**
+ * Puts itself between the object and the real D1: each statement that writes goes through it. `mockRestore` ends that.
+ *
+ * @param fault Gets the write, and the values that it binds.
+ */
+export function interceptWrites(fault: (write: () => Promise<unknown>, params: unknown[]) => Promise<unknown>): {
+  mockRestore: () => void;
+} {
+  const statements = Object.getPrototypeOf(env.DB.prepare("SELECT 1")) as Statement;
+  const { run: original } = statements;
+  const runs = vi.spyOn(statements, "run").mockImplementation(function (this: Statement) {
+    return fault(() => original.call(this), this.params);
+  });
+  const database = Object.getPrototypeOf(env.DB) as { batch: (batched: Statement[]) => Promise<unknown> };
+  const { batch } = database;
+  const batches = vi.spyOn(database, "batch").mockImplementation(function (this: typeof database, batched) {
+    return fault(
+      () => batch.call(this, batched),
+      batched.flatMap(({ params }) => params),
+    );
+  });
+  return {
+    mockRestore: () => {
+      runs.mockRestore();
+      batches.mockRestore();
+    },
+  };
+}
+
+/** How many messages a write brings to the archive. */
+export function messagesIn([, , rows]: unknown[]): number {
+  return (JSON.parse(rows as string) as unknown[]).length;
 }
 
 /** The rows of a channel in D1, once they are as many as expected; an alarm of the clock's may be at it. */
