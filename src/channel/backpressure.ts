@@ -42,12 +42,12 @@ export class Backpressure<Socket> {
   readonly #readers = new Map<Socket, Reader>();
   readonly #heartbeatOf: (socket: Socket) => number;
   #broadcast = 0;
-  #lookedAt: { text: number; time: number };
+  /** At first as if never: an object that wakes every half minute must look all the same. */
+  #lookedAt = { text: 0, time: -Infinity };
 
   /** @param heartbeatOf When a socket's last heartbeat came, in milliseconds since the epoch, 0 where none did. */
-  constructor(heartbeatOf: (socket: Socket) => number, now: number) {
+  constructor(heartbeatOf: (socket: Socket) => number) {
     this.#heartbeatOf = heartbeatOf;
-    this.#lookedAt = { text: 0, time: now };
   }
 
   add(socket: Socket): void {
@@ -96,6 +96,18 @@ export class Backpressure<Socket> {
       if (verdict) verdicts.push([socket, verdict]);
     }
     return verdicts;
+  }
+
+  /**
+   * Returns when the first of the readers will be gone unless it sends a heartbeat, in milliseconds since the epoch; Infinity
+   * when none of them has ever sent one.
+   */
+  nextGone(): number {
+    return this.#readers
+      .keys()
+      .map((socket) => this.#heartbeatOf(socket))
+      .filter((heartbeat) => heartbeat > 0)
+      .reduce((first, heartbeat) => Math.min(first, heartbeat + HEARTBEAT_TIMEOUT + 1), Infinity);
   }
 
   /** Looks at one reader. */

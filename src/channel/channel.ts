@@ -213,8 +213,8 @@ export class Channel extends DurableObject<Env> {
   }
 
   override webSocketMessage(socket: WebSocket, data: string | ArrayBuffer): void {
-    this.#schedule();
     this.#conversation.hear(socket, data);
+    this.#schedule();
   }
 
   override webSocketClose(socket: WebSocket, code: number, reason: string): void {
@@ -226,11 +226,12 @@ export class Channel extends DurableObject<Env> {
   }
 
   /**
-   * Closes the sockets whose tokens have expired, and archives the backlog. Never throws: retries are ours, as the
+   * Closes the sockets whose tokens have expired or whose clients are gone, and archives the backlog. Never throws: retries are ours, as the
    * runtime's come to an end.
    */
   override async alarm(): Promise<void> {
     this.#alarm.clear();
+    this.#sockets.dropStale();
     this.#expire();
     // No other alarm fires until this one ends, and D1 may take its time.
     const expiry = setInterval(() => this.#expire(), EXPIRY_CHECK_MS);
@@ -246,7 +247,7 @@ export class Channel extends DurableObject<Env> {
 
   /** When something is due next, in milliseconds since the epoch; Infinity when nothing is. */
   get #nextDue(): number {
-    return Math.min(this.#archiver.nextRun, this.#sockets.nextExpiry);
+    return Math.min(this.#archiver.nextRun, this.#sockets.nextExpiry, this.#sockets.nextGone);
   }
 
   /** Sees that the alarm fires for what is due next. */

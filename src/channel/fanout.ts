@@ -163,6 +163,11 @@ export class Fanout {
     return this.#audiencesOf(message).flatMap(socketsOf).toArray();
   }
 
+  /** Whether any socket wants to know who joins and leaves. */
+  get isWatched(): boolean {
+    return this.#watching().some(() => true);
+  }
+
   /** The sockets that want to know who comes and goes. */
   watchers(): WebSocket[] {
     return this.#watching().flatMap(socketsOf).toArray();

@@ -2,7 +2,7 @@ import { decide, type Identity } from "../auth/policy.ts";
 import { CLOSE } from "../protocol/close.ts";
 import type { Client, Members } from "../protocol/frames.ts";
 import type { ChannelSettings } from "../protocol/schemas.ts";
-import { Backpressure, type Verdict } from "./backpressure.ts";
+import { Backpressure, HEARTBEAT_TIMEOUT, type Verdict } from "./backpressure.ts";
 import { batchesOf, Fanout } from "./fanout.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -37,6 +37,8 @@ export class Sockets {
   readonly #backpressure: Backpressure<WebSocket>;
   /** No token expires before, in milliseconds since the epoch. */
   #nextExpiry = Infinity;
+  /** No client turns out to be gone before, in milliseconds since the epoch. */
+  #nextGone = Infinity;
 
   /** @param left Called for each client that joined and is no longer here, but for the server side's. */
   constructor(
@@ -50,13 +52,14 @@ export class Sockets {
     this.#left = left;
     this.#metrics = metrics;
     const heartbeatOf = (socket: WebSocket) => ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? 0;
-    this.#backpressure = new Backpressure(heartbeatOf, Date.now());
+    this.#backpressure = new Backpressure(heartbeatOf);
     for (const socket of ctx.getWebSockets()) {
       const attachment = this.attachment(socket);
       this.#hold(socket, { batch: attachment.batch, group: ctx.getTags(socket).at(-1) ?? "" });
       if (attachment.joined) this.#subscribe(socket, attachment);
       this.#noteExpiry(attachment.identity);
     }
+    this.#nextGone = this.#backpressure.nextGone();
   }
 
   /** How many have joined. */
@@ -67,6 +70,14 @@ export class Sockets {
   /** When to look for tokens that have expired, in milliseconds since the epoch; Infinity where none will. */
   get nextExpiry(): number {
     return this.#nextExpiry;
+  }
+
+  /**
+   * When to look for clients that are gone although nothing happens, in milliseconds since the epoch; Infinity while nobody
+   * would notice: only a client that asked for presence is told, and only of others.
+   */
+  get nextGone(): number {
+    return this.#fanout.size > 1 && this.#fanout.isWatched ? this.#nextGone : Infinity;
   }
 
   /** How many sockets there are, of all or of a group. */
@@ -108,7 +119,9 @@ export class Sockets {
     const attachment = { ...this.attachment(socket), joined: true, presence };
     this.#attach(socket, attachment);
     this.#subscribe(socket, attachment);
-    this.#tend();
+    this.dropStale();
+    // Its heartbeats have yet to begin, so no look at them can say when to look at it.
+    this.#nextGone = Math.min(this.#nextGone, Date.now() + HEARTBEAT_TIMEOUT);
   }
 
   /** Ends the delivery to a socket, behind all that was broadcast before. */
@@ -123,7 +136,7 @@ export class Sockets {
     // What is for all is counted once for all of them, instead of once for each.
     if (message.database === null) this.#backpressure.broadcast(frame.length);
     else for (const socket of this.#fanout.readers(message)) this.#sent(socket, frame.length);
-    this.#tend();
+    this.dropStale();
   }
 
   /** Tells everyone who wants to know that somebody came or went. */
@@ -134,6 +147,7 @@ export class Sockets {
 
   /** The clients that joined, as many as asked for, and how many there are. The server side's do not count. */
   members(limit: number): Members {
+    this.dropStale();
     const present = this.#fanout.sockets(({ identity }) => identity.kind !== "server");
     return {
       total: present.length,
@@ -158,6 +172,14 @@ export class Sockets {
   /** Takes over changed settings for those that stay. */
   reconsider(): void {
     for (const socket of this.#fanout.sockets(() => true)) this.#subscribe(socket, this.attachment(socket));
+  }
+
+  /** Closes the clients that fell too far behind or are gone, if it is time to look for them. */
+  dropStale(): void {
+    const now = Date.now();
+    if (now < this.#nextGone && !this.#backpressure.isDue(now)) return;
+    for (const [socket, verdict] of this.#backpressure.look(now)) this.#drop(socket, verdict);
+    this.#nextGone = this.#backpressure.nextGone();
   }
 
   /** The sockets whose tokens have expired. */
@@ -191,13 +213,6 @@ export class Sockets {
   #sent(socket: WebSocket, amount: number): void {
     if (!this.#backpressure.sent(socket, amount)) return;
     if (this.#backpressure.lookAt(socket, Date.now()) === "slow") this.#drop(socket, "slow");
-  }
-
-  /** From time to time closes those that fell too far behind or are gone. */
-  #tend(): void {
-    const now = Date.now();
-    if (!this.#backpressure.isDue(now)) return;
-    for (const [socket, verdict] of this.#backpressure.look(now)) this.#drop(socket, verdict);
   }
 
   #drop(socket: WebSocket, verdict: Verdict): void {

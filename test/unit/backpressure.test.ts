@@ -4,7 +4,7 @@ import { Backpressure, HEARTBEAT_TIMEOUT, MAX_UNCONFIRMED } from "../../src/chan
 /** A channel of readers, named by letters, whose heartbeats the test sets. */
 function channel() {
   const heartbeats = new Map<string, number>();
-  const backpressure = new Backpressure<string>((reader) => heartbeats.get(reader) ?? 0, 0);
+  const backpressure = new Backpressure<string>((reader) => heartbeats.get(reader) ?? 0);
   const join = (reader: string) => {
     backpressure.add(reader);
     backpressure.setJoined(reader, true);
@@ -92,13 +92,38 @@ describe("a reader that is gone", () => {
 });
 
 describe("looking at everyone", () => {
-  it("is due after half a mebibyte of text or half a minute", () => {
+  it("is due at once, and then after half a mebibyte of text or half a minute, each time", () => {
     const { backpressure } = channel();
-    expect(backpressure.isDue(29_999)).toBe(false);
-    expect(backpressure.isDue(30_000)).toBe(true);
-    backpressure.look(30_000);
-    expect(backpressure.isDue(30_001)).toBe(false);
-    backpressure.broadcast(512 * 1024);
-    expect(backpressure.isDue(30_001)).toBe(true);
+    expect(backpressure.isDue(0)).toBe(true);
+    backpressure.look(0);
+    for (const began of [0, 30_000, 60_000]) {
+      expect(backpressure.isDue(began + 29_999)).toBe(false);
+      expect(backpressure.isDue(began + 30_000)).toBe(true);
+      backpressure.look(began + 30_000);
+    }
+    for (let round = 1; round <= 2; round++) {
+      backpressure.broadcast(512 * 1024 - 1);
+      expect(backpressure.isDue(90_001)).toBe(false);
+      backpressure.broadcast(1);
+      expect(backpressure.isDue(90_001)).toBe(true);
+      backpressure.look(90_000);
+    }
+  });
+
+  it("is needed no earlier than the first reader can be gone, and never for readers without heartbeats", () => {
+    const { backpressure, heartbeats, join } = channel();
+    for (const reader of ["a", "b", "simple"]) join(reader);
+    expect(backpressure.nextGone()).toBe(Infinity);
+    for (const [a, b] of [
+      [1_000, 2_000],
+      [31_000, 22_000],
+    ] as const) {
+      heartbeats.set("a", a);
+      heartbeats.set("b", b);
+      const first = Math.min(a, b) + HEARTBEAT_TIMEOUT + 1;
+      expect(backpressure.nextGone()).toBe(first);
+      expect(backpressure.look(first - 1)).toEqual([]);
+      expect(backpressure.look(first)).toEqual([[a < b ? "a" : "b", "gone"]]);
+    }
   });
 });

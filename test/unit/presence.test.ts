@@ -1,4 +1,4 @@
-import { evictDurableObject } from "cloudflare:test";
+import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { HEARTBEAT_TIMEOUT } from "../../src/channel/backpressure.ts";
 import { MAX_PRESENCE } from "../../src/protocol/limits.ts";
@@ -141,4 +141,80 @@ describe("presence (PRE)", () => {
     const listed = await presence(channel, "?limit=3");
     expect([listed.total, listed.presence.length]).toEqual([MAX_PRESENCE + 6, 3]);
   });
+});
+
+describe("a client that vanishes without closing (PRE4)", () => {
+  const alarmOf = (channel: string) => runInDurableObject(stubOf(channel), (_, { storage }) => storage.getAlarm());
+  const at = (time: number) => vi.spyOn(Date, "now").mockReturnValue(time);
+
+  /** A client that has sent a heartbeat, and will send no other. */
+  async function joinAndVanish(channel: string): Promise<{ socketId: string }> {
+    const socket = await join(channel);
+    socket.send("ping");
+    expect(await socket.text()).toBe("pong");
+    return socket.client;
+  }
+
+  it("is found within 120 seconds while a message arrives every 31 seconds, each time", async () => {
+    const channel = await newRoom();
+    const watcher = await join(channel, {}, WISH);
+    await watcher.frame();
+    for (let round = 1; round <= 2; round++) {
+      const vanished = await joinAndVanish(channel);
+      expect((await watcher.frame()).payload).toMatchObject({ action: "join" });
+      const began = Date.now();
+      for (const seconds of [31, 62, 93]) {
+        await evictDurableObject(stubOf(channel));
+        at(began + seconds * 1_000);
+        await publish(channel, seconds);
+      }
+      vi.restoreAllMocks();
+      const frames = await watcher.frames(4);
+      expect(frames.map(({ payload }) => payload)).toContainEqual({ action: "leave", presence: vanished });
+    }
+  });
+
+  it.each(["hibernating", "awake"])("is found within 120 seconds in a silent channel, each time: %s", async (state) => {
+    const channel = await newRoom();
+    const watcher = await join(channel, {}, WISH);
+    await watcher.frame();
+    for (let round = 1; round <= 2; round++) {
+      const vanished = await joinAndVanish(channel);
+      expect((await watcher.frame()).payload).toMatchObject({ action: "join" });
+      const began = Date.now();
+      while ((await total(channel)) === 2) {
+        if (state === "hibernating") await evictDurableObject(stubOf(channel));
+        const due = (await alarmOf(channel)) ?? NaN;
+        expect(due).toBeLessThan(began + 120_000);
+        at(due + 1);
+        await runDurableObjectAlarm(stubOf(channel));
+        vi.restoreAllMocks();
+      }
+      expect((await watcher.frame()).payload).toEqual({ action: "leave", presence: vanished });
+    }
+  });
+
+  it("is not listed after 120 seconds", async () => {
+    const channel = await newRoom();
+    await joinAndVanish(channel);
+    const stays = await join(channel);
+    at(Date.now() + 120_000);
+    expect(await presence(channel)).toEqual({ total: 1, presence: [stays.client] });
+  });
+
+  it("costs no alarm while nobody would notice", async () => {
+    const channel = await newRoom();
+    const [first, second] = [await join(channel), await join(channel)];
+    expect(await alarmOf(channel)).toBeNull();
+    for (const socket of [first, second]) socket.socket.close(1000);
+    await vi.waitUntil(async () => (await presence(channel)).total === 0);
+    await join(channel, {}, WISH);
+    expect(await alarmOf(channel)).toBeNull();
+  });
+
+  /** How many sockets have joined, whether or not they are still there. */
+  async function total(channel: string): Promise<number> {
+    const state = await stubOf(channel).state([]);
+    return state.ok ? state.value.joined : 0;
+  }
 });
