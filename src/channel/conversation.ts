@@ -13,12 +13,20 @@ import {
   privateFrame,
   type Resume,
 } from "../protocol/frames.ts";
-import { DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, MAX_PRESENCE, MAX_REPLAY } from "../protocol/limits.ts";
+import {
+  DEFAULT_PAGE_SIZE,
+  MAX_BUSY_HISTORY_TEXT,
+  MAX_PAGE_BYTES,
+  MAX_PRESENCE,
+  MAX_REPLAY,
+  REPLAY_TEXT_AT_ONCE,
+  REPLAY_TEXT_PER_SECOND,
+} from "../protocol/limits.ts";
 import { historyPath } from "../protocol/paths.ts";
 import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
 import type { Log, NewMessages } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
-import { FrameRate } from "./rate.ts";
+import { FrameRate, Rate } from "./rate.ts";
 import type { SettingsCopy } from "./settings.ts";
 import { clientOf, type Sockets } from "./sockets.ts";
 
@@ -53,6 +61,8 @@ export class Conversation {
   readonly #needs: Needs;
   /** Forgotten by hibernation, which needs more quiet than it takes a rate to recover. */
   readonly #rates = new WeakMap<WebSocket, FrameRate>();
+  /** What replays and history may take of the object's memory, all clients together. */
+  readonly #replays = new Rate(REPLAY_TEXT_PER_SECOND, REPLAY_TEXT_AT_ONCE, Date.now());
 
   constructor(needs: Needs) {
     this.#needs = needs;
@@ -172,11 +182,13 @@ export class Conversation {
     const count = log.last - after;
     if (count < 0) return { answer: { resumed: false, reason: "ahead" } };
     if (count > 0 && !readable) return { answer: { resumed: false, reason: "no-history" } };
-    const held = count > MAX_REPLAY ? [] : takeWithin(log.read({ from: after + 1, to: log.last }), MAX_PAGE_BYTES);
+    const isTooMuch = count > MAX_REPLAY || (count > 0 && this.#isReplayingTooMuch());
+    const held = isTooMuch ? [] : takeWithin(log.read({ from: after + 1, to: log.last }), MAX_PAGE_BYTES);
     if (held.length < count) {
       return { answer: { resumed: false, reason: "too-far-behind", next: historyPath(channel, `after=${after}`) } };
     }
     const missed = held.filter((message) => mayRead(who, message)).map((message) => messageFrame(channel, message));
+    this.#replayed(missed);
     return { answer: { resumed: true, replayed: missed.length }, missed };
   }
 
@@ -184,7 +196,19 @@ export class Conversation {
     const { channel, log, settings } = this.#needs;
     const depth = settings.current?.message_history || DEFAULT_PAGE_SIZE;
     const visible = log.read({ from: 1, to: log.last }, "DESC").filter((message) => mayRead(who, message));
-    const latest = takeWithin(visible.take(depth), MAX_PAGE_BYTES).toReversed();
-    return historyFrame(channel, log.last, latest);
+    const budget = this.#isReplayingTooMuch() ? MAX_BUSY_HISTORY_TEXT : MAX_PAGE_BYTES;
+    const latest = takeWithin(visible.take(depth), budget).toReversed();
+    const frame = historyFrame(channel, log.last, latest);
+    this.#replayed([frame]);
+    return frame;
+  }
+
+  #isReplayingTooMuch(): boolean {
+    return this.#replays.take(Date.now(), 0) > 0;
+  }
+
+  #replayed(frames: readonly string[]): void {
+    const text = frames.reduce((sum, { length }) => sum + length, 0);
+    this.#replays.take(Date.now(), text);
   }
 }

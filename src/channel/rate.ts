@@ -16,13 +16,18 @@ export class Rate {
     this.#at = now;
   }
 
-  /** Takes one; answers 0, or where there is none left the seconds to wait. */
-  take(now: number): number {
+  /**
+   * Takes an amount while at least one is left; the last amount may be more than is left, and is made up for later. Returns 0,
+   * or the seconds to wait when nothing was taken.
+   *
+   * @param amount With 0 it only says whether something could be taken.
+   */
+  take(now: number, amount = 1): number {
     const refill = (Math.max(0, now - this.#at) / 1000) * this.#perSecond;
     this.#left = Math.min(this.#atOnce, this.#left + refill);
     this.#at = now;
     if (this.#left < 1) return Math.ceil((1 - this.#left) / this.#perSecond);
-    this.#left -= 1;
+    this.#left -= amount;
     return 0;
   }
 }

@@ -34,6 +34,16 @@ export const MAX_PAGE_BYTES = 4 * 1024 * 1024;
 export const MAX_REPLAY = 1_000;
 
 /**
+ * Text of replays and `history` frames that a channel sends, in UTF-16 units: this much per second in the long run, and this
+ * much at once. Without a bound, a thousand clients that return together make the object hold 4 GiB.
+ */
+export const REPLAY_TEXT_PER_SECOND = 8 * 1024 * 1024;
+export const REPLAY_TEXT_AT_ONCE = 32 * 1024 * 1024;
+
+/** Text of a `history` frame while a channel has sent more than that, in UTF-16 units. */
+export const MAX_BUSY_HISTORY_TEXT = 64 * 1024;
+
+/**
  * Messages that a channel's log holds in its Durable Object. It bounds the backlog while D1 is away (a message is
  * only overwritten once archived) and how far back reading needs no D1.
  */

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { MAX_BODY_BYTES, MAX_JSON_DEPTH, MAX_REPLAY } from "../../src/protocol/limits.ts";
 import { historyPath } from "../../src/protocol/paths.ts";
 import {
@@ -114,6 +114,34 @@ describe("resuming", () => {
     const socket = await connect(channel);
     socket.send({ action: "join", options: { after: 0 } });
     expect((await socket.frame()).options).toMatchObject({ seq: 80, resumed: false, reason: "too-far-behind" });
+  });
+
+  it("is bounded for all clients together, each time that too many resume at once (LIM11)", async () => {
+    const channel = await newOpenChannel();
+    await publishMany(
+      channel,
+      Array.from({ length: 60 }, () => JSON.stringify("x".repeat(65_000))),
+    );
+    const joinWith = async (frame: object) => {
+      const socket = await connect(channel);
+      socket.send({ action: "join", ...frame });
+      return socket;
+    };
+    const resume = async () => (await (await joinWith({ options: { after: 0 } })).frame()).options;
+    const began = Date.now();
+    for (const later of [0, 60_000]) {
+      vi.spyOn(Date, "now").mockReturnValue(began + later);
+      // Nine times 3.9 MiB are more than 32 MiB.
+      for (let n = 1; n <= 9; n++) expect(await resume()).toMatchObject({ resumed: true, replayed: 60 });
+      expect(await resume()).toMatchObject({ resumed: false, reason: "too-far-behind", next: expect.any(String) });
+      const [, frame] = await (await joinWith({ payload: { history: true } })).frames(2);
+      expect(frame?.payload).toHaveLength(2);
+      vi.restoreAllMocks();
+    }
+    vi.spyOn(Date, "now").mockReturnValue(began + 120_000);
+    const [, frame] = await (await joinWith({ payload: { history: true } })).frames(2);
+    expect(frame?.payload).toHaveLength(60);
+    vi.restoreAllMocks();
   });
 });
 
