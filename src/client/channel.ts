@@ -44,7 +44,6 @@ export class Channel<In = unknown, Out = In> {
       after: options.after,
       deliver: (message) => this.#deliver(message),
       resumed: (resumed) => this.#resumed(resumed),
-      reconnect: () => this.#connection.reconnect(),
     });
     this.#connection = new Connection({
       server,
@@ -228,6 +227,7 @@ export class Channel<In = unknown, Out = In> {
   }
 
   #end(): void {
+    this.#order.close();
     this.#publisher.close(CLOSED());
     this.#outbox.close(CLOSED());
     this.#show("closed");
