@@ -188,6 +188,23 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
     expect(ends[1]).toBeGreaterThan(1_501);
   });
 
+  it("confirms what it sends meanwhile, one echo for one message", async () => {
+    const [way, name] = [await newWay(), await newRoom(target())];
+    await fill(name, 1_501);
+    const released = Promise.withResolvers<void>();
+    way.examine(async (path) => {
+      if (isPage(path)) await released.promise;
+      return true;
+    });
+    const room = await joined(way, name, { after: 1 });
+    const places = [await room.send("the same"), await room.send("the same")];
+    expect(room.seq).toBe(1);
+    const third = room.send("the same");
+    released.resolve();
+    expect([...places, await third].map(({ seq }) => seq)).toEqual([1_502, 1_503, 1_504]);
+    await until(() => room.seq === 1_504);
+  });
+
   it("ends where a handler closes it: `seq` is that of the last message delivered, and no page follows", async () => {
     const [way, name] = [await newWay(), await newRoom(target())];
     await fill(name, 2_501);
