@@ -5,6 +5,7 @@ import { candidatesFor } from "../../src/auth/settings.ts";
 import { MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
 import { Rate } from "../../src/channel/rate.ts";
 import { FRAMES_AT_ONCE, MAX_SOCKETS_PER_ADDRESS, MAX_SOCKETS_PER_USER } from "../../src/protocol/limits.ts";
+import type { Frame } from "../support/frames.ts";
 import {
   call,
   connect,
@@ -16,6 +17,7 @@ import {
   publish,
   request,
   stubOf,
+  type TestSocket,
   tokenOf,
 } from "./support.ts";
 
@@ -248,7 +250,7 @@ describe("a client's message", () => {
 });
 
 describe("a channel for authenticated receivers", () => {
-  it("lets strangers send, and shows them nothing: live, history, resume, presence (AUT2)", async () => {
+  it("lets strangers send, and shows them nothing but that: live, history, resume, presence (AUT2)", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database, auth_channel: true, presence: true });
     const user = await join(channel, {}, {}, await tokenOf(database, 1));
@@ -257,6 +259,9 @@ describe("a channel for authenticated receivers", () => {
     expect((await stranger.frame()).payload).toEqual({ history: false, presence: false });
     stranger.send({ action: "message", payload: "into the dark" });
     expect((await user.frame()).payload).toBe("into the dark");
+    expect((await stranger.frame()).payload).toBe("into the dark");
+    user.send({ action: "message", payload: "for users" });
+    expect((await user.frame()).payload).toBe("for users");
     stranger.send({ action: "history" });
     expect((await stranger.frame()).payload).toMatchObject({ code: "unauthorized" });
     for (const door of ["messages", "presence"]) {
@@ -266,6 +271,61 @@ describe("a channel for authenticated receivers", () => {
     await put(channel, { ...OPEN, database });
     await publish(channel, "now for all");
     expect((await stranger.frame()).payload).toBe("now for all");
+  });
+});
+
+describe("a sender's own message (FRA2)", () => {
+  it.each(["single", "batch"])(
+    "reaches the sender once and in order, whether it receives or not: %s",
+    async (frames) => {
+      const database = await newDatabase();
+      const channel = await newOpenChannel({ database, auth_channel: true });
+      const query = `?frames=${frames}`;
+      const user = await connect(channel, { "Sec-WebSocket-Protocol": await tokenOf(database, 1) }, query);
+      const anonymous = await connect(channel, {}, query);
+      const other = await connect(channel, {}, query);
+      const nextOf = async (socket: TestSocket) => {
+        const text = JSON.parse(await socket.text()) as Frame | Frame[];
+        return [text].flat();
+      };
+      for (const socket of [user, anonymous, other]) {
+        socket.send({ action: "join" });
+        expect(await nextOf(socket)).toMatchObject([{ action: "join" }]);
+      }
+      for (const payload of ["one", "two", "three"]) {
+        for (const socket of [anonymous, user]) socket.send({ action: "message", payload });
+      }
+      const ends = { action: "leave" };
+      const seen = async (socket: TestSocket) => {
+        socket.send(ends);
+        const all: Frame[] = [];
+        while (all.at(-1)?.action !== "leave") all.push(...(await nextOf(socket)));
+        return all.slice(0, -1);
+      };
+      const sent = (await seen(anonymous)).map(({ options, payload }) => [options.seq, payload as unknown]);
+      const received = (await seen(user)).map(({ options, payload }) => [options.seq, payload as unknown]);
+      expect(received.map(([seq]) => seq)).toEqual([1, 2, 3, 4, 5, 6]);
+      expect(sent.map(([, payload]) => payload)).toEqual(["one", "two", "three"]);
+      for (const own of sent) expect(received).toContainEqual(own);
+      expect(await seen(other)).toEqual([]);
+    },
+  );
+
+  it("is not sent to a sender that has not joined, and still after hibernation to one that has", async () => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database, auth_channel: true });
+    const [joined, absent] = [await join(channel), await connect(channel)];
+    absent.send({ action: "message", payload: "unseen" });
+    absent.send({ action: "leave" });
+    expect((await absent.frame()).action).toBe("leave");
+    await evictDurableObject(stubOf(channel));
+    joined.send({ action: "message", payload: "seen" });
+    expect(await joined.frame()).toMatchObject({
+      action: "message",
+      client: joined.client,
+      options: { channel, seq: 2 },
+      payload: "seen",
+    });
   });
 });
 
