@@ -18,6 +18,7 @@ import {
   MAX_SOCKETS,
   MAX_SOCKETS_PER_ADDRESS,
   MAX_SOCKETS_PER_USER,
+  RESERVED_SOCKETS,
 } from "../protocol/limits.ts";
 import type { ChannelSettings } from "../protocol/schemas.ts";
 import { Alarm } from "./alarm.ts";
@@ -327,7 +328,8 @@ export class Channel extends DurableObject<Env> {
   }
 
   #crowded(who: Identity, group: string): Fault | undefined {
-    if (this.#sockets.count() >= MAX_SOCKETS) return tooManySockets(MAX_SOCKETS, "the channel");
+    const most = who.kind === "server" ? MAX_SOCKETS + RESERVED_SOCKETS : MAX_SOCKETS;
+    if (this.#sockets.count() >= most) return tooManySockets(most, "the channel");
     if (who.kind === "server") return undefined;
     const [limit, of] =
       who.kind === "user" ? [MAX_SOCKETS_PER_USER, "one user"] : [MAX_SOCKETS_PER_ADDRESS, "one address"];
@@ -337,6 +339,7 @@ export class Channel extends DurableObject<Env> {
 
 /** The tag that sockets share which are counted together; tags have at most 256 characters. */
 function groupOf(who: Identity, address: string | null): string {
+  if (who.kind === "server") return "server";
   return who.kind === "user" ? `user:${who.dbo_id}:${who.row_id}` : `address:${address ?? ""}`.slice(0, 256);
 }
 

@@ -4,7 +4,14 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { candidatesFor } from "../../src/auth/settings.ts";
 import { MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
 import { Rate } from "../../src/channel/rate.ts";
-import { FRAMES_AT_ONCE, MAX_SOCKETS_PER_ADDRESS, MAX_SOCKETS_PER_USER } from "../../src/protocol/limits.ts";
+import { Sockets } from "../../src/channel/sockets.ts";
+import {
+  FRAMES_AT_ONCE,
+  MAX_SOCKETS,
+  MAX_SOCKETS_PER_ADDRESS,
+  MAX_SOCKETS_PER_USER,
+  RESERVED_SOCKETS,
+} from "../../src/protocol/limits.ts";
 import type { Frame } from "../support/frames.ts";
 import {
   call,
@@ -391,6 +398,40 @@ describe("limits for strangers", () => {
     await expect(join(channel, {}, {}, token)).rejects.toThrow(/^503 .*too-many-sockets/);
     await join(channel, {}, {}, await tokenOf(database, 2));
     expect(MAX_SOCKETS_PER_ADDRESS).toBeGreaterThan(MAX_SOCKETS_PER_USER);
+  });
+
+  it("on a channel's sockets: a full channel still lets an API key in, up to a reserve (LIM5)", async () => {
+    const channel = await newOpenChannel({ database: await newDatabase() });
+    const key = { Authorization: "Bearer first-key" };
+    const spy = vi.spyOn(Sockets.prototype, "count");
+    const countAs = (all: number) => spy.mockImplementation((group) => (group === undefined ? all : 0));
+    countAs(MAX_SOCKETS - 1);
+    await join(channel);
+    for (const all of [MAX_SOCKETS, MAX_SOCKETS + RESERVED_SOCKETS - 1]) {
+      countAs(all);
+      await expect(join(channel)).rejects.toThrow(new RegExp(`^503 .*too-many-sockets.*"limit":${MAX_SOCKETS},`));
+      for (let again = 0; again < 2; again++) {
+        const socket = await connect(channel, key);
+        socket.send({ action: "join" });
+        expect((await socket.frame()).action).toBe("join");
+      }
+    }
+    countAs(MAX_SOCKETS + RESERVED_SOCKETS);
+    const limit = MAX_SOCKETS + RESERVED_SOCKETS;
+    await expect(connect(channel, key)).rejects.toThrow(new RegExp(`^503 .*too-many-sockets.*"limit":${limit},`));
+    expect(limit).toBeLessThan(32_768);
+  });
+
+  it("on the sockets of one address: an API key's are not counted with those of anonymous clients (LIM8)", async () => {
+    const channel = await newOpenChannel();
+    const address = { "CF-Connecting-IP": crypto.randomUUID() };
+    await connect(channel, { ...address, Authorization: "Bearer first-key" });
+    await connect(channel, address);
+    const counted = await runInDurableObject(stubOf(channel), (_, state) =>
+      state.getWebSockets().map((socket) => state.getTags(socket).at(-1)),
+    );
+    expect(counted).toHaveLength(2);
+    expect(new Set(counted).size).toBe(2);
   });
 
   it("on pages of other origins: only those that are allowed, at every door (LIM9)", async () => {
