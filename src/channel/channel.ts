@@ -4,7 +4,7 @@ import { SettingsStore } from "../auth/settings.ts";
 import { askD1 } from "../ask-d1.ts";
 import type { Env } from "../env.ts";
 import type { LogPage } from "../history/page.ts";
-import { type PageBounds, pageRange, takeWithin } from "../history/range.ts";
+import { latestRun, type PageBounds, pageRange, takeWithin } from "../history/range.ts";
 import { HistoryStore } from "../history/store.ts";
 import type { LogPositions } from "../history/times.ts";
 import { CLOSE } from "../protocol/close.ts";
@@ -153,7 +153,7 @@ export class Channel extends DurableObject<Env> {
     // Reading backward, a page that ended within the log for its size leaves nothing to the archive.
     const endedEarly = !forward && to >= oldest && messages[0]?.seq !== Math.max(from, oldest);
     const archived = endedEarly ? { from: 1, to: 0 } : { from, to: Math.min(to, oldest - 1) };
-    return { ok: true, value: { last, range: { from, to }, direction, messages, archived } };
+    return { ok: true, value: { last, range: { from, to }, direction, messages, archived, oldest } };
   }
 
   /** Where in the log the messages of certain times begin, in milliseconds since the epoch. */
@@ -324,7 +324,7 @@ export class Channel extends DurableObject<Env> {
 
   async #latestArchived(): Promise<StoredMessage[]> {
     const range = pageRange({ limit: MAX_PAGE_SIZE }, await this.#archive.lastSeq(this.#name));
-    return this.#archive.read(this.#name, range, "backward", MAX_PAGE_BYTES);
+    return latestRun(await this.#archive.read(this.#name, range, "backward", MAX_PAGE_BYTES));
   }
 
   #crowded(who: Identity, group: string): Fault | undefined {

@@ -1,6 +1,6 @@
 import type { StoredMessage } from "../protocol/frames.ts";
 import { MAX_PAGE_BYTES } from "../protocol/limits.ts";
-import { type Direction, type Range, takeWithin } from "./range.ts";
+import { type Direction, endOf, type PageBounds, type Range, takeWithin } from "./range.ts";
 import type { HistoryStore } from "./store.ts";
 
 /** What a channel's log gives to a page of history. */
@@ -14,6 +14,8 @@ export interface LogPage {
   messages: StoredMessage[];
   /** The positions of the page that only the archive holds, and that it has still room for. */
   archived: Range;
+  /** The first position that the log holds. */
+  oldest: number;
 }
 
 /** Messages, and the positions that they cover. */
@@ -24,17 +26,50 @@ export interface Page extends Range {
 /**
  * Completes a page from the archive. The log must have been read before: what it no longer held then was archived,
  * while the other way round a message that moved in between would be missed.
+ *
+ * Where messages were deleted from the archive, the page holds the next ones that exist instead, so it covers more
+ * positions than its range.
  */
-export async function completePage(channel: string, page: LogPage, store: HistoryStore): Promise<Page> {
+export async function completePage(
+  channel: string,
+  bounds: PageBounds,
+  page: LogPage,
+  store: HistoryStore,
+): Promise<Page> {
   const { archived, direction, range, messages } = page;
   if (archived.from > archived.to) return covering(messages, range, direction);
-  if (direction === "backward") {
-    const older = await store.read(channel, archived, direction, MAX_PAGE_BYTES - textLength(messages));
-    return covering([...older, ...messages], range, direction);
-  }
-  // Reading forward the older part comes first; where it fills the page, the newer one is for the next.
-  const older = await store.read(channel, archived, direction, MAX_PAGE_BYTES);
-  return covering(takeWithin([...older, ...messages], MAX_PAGE_BYTES), range, direction);
+  return direction === "backward"
+    ? completeBackward(channel, bounds, page, store)
+    : completeForward(channel, bounds, page, store);
+}
+
+async function completeBackward(
+  channel: string,
+  { first = 1 }: PageBounds,
+  { archived, range, messages }: LogPage,
+  store: HistoryStore,
+): Promise<Page> {
+  const room = archived.to - archived.from + 1;
+  const budget = MAX_PAGE_BYTES - textLength(messages);
+  // One more than there is room for tells whether anything older exists.
+  const found = await store.read(channel, { from: first, to: archived.to }, "backward", budget, room + 1);
+  const older = found.slice(-room);
+  const from = found.length > room ? (older[0]?.seq ?? first) : first;
+  return covering([...older, ...messages], { from, to: range.to }, "backward");
+}
+
+/** Reading forward the older part comes first; where it fills the page, the newer one is for the next. */
+async function completeForward(
+  channel: string,
+  bounds: PageBounds,
+  { archived, range, messages, last, oldest }: LogPage,
+  store: HistoryStore,
+): Promise<Page> {
+  const room = range.to - range.from + 1;
+  const end = Math.min(oldest - 1, endOf(bounds, last));
+  const older = await store.read(channel, { from: archived.from, to: end }, "forward", MAX_PAGE_BYTES, room);
+  const to = older.length < room ? Math.max(end, range.to) : (older.at(-1)?.seq ?? range.to);
+  return covering(takeWithin([...older, ...messages], MAX_PAGE_BYTES), { from: range.from, to }, "forward");
 }
 
 /** A page that is full of text ends before its range does. */
