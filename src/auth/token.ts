@@ -15,6 +15,9 @@ const JWKS_FETCH = { timeoutDuration: 3_000, cacheMaxAge: 600_000, cooldownDurat
 /** Key sets kept in memory, each by its address. */
 const MAX_KEY_SETS = 100;
 
+/** The end of every token, in milliseconds since the epoch: the runtime sets no alarm for a later time. */
+const LATEST_EXPIRY_MS = Date.UTC(2189);
+
 type KeySet = ReturnType<typeof createRemoteJWKSet>;
 
 /** Fetched key sets, so that each address is asked rarely, however many tokens come. */
@@ -99,6 +102,11 @@ function secretKey(secret: string, secrets: Secrets): Uint8Array {
 function userOf(claims: JWTPayload, name: string, database: AuthDatabase): Result<User> {
   const id = v.safeParse(UserId, asNumber(claims[database.id_claim]));
   if (!id.success) return refuse("unauthorized", `The token's claim ${database.id_claim} holds no user's id.`);
+  const expires = expiryOf(claims);
+  if (expires === undefined) {
+    const detail = `The token's exp must be a number of seconds, at most ${Number.MAX_SAFE_INTEGER}.`;
+    return refuse("unauthorized", detail, { limit: Number.MAX_SAFE_INTEGER });
+  }
   const extras = database.extras_claim === undefined ? {} : (claims[database.extras_claim] ?? {});
   if (typeof extras !== "object" || Array.isArray(extras) || JSON.stringify(extras).length > MAX_EXTRAS_LENGTH) {
     const detail = `The token's claim ${database.extras_claim} is no object of at most ${MAX_EXTRAS_LENGTH} characters.`;
@@ -112,9 +120,15 @@ function userOf(claims: JWTPayload, name: string, database: AuthDatabase): Resul
       dbo_id: database.dbo_id,
       row_id: id.output,
       extras: extras as Record<string, unknown>,
-      expires: (claims.exp ?? 0) * 1000,
+      expires,
     },
   };
+}
+
+/** When a token expires, in milliseconds since the epoch; undefined if that is no time. Fractions of a second are cut off. */
+function expiryOf({ exp = NaN }: JWTPayload): number | undefined {
+  const seconds = Math.floor(exp);
+  return Number.isSafeInteger(seconds) ? Math.min(seconds * 1000, LATEST_EXPIRY_MS) : undefined;
 }
 
 /** A JWT's `sub` is always text (RFC 7519, section 4.1.2), while the row ids of a table are numbers. */

@@ -4,7 +4,7 @@ import { SettingsStore } from "../auth/settings.ts";
 import { askD1 } from "../ask-d1.ts";
 import type { Env } from "../env.ts";
 import type { LogPage } from "../history/page.ts";
-import { type PageBounds, pageRange, takeWithin } from "../history/range.ts";
+import { endOf, latestRun, type PageBounds, pageRange, takeWithin } from "../history/range.ts";
 import { HistoryStore } from "../history/store.ts";
 import type { LogPositions } from "../history/times.ts";
 import { CLOSE } from "../protocol/close.ts";
@@ -17,6 +17,7 @@ import {
   MAX_SOCKETS,
   MAX_SOCKETS_PER_ADDRESS,
   MAX_SOCKETS_PER_USER,
+  RESERVED_SOCKETS,
 } from "../protocol/limits.ts";
 import type { ChannelSettings } from "../protocol/schemas.ts";
 import { Alarm } from "./alarm.ts";
@@ -158,8 +159,9 @@ export class Channel extends DurableObject<Env> {
     // Reading backward, a page that ended within the log for its size leaves nothing to the archive.
     const endedEarly = !forward && to >= oldest && messages[0]?.seq !== Math.max(from, oldest);
     const archived = endedEarly ? { from: 1, to: 0 } : { from, to: Math.min(to, oldest - 1) };
-    const setAside = this.#setAside.within(archived);
-    return { ok: true, value: { last, range: { from, to }, direction, messages, archived, setAside } };
+    const next = { from: forward ? from : (bounds.first ?? 1), to: Math.min(endOf(bounds, last), oldest - 1) };
+    const setAside = this.#setAside.read(next, direction);
+    return { ok: true, value: { last, range: { from, to }, direction, messages, archived, oldest, setAside } };
   }
 
   /** Where in the log the messages of certain times begin, in milliseconds since the epoch. */
@@ -316,11 +318,12 @@ export class Channel extends DurableObject<Env> {
 
   async #latestArchived(): Promise<StoredMessage[]> {
     const range = pageRange({ limit: MAX_PAGE_SIZE }, await this.#archive.lastSeq(this.#name));
-    return this.#archive.read(this.#name, range, "backward", MAX_PAGE_BYTES);
+    return latestRun(await this.#archive.read(this.#name, range, "backward", MAX_PAGE_BYTES));
   }
 
   #crowded(who: Identity, group: string): Fault | undefined {
-    if (this.#sockets.count() >= MAX_SOCKETS) return tooManySockets(MAX_SOCKETS, "the channel");
+    const most = who.kind === "server" ? MAX_SOCKETS + RESERVED_SOCKETS : MAX_SOCKETS;
+    if (this.#sockets.count() >= most) return tooManySockets(most, "the channel");
     if (who.kind === "server") return undefined;
     const [limit, of] =
       who.kind === "user" ? [MAX_SOCKETS_PER_USER, "one user"] : [MAX_SOCKETS_PER_ADDRESS, "one address"];
@@ -330,6 +333,7 @@ export class Channel extends DurableObject<Env> {
 
 /** The tag that sockets share which are counted together; tags have at most 256 characters. */
 function groupOf(who: Identity, address: string | null): string {
+  if (who.kind === "server") return "server";
   return who.kind === "user" ? `user:${who.dbo_id}:${who.row_id}` : `address:${address ?? ""}`.slice(0, 256);
 }
 

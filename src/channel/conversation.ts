@@ -24,7 +24,7 @@ import {
 } from "../protocol/limits.ts";
 import { historyPath } from "../protocol/paths.ts";
 import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
-import type { Log, NewMessages } from "./log.ts";
+import type { Log, NewMessages, Place } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import { FrameRate, Rate } from "./rate.ts";
 import type { SettingsCopy } from "./settings.ts";
@@ -38,7 +38,7 @@ interface Needs {
   settings: SettingsCopy;
   metrics: Metrics;
   /** Stores and delivers. */
-  accept: (messages: NewMessages) => Result<unknown>[];
+  accept: (messages: NewMessages) => Result<Place>[];
 }
 
 /** Who sent a frame: read from its socket's attachment once, for all that the frame makes necessary. */
@@ -146,16 +146,20 @@ export class Conversation {
   }
 
   #message(speaker: Speaker, { options, payload }: MessageFrame): Result<unknown> {
-    const { settings, accept } = this.#needs;
-    const { identity, client } = speaker;
+    const { channel, settings, sockets, accept } = this.#needs;
+    const { socket, identity, client } = speaker;
     const text = JSON.stringify(payload);
     if (options?.socketId !== undefined) return this.#messagePrivately(speaker, options.socketId, text);
     const authenticated = options?.authenticated === true;
     const allowed = decide(identity, authenticated ? "message-authenticated" : "message", settings.current);
     if (!allowed.ok) return allowed;
     const database = authenticated ? (settings.current?.database ?? null) : null;
-    const [accepted = DONE] = accept({ action: "message", client: JSON.stringify(client), database, payloads: [text] });
-    return accepted;
+    const message = { action: "message", client: JSON.stringify(client), database } as const;
+    const [accepted] = accept({ ...message, payloads: [text] });
+    if (accepted?.ok) {
+      sockets.echo(socket, message, () => messageFrame(channel, { ...message, ...accepted.value, payload: text }));
+    }
+    return accepted ?? DONE;
   }
 
   #messagePrivately({ identity, client }: Speaker, socketId: string, payload: string): Result<null> {

@@ -173,10 +173,14 @@ export class Fanout {
     return this.#watching().flatMap(socketsOf).toArray();
   }
 
+  /** Whether `message` brings a message to this socket. */
+  reaches(socket: WebSocket, message: Restriction): boolean {
+    const audience = this.#audienceOf.get(socket);
+    return audience !== undefined && mayReceive(audience, message);
+  }
+
   #audiencesOf(message: Restriction): IteratorObject<Audience> {
-    return this.#audiences
-      .values()
-      .filter(({ traits: { receives, identity } }) => receives && mayRead(identity, message));
+    return this.#audiences.values().filter((audience) => mayReceive(audience, message));
   }
 
   #watching(): IteratorObject<Audience> {
@@ -217,6 +221,10 @@ export class Fanout {
     this.#freeAt = now;
     this.#opensAt = this.#free > 0 ? now : now + Math.min(MAX_WINDOW, sockets * WINDOW_PER_SOCKET);
   }
+}
+
+function mayReceive({ traits: { receives, identity } }: Audience, message: Restriction): boolean {
+  return receives && mayRead(identity, message);
 }
 
 const socketsOf = ({ sockets }: Audience) => sockets.keys();

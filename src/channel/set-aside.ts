@@ -1,5 +1,6 @@
-import type { Range } from "../history/range.ts";
+import { type Direction, type Range, takeWithin } from "../history/range.ts";
 import type { StoredMessage } from "../protocol/frames.ts";
+import { MAX_PAGE_BYTES, MAX_PAGE_SIZE } from "../protocol/limits.ts";
 
 /** How long until D1 is offered a message again that it refused, in milliseconds. */
 const RETRY_AFTER_MS = 60 * 60 * 1_000;
@@ -46,12 +47,18 @@ export class SetAside {
     this.#storage.sql.exec("UPDATE set_aside SET tried = ? WHERE seq = ?", Date.now(), seq);
   }
 
-  /** Returns the messages of a range, oldest first. */
-  within({ from, to }: Range): StoredMessage[] {
+  /** Returns the messages of a range, oldest first: at most a page, from the near end of the direction. */
+  read({ from, to }: Range, direction: Direction): StoredMessage[] {
     if (this.#count === 0) return [];
-    return this.#storage.sql
-      .exec<Row>(`SELECT ${COLUMNS} FROM set_aside WHERE seq BETWEEN ? AND ? ORDER BY seq`, from, to)
-      .toArray();
+    const isForward = direction === "forward";
+    const found = this.#storage.sql.exec<Row>(
+      `SELECT ${COLUMNS} FROM set_aside WHERE seq BETWEEN ? AND ? ORDER BY seq ${isForward ? "ASC" : "DESC"} LIMIT ?`,
+      from,
+      to,
+      MAX_PAGE_SIZE + 1,
+    );
+    const page = takeWithin(found, MAX_PAGE_BYTES);
+    return isForward ? page : page.toReversed();
   }
 
   /** Returns a message that D1 is to be offered again now, if there is one. */

@@ -139,6 +139,13 @@ export class Sockets {
     this.dropStale();
   }
 
+  /** Sends a sender that has joined its own message, unless `broadcast` did. */
+  echo(sender: WebSocket, message: { database: string | null }, frameOf: () => string): void {
+    if (!this.#fanout.has(sender) || this.#fanout.reaches(sender, message)) return;
+    this.#metrics.deliveries += 1;
+    this.send(sender, frameOf());
+  }
+
   /** Tells everyone who wants to know that somebody came or went. */
   announce(frame: string): void {
     this.#fanout.presence(frame);

@@ -44,7 +44,6 @@ export class Channel<In = unknown, Out = In> {
       after: options.after,
       deliver: (message) => this.#deliver(message),
       resumed: (resumed) => this.#resumed(resumed),
-      reconnect: () => this.#connection.reconnect(),
     });
     this.#connection = new Connection({
       server,
@@ -149,7 +148,7 @@ export class Channel<In = unknown, Out = In> {
         return this.#order.begin(frame.payload, frame.options.seq);
       case "event":
       case "message":
-        return "seq" in frame.options ? this.#order.live(frame as Message) : this.#whisper(frame as PrivateMessage);
+        return "seq" in frame.options ? this.#live(frame as Message) : this.#whisper(frame as PrivateMessage);
       case "presence_full":
         return this.#showPresence(allOf(frame));
       case "presence_update":
@@ -169,8 +168,14 @@ export class Channel<In = unknown, Out = In> {
     this.#publisher.wake();
   }
 
+  #live(message: Message): void {
+    // An echo confirms at once, even if its message is delivered only after the missed ones.
+    this.#outbox.stored(message);
+    this.#order.live(message);
+  }
+
   #deliver(message: Message): void {
-    this.#outbox.delivered(message);
+    this.#outbox.stored(message);
     const checked = this.#checked(message);
     if (checked) this.#emit(checked.action, checked);
   }
@@ -228,6 +233,7 @@ export class Channel<In = unknown, Out = In> {
   }
 
   #end(): void {
+    this.#order.close();
     this.#publisher.close(CLOSED());
     this.#outbox.close(CLOSED());
     this.#show("closed");

@@ -13,7 +13,20 @@ export interface HistoryOptions {
 
 interface Page {
   messages: Message[];
+  /** The path of the page that follows in the same direction, null after the last page. */
   next: string | null;
+}
+
+/**
+ * Reads one page of a channel's history.
+ *
+ * @throws ChannelError
+ */
+export function readPage(server: Server, channel: string, range: HistoryOptions): Promise<Page> {
+  const { after, before, limit = 100 } = range;
+  const entries = Object.entries({ limit, after, before }).filter(([, value]) => value !== undefined);
+  const query = new URLSearchParams(entries.map(([name, value]) => [name, String(value)]));
+  return server.request<Page>(historyPath(channel, query.toString()));
 }
 
 /**
@@ -23,13 +36,15 @@ interface Page {
  * @throws ChannelError
  */
 export async function* pagesOf(server: Server, channel: string, range: HistoryOptions): AsyncGenerator<Message[]> {
-  const { after, before, limit = 100 } = range;
-  const entries = Object.entries({ limit, after, before }).filter(([, value]) => value !== undefined);
-  const query = new URLSearchParams(entries.map(([name, value]) => [name, String(value)]));
-  let next: string | null = historyPath(channel, query.toString());
-  while (next !== null) {
-    const page: Page = await server.request<Page>(next);
-    next = page.next;
+  let page = await readPage(server, channel, range);
+  yield page.messages;
+  while (page.next !== null) {
+    page = await server.request<Page>(page.next);
     yield page.messages;
   }
+}
+
+/** The position after which the page at a path begins. */
+export function positionOf(path: string): number {
+  return Number(new URLSearchParams(path.slice(path.indexOf("?"))).get("after"));
 }

@@ -24,6 +24,8 @@ export class Outbox {
   #socketId: string | undefined;
   /** The id by which the queue's first was sent, where that waits for its echo. */
   #sentAs: string | undefined;
+  /** The last echo: a message may be noted when it arrives and once more when it is delivered. */
+  #lastEcho: { socketId: string; seq: number } | undefined;
   /** Private messages sent since the last echo: an `error` frame may be for one of them. */
   #privates = 0;
   /** Ends the waiting for an echo, or for the server to take more. */
@@ -60,12 +62,14 @@ export class Outbox {
     if (this.#sentAs !== undefined && this.#sentAs !== this.#socketId) this.#giveUp();
   }
 
-  /** Notes a stored message: it may be the echo of the one that was sent. */
-  delivered({ action, client, options, payload }: Message): void {
+  /** Notes a stored message, once or twice: it may be the echo of the one that was sent. */
+  stored({ action, client, options: { seq, time }, payload }: Message): void {
     if (this.#sentAs === undefined || action !== "message" || client?.socketId !== this.#sentAs) return;
+    if (this.#lastEcho?.socketId === this.#sentAs && seq <= this.#lastEcho.seq) return;
     if (JSON.stringify(payload) !== this.#queue.first?.payload) return;
+    this.#lastEcho = { socketId: this.#sentAs, seq };
     this.#privates = 0;
-    this.#settle()?.resolve({ seq: options.seq, time: options.time });
+    this.#settle()?.resolve({ seq, time });
   }
 
   /** Notes an `error` frame, which answers the oldest message not answered yet; answers whether that is seen to here. */

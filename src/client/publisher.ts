@@ -1,11 +1,8 @@
+import { Backoff } from "./backoff.ts";
 import { type ChannelError, isRetryable } from "./errors.ts";
 import type { Place } from "./messages.ts";
 import { type Entry, Queue } from "./queue.ts";
 import type { Server } from "./server.ts";
-
-/** The first pause before sending again, and the longest, in milliseconds. */
-const FIRST_PAUSE = 500;
-const LONGEST_PAUSE = 30_000;
 
 interface Publication extends Entry<Place> {
   key: string;
@@ -18,9 +15,8 @@ interface Publication extends Entry<Place> {
 export class Publisher {
   readonly #server: Server;
   readonly #queue = new Queue<Place, Publication>();
+  readonly #backoff = new Backoff();
   #running = false;
-  /** Ends the pause before the next attempt. */
-  #wake: (() => void) | undefined;
 
   constructor(server: Server) {
     this.#server = server;
@@ -35,27 +31,26 @@ export class Publisher {
 
   /** There is a connection again, so the next attempt need not wait. */
   wake(): void {
-    this.#wake?.();
+    this.#backoff.wake();
   }
 
   close(error: ChannelError): void {
     this.#queue.rejectAll(error);
-    this.wake();
+    this.#backoff.end();
   }
 
   async #run(): Promise<void> {
     this.#running = true;
-    let failures = 0;
     for (let entry = this.#queue.first; entry; entry = this.#queue.first) {
-      const busy = await this.#attempt(entry);
-      failures = busy ? failures + 1 : 0;
-      if (busy) await this.#pause(busy, failures);
+      await this.#backoff.pause();
+      // The channel may have been closed during the pause.
+      if (this.#queue.first === entry) await this.#attempt(entry);
     }
     this.#running = false;
   }
 
-  /** Sends it once; answers why it has to be sent again, if so. */
-  async #attempt(entry: Publication): Promise<ChannelError | undefined> {
+  /** Sends it once. What has to be sent again stays in the queue. */
+  async #attempt(entry: Publication): Promise<void> {
     const headers = { "Content-Type": "application/json", "Idempotency-Key": entry.key };
     try {
       const { seq, time } = await this.#server.request<Place>("/message", {
@@ -65,28 +60,12 @@ export class Publisher {
       });
       entry.resolve({ seq, time });
     } catch (error) {
-      if (isRetryable(error as ChannelError)) return error as ChannelError;
+      if (isRetryable(error as ChannelError)) return this.#backoff.failed(error as ChannelError);
       entry.reject(error as ChannelError);
     }
-    // Closed meanwhile, the queue has let go of it already.
+    this.#backoff.succeeded();
+    // If the channel was closed meanwhile, the queue is empty already.
     if (this.#queue.first === entry) this.#queue.take();
-    return undefined;
-  }
-
-  /** As long as the server asks for; otherwise longer each time, by chance so that not all clients come back at once. */
-  async #pause({ retryAfter }: ChannelError, failures: number): Promise<void> {
-    const longest = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures);
-    const pause = retryAfter === undefined ? longest * (0.5 + Math.random() / 2) : retryAfter * 1_000;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, pause);
-      // Where the server named a time, a connection changes nothing.
-      if (retryAfter !== undefined) return;
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-    this.#wake = undefined;
   }
 }
 

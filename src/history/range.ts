@@ -25,14 +25,17 @@ export interface PageBounds {
  *
  * @param last The channel's last `seq`, 0 where there is none.
  */
-export function pageRange(
-  { limit, before, after, first = 1 }: PageBounds,
-  last: number,
-): Range & { direction: Direction } {
-  const end = Math.min(last, before === undefined ? last : before - 1);
+export function pageRange(bounds: PageBounds, last: number): Range & { direction: Direction } {
+  const { limit, after, first = 1 } = bounds;
+  const end = endOf(bounds, last);
   if (after === undefined) return { from: Math.max(first, end - limit + 1), to: end, direction: "backward" };
   const from = Math.max(first, after + 1);
   return { from, to: Math.min(from + limit - 1, end), direction: "forward" };
+}
+
+/** Returns the last position that these bounds let a page hold. */
+export function endOf({ before = Infinity }: PageBounds, last: number): number {
+  return Math.min(last, before - 1);
 }
 
 /**
@@ -48,4 +51,9 @@ export function takeWithin<T extends { payload: string }>(messages: Iterable<T>,
     taken.push(message);
   }
   return taken;
+}
+
+/** Returns the last messages that follow each other without a gap. */
+export function latestRun<T extends { seq: number }>(messages: readonly T[]): T[] {
+  return messages.slice(messages.findLastIndex(({ seq }, index) => messages[index - 1]?.seq !== seq - 1));
 }

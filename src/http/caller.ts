@@ -2,6 +2,7 @@ import { isApiKey, userOf } from "../auth/identity.ts";
 import type { Identity } from "../auth/policy.ts";
 import { FaultError, type Result } from "../protocol/errors.ts";
 import { SUBPROTOCOL } from "../protocol/subprotocol.ts";
+import { networkOf } from "./address.ts";
 import type { AppContext } from "./request.ts";
 
 const BEARER = /^Bearer +([\x21-\x7e]+) *$/i;
@@ -41,9 +42,9 @@ export async function requireServer(c: AppContext): Promise<void> {
   if ((await callerOf(c)).kind !== "server") reject("This is for the server side: send an API key.");
 }
 
-/** The address of whoever asks, as Cloudflare sees it. */
+/** Returns the caller's address as limits count it, from the one that Cloudflare sees. */
 export function addressOf(c: AppContext): string {
-  return c.req.header("CF-Connecting-IP") ?? "";
+  return networkOf(c.req.header("CF-Connecting-IP") ?? "");
 }
 
 /** The subprotocols that a client offers. Browsers can send a credential with a WebSocket in no other way. */

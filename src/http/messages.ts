@@ -3,8 +3,8 @@ import { askD1 } from "../ask-d1.ts";
 import { withDeadline } from "../channel/deadline.ts";
 import type { Env } from "../env.ts";
 import { type Identity, mayRead } from "../auth/policy.ts";
-import { completePage } from "../history/page.ts";
-import type { PageBounds, Range } from "../history/range.ts";
+import { completePage, type LogPage, type Page } from "../history/page.ts";
+import { endOf, type PageBounds, type Range } from "../history/range.ts";
 import { contains, pick } from "../history/search.ts";
 import { HistoryStore } from "../history/store.ts";
 import { completePositions } from "../history/times.ts";
@@ -24,8 +24,7 @@ export const messages = new Hono<{ Bindings: Env }>().get("/channels/:channel/me
   const query = unwrap(validate(HistoryQuery, c.req.query(), "query"));
   const who = await callerOf(c, channel);
   const bounds = await boundsOf(c, channel, who, query);
-  const held = unwrap(await stubOf(c, channel).history(who, bounds));
-  const covered = await askArchive(channel, completePage(channel, held, new HistoryStore(c.env.DB)));
+  const { held, covered } = await readPage(c, channel, who, bounds);
   const page = pick(covered, held.direction, query.limit, wantedBy(who, query));
   const next = nextPage(channel, query, bounds, held.last, page);
 
@@ -35,6 +34,20 @@ export const messages = new Hono<{ Bindings: Env }>().get("/channels/:channel/me
   const head = JSON.stringify({ channel, seq: held.last, next });
   return c.body(`${head.slice(0, -1)},"messages":${messageFrames(channel, page.messages)}}`);
 });
+
+/** Reads a page from the log and the archive. Where everything before the log was deleted, it begins in the log. */
+async function readPage(
+  c: AppContext,
+  channel: string,
+  who: Identity,
+  bounds: PageBounds,
+): Promise<{ held: LogPage; covered: Page }> {
+  const held = unwrap(await stubOf(c, channel).history(who, bounds));
+  const covered = await askArchive(channel, completePage(channel, bounds, held, new HistoryStore(c.env.DB)));
+  const goesOn = held.direction === "forward" && covered.to < endOf(bounds, held.last);
+  if (covered.messages.length > 0 || !goesOn) return { held, covered };
+  return readPage(c, channel, who, { ...bounds, after: covered.to });
+}
 
 /** A query's bounds as positions. A search covers more of them than it shows, and yet not more than a page may. */
 async function boundsOf(c: AppContext, channel: string, who: Identity, query: HistoryQuery): Promise<PageBounds> {
@@ -74,7 +87,7 @@ function nextPage(
   covered: Range,
 ): string | null {
   const { first = 1 } = bounds;
-  const end = Math.min(last, (bounds.before ?? Infinity) - 1);
+  const end = endOf(bounds, last);
   if (after === undefined) {
     return covered.from > first && end >= first ? pathOf(channel, query, { before: covered.from }) : null;
   }

@@ -33,7 +33,7 @@ export const publish = new Hono<{ Bindings: Env }>()
     const key = keyOf(c);
     const requests = await jsonBody(c, BatchRequest, MAX_BATCH_BYTES);
     // One key for the whole batch: each message has its own by its place in it.
-    const batch = requests.map((request, index) => partOf(request, key && `${key}#${index}`, `${index}.`));
+    const batch = requests.map((request, index) => partOf(request, key && [...key, index], `${index}.`));
     for (const { payload, field } of batch) requireSize(payload, `${field}message`);
     const channels = [...Map.groupBy(batch, ({ request }) => request.channel)];
     if (channels.length > MAX_BATCH_CHANNELS) throw new FaultError(tooManyChannels());
@@ -52,11 +52,14 @@ interface Part {
   request: PublishRequest;
   /** The message as JSON. */
   payload: string;
-  key: string | undefined;
+  key: PartKey | undefined;
   field: string;
 }
 
-function partOf(request: PublishRequest, key: string | undefined, field: string): Part {
+/** The header's key; in a batch with the message's index. */
+type PartKey = readonly [key: string, index?: number];
+
+function partOf(request: PublishRequest, key: PartKey | undefined, field: string): Part {
   return { request, payload: JSON.stringify(request.message), key, field };
 }
 
@@ -88,7 +91,7 @@ const publishing = new Coalescer<Submission, Result<Place>[]>(({ publications })
 
 const NO_ANSWER = refuse("unavailable", "The channel did not answer.", { retryAfter: 1 });
 
-/** A key counts for the kind of caller who sent it, so that a stranger's never meets the server side's. */
+/** A key counts for the caller who sent it. As JSON, scope and key of one caller never spell those of another. */
 async function publicationOf(
   c: AppContext,
   who: Identity,
@@ -99,7 +102,7 @@ async function publicationOf(
   const publication = { payload, client: client && JSON.stringify(client), database };
   if (key === undefined) return publication;
   const digest = new Uint8Array(await sha256(JSON.stringify([payload, database, sender]))).toHex();
-  return { ...publication, idempotency: { key: `${scopeOf(who)}:${key}`, digest } };
+  return { ...publication, idempotency: { key: JSON.stringify([scopeOf(who), ...key]), digest } };
 }
 
 /** Who an event is from: the user who posts it, or whom the server side names; null where that is not known. */
@@ -122,7 +125,8 @@ async function senderOf(
   return { socketId: "", permissions: { dbo_id: database.dbo_id, row_id: sender.id }, extras: {} };
 }
 
-const scopeOf = (who: Identity) => (who.kind === "user" ? `user:${who.dbo_id}:${who.row_id}` : who.kind);
+/** API keys share a scope, and so do anonymous clients. A user is known by the database's name: a dbo_id may be reused. */
+const scopeOf = (who: Identity) => (who.kind === "user" ? [who.database, who.row_id] : who.kind);
 
 const placed = (channel: string, { seq, time }: Place) => ({ channel, seq, time: isoTime(time) });
 
@@ -130,9 +134,9 @@ function resultOf(channel: string, result: Result<Place>): object {
   return result.ok ? { status: 201, ...placed(channel, result.value) } : { ...problemOf(result.fault), channel };
 }
 
-function keyOf(c: AppContext): string | undefined {
+function keyOf(c: AppContext): [key: string] | undefined {
   const header = c.req.header("Idempotency-Key");
-  return header === undefined ? undefined : unwrap(validate(IdempotencyKey, header, "Idempotency-Key"));
+  return header === undefined ? undefined : [unwrap(validate(IdempotencyKey, header, "Idempotency-Key"))];
 }
 
 /** A message of a batch may be no larger than one of its own. */

@@ -49,8 +49,12 @@ export const MAX_BUSY_HISTORY_TEXT = 64 * 1024;
  */
 export const LOG_CAPACITY = 10_000;
 
-/** Sockets of one channel: the runtime holds at most 32,768 hibernatable sockets an object. */
+/**
+ * Sockets of one channel, and how many more are reserved for API-key clients: the runtime holds at most 32,768 hibernatable
+ * sockets per object.
+ */
 export const MAX_SOCKETS = 32_000;
+export const RESERVED_SOCKETS = 500;
 
 /** Sockets of one user, and of the strangers behind one address, in one channel. */
 export const MAX_SOCKETS_PER_USER = 50;

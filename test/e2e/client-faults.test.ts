@@ -1,11 +1,13 @@
+import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocketServer } from "ws";
 import { MAX_QUEUED_MESSAGES, type ChannelError, type Place } from "../../src/client/client.ts";
+import { MAX_HELD_CHARACTERS, MAX_HELD_MESSAGES } from "../../src/client/order.ts";
 import { enter, failure, heard, joined, until } from "../support/client.ts";
 import { serve } from "../support/serve.ts";
 import { Way } from "../support/way.ts";
-import { history, newChannel, newRoom, publish, target } from "./support.ts";
+import { call, history, newChannel, newRoom, publish, target } from "./support.ts";
 
 async function newWay(): Promise<Way> {
   const way = await Way.to(target().url);
@@ -51,6 +53,211 @@ describe.runIf(target().url.startsWith("http://"))("a channel whose connection i
     way.open();
     await until(() => room.status === "online" && room.presence.length === 1);
     expect(room.presence).toEqual([room.me]);
+  });
+});
+
+const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index);
+
+/** Publishes the numbers from 1 to `count`, each as the message with that `seq`. */
+async function fill(channel: string, count: number): Promise<void> {
+  for (let from = 1; from <= count; from += 1_000) {
+    const batch = numbers(from, Math.min(from + 999, count)).map((message) => ({ channel, message }));
+    expect((await call(target(), "POST", "/messages", batch)).status).toBe(200);
+  }
+}
+
+const isPage = (path: string) => path.includes("/messages?");
+
+describe.runIf(target().url.startsWith("http://"))("a channel that is too far behind to be replayed (RES2)", () => {
+  it("delivers each page before it requests the next", async () => {
+    const [way, name] = [await newWay(), await newRoom(target())];
+    await fill(name, 2_501);
+    const requested: [delivered: number, seq: number | undefined][] = [];
+    way.examine((path) => {
+      if (isPage(path)) requested.push([events.length, room.seq]);
+      return true;
+    });
+    const room = enter(way, name, { after: 1 });
+    const [events, resumed] = [heard(room, "event"), vi.fn()];
+    room.on("resumed", resumed);
+    await until(() => resumed.mock.calls.length);
+    expect(requested).toEqual([
+      [0, 1],
+      [1_000, 1_001],
+      [2_000, 2_001],
+    ]);
+    expect(events).toEqual(numbers(2, 2_501));
+    expect(resumed).toHaveBeenCalledExactlyOnceWith({ missed: 2_500, complete: true });
+  });
+
+  it("catches up though the network fails on every second page", async () => {
+    const [way, name] = [await newWay(), await newRoom(target())];
+    await fill(name, 4_001);
+    let requests = 0;
+    way.examine((path) => !isPage(path) || ++requests % 2 === 1);
+    const room = enter(way, name, { after: 1 });
+    const [events, resumed, joins] = [heard(room, "event"), vi.fn(), vi.fn()];
+    room.on("resumed", resumed);
+    room.on("frame", ({ action }) => action === "join" && joins());
+    await until(() => resumed.mock.calls.length);
+    await publish(target(), name, 4_002);
+    await until(() => room.seq === 4_002);
+    expect(events).toEqual(numbers(2, 4_002));
+    expect(resumed).toHaveBeenCalledExactlyOnceWith({ missed: 4_000, complete: true });
+    // The page alone is requested again; the connection is as good as it was.
+    expect([requests, joins.mock.calls.length]).toEqual([7, 1]);
+  });
+
+  it("goes on from the last page where the connection is lost twice meanwhile", async () => {
+    const [way, name] = [await newWay(), await newRoom(target())];
+    await fill(name, 4_501);
+    const positions: (string | null)[] = [];
+    way.examine((path) => {
+      if (!isPage(path)) return true;
+      const after = new URL(path, way.url).searchParams.get("after");
+      const isFirst = !positions.includes(after);
+      positions.push(after);
+      if (isFirst && (after === "1001" || after === "2001")) way.cut();
+      return true;
+    });
+    const room = enter(way, name, { after: 1 });
+    const [events, resumed] = [heard(room, "event"), vi.fn()];
+    room.on("resumed", resumed);
+    await until(() => resumed.mock.calls.length);
+    expect(events).toEqual(numbers(2, 4_501));
+    expect(positions).toEqual(["1", "1001", "1001", "2001", "2001", "3001", "4001"]);
+    expect(resumed).toHaveBeenCalledExactlyOnceWith({ missed: 4_500, complete: true });
+  });
+
+  it("counts what it missed once where the last of it is replayed over a second connection", async () => {
+    const [way, name] = [await newWay(), await newRoom(target())];
+    await fill(name, 1_501);
+    let cut = false;
+    way.examine((path) => {
+      if (!cut && isPage(path) && path.includes("after=1001")) {
+        cut = true;
+        way.cut();
+      }
+      return true;
+    });
+    const room = enter(way, name, { after: 1 });
+    const [events, resumed] = [heard(room, "event"), vi.fn()];
+    room.on("resumed", resumed);
+    await until(() => resumed.mock.calls.length);
+    expect(events).toEqual(numbers(2, 1_501));
+    expect(resumed).toHaveBeenCalledExactlyOnceWith({ missed: 1_500, complete: true });
+  });
+
+  it.each([
+    ["messages", MAX_HELD_MESSAGES + 200, ""],
+    ["characters", 80, "x".repeat(MAX_HELD_CHARACTERS / 70)],
+  ])("holds a bounded number of %s for later, and reads the others from history", async (_, count, padding) => {
+    const [way, name] = [await newWay(), await newRoom(target())];
+    await fill(name, 1_501);
+    const [requested, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const ends: number[] = [];
+    way.examine(async (path) => {
+      if (!isPage(path)) return true;
+      ends.push(Number(new URL(path, way.url).searchParams.get("before")) - 1);
+      requested.resolve();
+      await released.promise;
+      return true;
+    });
+    const room = enter(way, name, { after: 1 });
+    const seen: unknown[] = [];
+    const resumed = vi.fn();
+    room.on("event", ({ options }) => seen.push(options.seq));
+    room.on("resumed", resumed);
+    let live = 0;
+    room.on("frame", ({ action }) => (live += action === "event" ? 1 : 0));
+    await requested.promise;
+    const batch = numbers(1, count).map((n) => ({ channel: name, message: `${n}${padding}` }));
+    for (let from = 0; from < count; from += 10) {
+      expect((await call(target(), "POST", "/messages", batch.slice(from, from + 10))).status).toBe(200);
+    }
+    await until(() => live === count);
+    expect(seen).toEqual([]);
+    released.resolve();
+    await until(() => resumed.mock.calls.length);
+    await publish(target(), name, "the last");
+    await until(() => seen.length === 1_500 + count + 1);
+    expect(seen).toEqual(numbers(2, 1_501 + count + 1));
+    expect(resumed).toHaveBeenCalledExactlyOnceWith({ missed: 1_500, complete: true });
+    // The first page was for what was missed; those after it also for what was no longer held.
+    expect(ends[0]).toBe(1_501);
+    expect(ends[1]).toBeGreaterThan(1_501);
+  });
+
+  it("confirms what it sends meanwhile, one echo for one message", async () => {
+    const [way, name] = [await newWay(), await newRoom(target())];
+    await fill(name, 1_501);
+    const released = Promise.withResolvers<void>();
+    way.examine(async (path) => {
+      if (isPage(path)) await released.promise;
+      return true;
+    });
+    const room = await joined(way, name, { after: 1 });
+    const places = [await room.send("the same"), await room.send("the same")];
+    expect(room.seq).toBe(1);
+    const third = room.send("the same");
+    released.resolve();
+    expect([...places, await third].map(({ seq }) => seq)).toEqual([1_502, 1_503, 1_504]);
+    await until(() => room.seq === 1_504);
+  });
+
+  it("ends where a handler closes it: `seq` is that of the last message delivered, and no page follows", async () => {
+    const [way, name] = [await newWay(), await newRoom(target())];
+    await fill(name, 2_501);
+    const paths: string[] = [];
+    way.examine((path) => {
+      if (isPage(path)) paths.push(path);
+      return true;
+    });
+    const room = enter(way, name, { after: 1 });
+    const events = heard(room, "event");
+    room.on("event", ({ payload }) => payload === 500 && room.close());
+    await until(() => room.status === "closed");
+    expect([events.length, room.seq]).toEqual([499, 500]);
+    // A connection opened later is carried later than a page that was requested would have been.
+    await fetch(`${way.url}/health`);
+    expect(paths).toHaveLength(1);
+  });
+});
+
+describe("a server that is busy while a channel catches up", () => {
+  it("is asked for the page again when it said, over the same connection", async () => {
+    const pages: number[] = [];
+    const http = createServer((_, response) => {
+      pages.push(performance.now());
+      const messages = [event(2), event(3)];
+      if (pages.length === 1) response.writeHead(503, { "Retry-After": "1" }).end("<html>busy</html>");
+      else response.writeHead(200).end(JSON.stringify({ channel: "a/b", seq: 3, next: null, messages }));
+    });
+    const sockets = new WebSocketServer({ server: http });
+    onTestFinished(() => {
+      http.closeAllConnections();
+      http.close();
+    });
+    const join = {
+      action: "join",
+      client: { socketId: "me", permissions: { dbo_id: 0, row_id: 0 }, extras: {} },
+      options: { channel: "a/b", seq: 3, resumed: false, reason: "too-far-behind", next: "/" },
+      payload: { history: false, presence: false },
+    };
+    let connections = 0;
+    sockets.on("connection", (socket) => {
+      connections += 1;
+      socket.once("message", () => socket.send(JSON.stringify(join)));
+    });
+    await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
+    const room = enter({ url: `http://127.0.0.1:${(http.address() as AddressInfo).port}` }, "a/b", { after: 1 });
+    const [events, resumed] = [heard(room, "event"), vi.fn()];
+    room.on("resumed", resumed);
+    await until(() => resumed.mock.calls.length);
+    expect(events).toEqual([2, 3]);
+    expect(resumed).toHaveBeenCalledExactlyOnceWith({ missed: 2, complete: true });
+    expect([pages.length, connections]).toEqual([2, 1]);
+    expect((pages[1] ?? 0) - (pages[0] ?? 0)).toBeGreaterThanOrEqual(999);
   });
 });
 

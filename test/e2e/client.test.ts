@@ -28,6 +28,16 @@ describe("a channel", () => {
     expect(places).toEqual(stored);
   });
 
+  it("confirms a send on a channel whose messages only authenticated clients receive (FRA2)", async () => {
+    const room = await joined(target(), await newRoom(target(), { auth_channel: true }));
+    const messages = heard(room, "message");
+    const places = [await room.send("one"), await room.send("one")];
+    expect(places.map(({ seq }) => seq)).toEqual([1, 2]);
+    await publish(target(), room.name, "for users only");
+    expect(await room.send("two")).toMatchObject({ seq: 4 });
+    expect(messages).toEqual(["one", "one", "two"]);
+  });
+
   it("brings the history that it was asked for first, then goes on live (JOI4)", async () => {
     const name = await newRoom(target());
     for (const n of [1, 2]) await publish(target(), name, n);

@@ -1,6 +1,9 @@
 import { connect, createServer, type Server, type Socket } from "node:net";
 import type { AddressInfo } from "node:net";
 
+/** Decides by a request's path, as it was sent, whether the request goes on; otherwise its connection ends. */
+type Examine = (path: string) => boolean | Promise<boolean>;
+
 /** A way to a server that a test can break. It carries bytes, and so HTTP and WebSockets alike. */
 export class Way {
   readonly #sockets = new Set<Socket>();
@@ -8,6 +11,7 @@ export class Way {
   readonly #server: Server;
   #open = true;
   #deafTo: "answers" | "requests" | undefined;
+  #examine: Examine = () => true;
 
   private constructor(target: string) {
     this.#target = new URL(target);
@@ -45,6 +49,11 @@ export class Way {
     this.#deafTo = what;
   }
 
+  /** Examines every request from now on. */
+  examine(examine: Examine): void {
+    this.#examine = examine;
+  }
+
   close(): void {
     this.block();
     this.#server.close();
@@ -53,13 +62,20 @@ export class Way {
   #carry(from: Socket): void {
     if (!this.#open) return void from.destroy();
     const to = connect(Number(this.#target.port), this.#target.hostname);
-    this.#join(from, to, "requests");
-    this.#join(to, from, "answers");
+    let examined = Promise.resolve(true);
+    this.#join(from, to, "requests", async (bytes) => {
+      const path = /^[A-Z]+ (\S+) HTTP\/1/.exec(bytes.toString("latin1"))?.[1];
+      // A chunk that begins no request belongs to the one before it.
+      if (path !== undefined) examined = examined.then(() => this.#examine(path));
+      if (await examined) to.write(bytes);
+      else from.destroy();
+    });
+    this.#join(to, from, "answers", (bytes) => from.write(bytes));
   }
 
-  #join(from: Socket, to: Socket, what: "answers" | "requests"): void {
+  #join(from: Socket, to: Socket, what: "answers" | "requests", carry: (bytes: Buffer) => unknown): void {
     this.#sockets.add(from);
-    from.on("data", (bytes) => this.#deafTo === what || to.write(bytes));
+    from.on("data", (bytes: Buffer) => this.#deafTo === what || carry(bytes));
     from.on("error", () => {});
     from.on("close", () => {
       this.#sockets.delete(from);

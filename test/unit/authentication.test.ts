@@ -1,5 +1,5 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
-import { exportJWK, generateKeyPair, SignJWT } from "jose";
+import { CompactSign, exportJWK, generateKeyPair, SignJWT } from "jose";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { MAX_EXTRAS_LENGTH, MAX_TOKEN_LENGTH } from "../../src/protocol/limits.ts";
 import { call, connect, history, join, newDatabase, newOpenChannel, request, stubOf, tokenOf } from "./support.ts";
@@ -30,6 +30,11 @@ async function newKeyDatabase(algorithm = "RS256", config: object = {}) {
 function sign(key: CryptoKey | Uint8Array, header: object, claims: object = {}): Promise<string> {
   const token = new SignJWT({ sub: "42", exp: Math.floor(Date.now() / 1000) + 60, ...claims });
   return token.setProtectedHeader({ alg: "RS256", kid: "the-key", ...header }).sign(key);
+}
+
+/** A token whose claims are this JSON text: it may hold numbers that JSON.stringify never writes. */
+function signText(claims: string): Promise<string> {
+  return new CompactSign(new TextEncoder().encode(claims)).setProtectedHeader({ alg: "HS256" }).sign(SECRET);
 }
 
 async function refusal(channel: string, token: string): Promise<{ status: number; detail: string }> {
@@ -171,6 +176,22 @@ describe("a hostile token is refused, at HTTP and at the socket (AUT6)", () => {
     expect((await refusal(channel, heavy)).status).toBe(401);
   });
 
+  it.each(["1e400", "-1e400", "9007199254740993", "1e308", "null", '"4102444800"', "[4102444800]"])(
+    "whose exp is no number of seconds: %s (AUT6)",
+    async (exp) => {
+      const channel = await newMembersChannel(await newDatabase());
+      expect((await refusal(channel, await signText(`{"sub":"42","exp":${exp}}`))).status).toBe(401);
+    },
+  );
+
+  it("whose exp is too large to be kept, and says so (AUT6)", async () => {
+    const channel = await newMembersChannel(await newDatabase());
+    for (const exp of ["1e400", "9007199254740993"]) {
+      const { detail } = await refusal(channel, await signText(`{"sub":"42","exp":${exp}}`));
+      expect(detail).toBe("The token's exp must be a number of seconds, at most 9007199254740991.");
+    }
+  });
+
   it("shown to a channel that has no database", async () => {
     const token = await tokenOf(await newDatabase(), 1);
     expect((await refusal(await newOpenChannel(), token)).status).toBe(401);
@@ -217,6 +238,33 @@ describe("a token that expires", () => {
     expect(await socket.close()).toEqual({ code: 4401, reason: "token expired" });
     await call("POST", "/message", { channel, message: "for those who stay" });
     expect((await lasting.frame()).payload).toBe("for those who stay");
+  });
+
+  it.each([
+    ["far away", String(Date.UTC(2300) / 1000)],
+    ["given in milliseconds", String(Date.UTC(2100))],
+    ["as far away as can be", String(Number.MAX_SAFE_INTEGER)],
+  ])("%s opens the channel, has an alarm that can be set, and keeps none from archiving (AUT7)", async (_, exp) => {
+    const channel = await newMembersChannel(await newDatabase());
+    const token = await signText(`{"sub":"42","exp":${exp}}`);
+    const [socket, again] = [await join(channel, {}, {}, token), await join(channel, {}, {}, token)];
+    const alarm = () => runInDurableObject(stubOf(channel), (__, { storage }) => storage.getAlarm());
+    expect(await alarm()).toBeGreaterThan(Date.now() + 86_400_000);
+    for (const message of ["one", "two"]) {
+      await call("POST", "/message", { channel, message });
+      expect(await alarm()).toBeLessThan(Date.now() + 2_000);
+      await runDurableObjectAlarm(stubOf(channel));
+      expect(await alarm()).toBeGreaterThan(Date.now() + 86_400_000);
+      for (const each of [socket, again]) expect((await each.frame()).payload).toBe(message);
+    }
+  });
+
+  it("at a fraction of a second expires at the whole second before (AUT7)", async () => {
+    const channel = await newMembersChannel(await newDatabase());
+    const exp = Math.floor(Date.now() / 1000) + 3_600;
+    await join(channel, {}, {}, await signText(`{"sub":"42","exp":${exp}.999999}`));
+    const alarm = await runInDurableObject(stubOf(channel), (_, { storage }) => storage.getAlarm());
+    expect(alarm).toBe(exp * 1_000);
   });
 
   it("has an alarm of its own, which archiving does not take away", async () => {

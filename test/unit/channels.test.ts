@@ -4,7 +4,15 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { candidatesFor } from "../../src/auth/settings.ts";
 import { MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
 import { Rate } from "../../src/channel/rate.ts";
-import { FRAMES_AT_ONCE, MAX_SOCKETS_PER_ADDRESS, MAX_SOCKETS_PER_USER } from "../../src/protocol/limits.ts";
+import { Sockets } from "../../src/channel/sockets.ts";
+import {
+  FRAMES_AT_ONCE,
+  MAX_SOCKETS,
+  MAX_SOCKETS_PER_ADDRESS,
+  MAX_SOCKETS_PER_USER,
+  RESERVED_SOCKETS,
+} from "../../src/protocol/limits.ts";
+import type { Frame } from "../support/frames.ts";
 import {
   call,
   connect,
@@ -16,6 +24,7 @@ import {
   publish,
   request,
   stubOf,
+  type TestSocket,
   tokenOf,
 } from "./support.ts";
 
@@ -248,7 +257,7 @@ describe("a client's message", () => {
 });
 
 describe("a channel for authenticated receivers", () => {
-  it("lets strangers send, and shows them nothing: live, history, resume, presence (AUT2)", async () => {
+  it("lets strangers send, and shows them nothing but that: live, history, resume, presence (AUT2)", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database, auth_channel: true, presence: true });
     const user = await join(channel, {}, {}, await tokenOf(database, 1));
@@ -257,6 +266,9 @@ describe("a channel for authenticated receivers", () => {
     expect((await stranger.frame()).payload).toEqual({ history: false, presence: false });
     stranger.send({ action: "message", payload: "into the dark" });
     expect((await user.frame()).payload).toBe("into the dark");
+    expect((await stranger.frame()).payload).toBe("into the dark");
+    user.send({ action: "message", payload: "for users" });
+    expect((await user.frame()).payload).toBe("for users");
     stranger.send({ action: "history" });
     expect((await stranger.frame()).payload).toMatchObject({ code: "unauthorized" });
     for (const door of ["messages", "presence"]) {
@@ -266,6 +278,61 @@ describe("a channel for authenticated receivers", () => {
     await put(channel, { ...OPEN, database });
     await publish(channel, "now for all");
     expect((await stranger.frame()).payload).toBe("now for all");
+  });
+});
+
+describe("a sender's own message (FRA2)", () => {
+  it.each(["single", "batch"])(
+    "reaches the sender once and in order, whether it receives or not: %s",
+    async (frames) => {
+      const database = await newDatabase();
+      const channel = await newOpenChannel({ database, auth_channel: true });
+      const query = `?frames=${frames}`;
+      const user = await connect(channel, { "Sec-WebSocket-Protocol": await tokenOf(database, 1) }, query);
+      const anonymous = await connect(channel, {}, query);
+      const other = await connect(channel, {}, query);
+      const nextOf = async (socket: TestSocket) => {
+        const text = JSON.parse(await socket.text()) as Frame | Frame[];
+        return [text].flat();
+      };
+      for (const socket of [user, anonymous, other]) {
+        socket.send({ action: "join" });
+        expect(await nextOf(socket)).toMatchObject([{ action: "join" }]);
+      }
+      for (const payload of ["one", "two", "three"]) {
+        for (const socket of [anonymous, user]) socket.send({ action: "message", payload });
+      }
+      const ends = { action: "leave" };
+      const seen = async (socket: TestSocket) => {
+        socket.send(ends);
+        const all: Frame[] = [];
+        while (all.at(-1)?.action !== "leave") all.push(...(await nextOf(socket)));
+        return all.slice(0, -1);
+      };
+      const sent = (await seen(anonymous)).map(({ options, payload }) => [options.seq, payload as unknown]);
+      const received = (await seen(user)).map(({ options, payload }) => [options.seq, payload as unknown]);
+      expect(received.map(([seq]) => seq)).toEqual([1, 2, 3, 4, 5, 6]);
+      expect(sent.map(([, payload]) => payload)).toEqual(["one", "two", "three"]);
+      for (const own of sent) expect(received).toContainEqual(own);
+      expect(await seen(other)).toEqual([]);
+    },
+  );
+
+  it("is not sent to a sender that has not joined, and still after hibernation to one that has", async () => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database, auth_channel: true });
+    const [joined, absent] = [await join(channel), await connect(channel)];
+    absent.send({ action: "message", payload: "unseen" });
+    absent.send({ action: "leave" });
+    expect((await absent.frame()).action).toBe("leave");
+    await evictDurableObject(stubOf(channel));
+    joined.send({ action: "message", payload: "seen" });
+    expect(await joined.frame()).toMatchObject({
+      action: "message",
+      client: joined.client,
+      options: { channel, seq: 2 },
+      payload: "seen",
+    });
   });
 });
 
@@ -292,9 +359,10 @@ describe("a client that was not sent something", () => {
 describe("limits for strangers", () => {
   it("on frames: so many at once, then so many a second (LIM6)", async () => {
     const channel = await newOpenChannel();
-    const [eager, calm] = [await join(channel), await join(channel)];
+    // The clock stands still from before the first frame, so that nothing is refilled.
     const now = Date.now();
     vi.spyOn(Date, "now").mockImplementation(() => now);
+    const [eager, calm] = [await join(channel), await join(channel)];
     for (let n = 0; n < FRAMES_AT_ONCE; n++) eager.send({ action: "leave" });
     const answers = await eager.frames(FRAMES_AT_ONCE);
     expect(answers.at(-1)?.payload).toMatchObject({ code: "rate-limited", retryAfter: 1 });
@@ -331,6 +399,40 @@ describe("limits for strangers", () => {
     await expect(join(channel, {}, {}, token)).rejects.toThrow(/^503 .*too-many-sockets/);
     await join(channel, {}, {}, await tokenOf(database, 2));
     expect(MAX_SOCKETS_PER_ADDRESS).toBeGreaterThan(MAX_SOCKETS_PER_USER);
+  });
+
+  it("on a channel's sockets: a full channel still lets an API key in, up to a reserve (LIM5)", async () => {
+    const channel = await newOpenChannel({ database: await newDatabase() });
+    const key = { Authorization: "Bearer first-key" };
+    const spy = vi.spyOn(Sockets.prototype, "count");
+    const countAs = (all: number) => spy.mockImplementation((group) => (group === undefined ? all : 0));
+    countAs(MAX_SOCKETS - 1);
+    await join(channel);
+    for (const all of [MAX_SOCKETS, MAX_SOCKETS + RESERVED_SOCKETS - 1]) {
+      countAs(all);
+      await expect(join(channel)).rejects.toThrow(new RegExp(`^503 .*too-many-sockets.*"limit":${MAX_SOCKETS},`));
+      for (let again = 0; again < 2; again++) {
+        const socket = await connect(channel, key);
+        socket.send({ action: "join" });
+        expect((await socket.frame()).action).toBe("join");
+      }
+    }
+    countAs(MAX_SOCKETS + RESERVED_SOCKETS);
+    const limit = MAX_SOCKETS + RESERVED_SOCKETS;
+    await expect(connect(channel, key)).rejects.toThrow(new RegExp(`^503 .*too-many-sockets.*"limit":${limit},`));
+    expect(limit).toBeLessThan(32_768);
+  });
+
+  it("on the sockets of one address: an API key's are not counted with those of anonymous clients (LIM8)", async () => {
+    const channel = await newOpenChannel();
+    const address = { "CF-Connecting-IP": crypto.randomUUID() };
+    await connect(channel, { ...address, Authorization: "Bearer first-key" });
+    await connect(channel, address);
+    const counted = await runInDurableObject(stubOf(channel), (_, state) =>
+      state.getWebSockets().map((socket) => state.getTags(socket).at(-1)),
+    );
+    expect(counted).toHaveLength(2);
+    expect(new Set(counted).size).toBe(2);
   });
 
   it("on pages of other origins: only those that are allowed, at every door (LIM9)", async () => {

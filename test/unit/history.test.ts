@@ -1,6 +1,6 @@
 import { runDurableObjectAlarm } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { completePage } from "../../src/history/page.ts";
 import { HistoryStore } from "../../src/history/store.ts";
 import {
@@ -110,11 +110,116 @@ describe("a page of history", () => {
 
   it("misses nothing that moves from the log to the archive between the two readings", async () => {
     const channel = await channelWithShortLog(30, 10);
-    const held = await stubOf(channel).history(SERVER, { limit: 1000, before: undefined, after: undefined });
+    const bounds = { limit: 1000, before: undefined, after: undefined };
+    const held = await stubOf(channel).history(SERVER, bounds);
     if (!held.ok) throw new Error(held.fault.detail);
     await publish(channel, "moves the border");
-    const complete = await completePage(channel, held.value, new HistoryStore(env.DB));
+    const complete = await completePage(channel, bounds, held.value, new HistoryStore(env.DB));
     expect(complete.messages.map(({ seq }) => seq)).toEqual(run(1, 30));
+  });
+});
+
+describe("history of which the archive's owner deleted messages (HIS9)", () => {
+  /** Messages 1 … 300, each a minute after the one before. The log holds the last 50; what lies between is deleted in D1. */
+  async function channelWithout(from: number, to: number, payload?: string): Promise<string> {
+    const more = (seq: number) => ({ time: seq * 60_000, payload: payload ?? `"number ${seq}"` });
+    const channel = await channelWithShortLog(300, 50, more);
+    await env.DB.prepare("DELETE FROM messages WHERE channel = ? AND seq BETWEEN ? AND ?")
+      .bind(channel, from, to)
+      .run();
+    return channel;
+  }
+  const pathOf = (channel: string, query: string) => `/channels/${encodeURIComponent(channel)}/messages?${query}`;
+  const at = (minute: number) => new Date(minute * 60_000).toISOString();
+  const present = (from: number, to: number, all = run(1, 300)) => all.filter((seq) => seq < from || seq > to);
+
+  describe.each([
+    ["the oldest", 1, 200],
+    ["the oldest, up to a page's end", 1, 210],
+    ["some in the middle", 51, 205],
+    ["those before the log", 101, 250],
+    ["all of the archive", 1, 250],
+    ["more than a page, twice the same", 11, 12],
+  ])("%s", (_, from, to) => {
+    it.each(["limit=10&after=0", "limit=7&after=0", "limit=1000&after=0", "limit=10", "limit=7", "limit=1000"])(
+      "leads by next to each message once, over no empty page: %s (HIS4)",
+      async (query) => {
+        const pages = await walk(pathOf(await channelWithout(from, to), query));
+        const seen = pages.flatMap(seqs);
+        expect(seen.toSorted((a, b) => a - b)).toEqual(present(from, to));
+        // Where a page ends with the log, only the next one can tell that nothing is older.
+        const isBorder = !query.includes("after") && from === 1 && to === 250 && query !== "limit=1000";
+        expect(pages.filter(({ messages }) => messages.length === 0)).toHaveLength(
+          isBorder && query === "limit=10" ? 1 : 0,
+        );
+      },
+    );
+
+    it.each(["limit=10&after=0", "limit=10"])(
+      "is searched by text and by time, each message once: %s (HIS8)",
+      async (query) => {
+        const channel = await channelWithout(from, to);
+        const found = async (more: string) =>
+          (await walk(pathOf(channel, `${query}&${more}`))).flatMap(seqs).toSorted((a, b) => a - b);
+        expect(await found("q=number")).toEqual(present(from, to));
+        expect(await found("q=number 1")).toEqual(present(from, to).filter((seq) => String(seq).startsWith("1")));
+        for (const minute of [5, 49, 50, 51, 52, 100, 150, 204, 205, 206, 207, 250, 251, 252, 300, 301]) {
+          const [since, until] = [`since=${at(minute)}`, `until=${at(minute)}`];
+          expect([since, await found(since)]).toEqual([since, present(from, to).filter((seq) => seq >= minute)]);
+          expect([until, await found(until)]).toEqual([until, present(from, to).filter((seq) => seq < minute)]);
+        }
+      },
+    );
+  });
+
+  it.each([
+    ["after=60&limit=5", run(206, 210), true],
+    ["after=60&before=100", [], false],
+    ["after=60&before=208", [206, 207], false],
+    ["after=45&before=208&limit=100", [...run(46, 50), 206, 207], false],
+    ["before=100&limit=5", run(46, 50), true],
+    ["before=206&limit=5", run(46, 50), true],
+    ["before=207&limit=5", [...run(47, 50), 206], true],
+    ["before=51&limit=50", run(1, 50), false],
+  ])("begins at what exists: %s (HIS2)", async (query, expected, goesOn) => {
+    const { messages, next } = await history(await channelWithout(51, 205), `?${query}`);
+    expect(messages.map(({ options }) => options.seq)).toEqual(expected);
+    expect(next !== null).toBe(goesOn);
+  });
+
+  it("ends a page early for its text on both sides of a gap (HIS5)", async () => {
+    const channel = await channelWithout(51, 205, LONG_TEXT);
+    for (const query of ["limit=1000&after=0", "limit=1000"]) {
+      const pages = await walk(pathOf(channel, query));
+      expect(pages.flatMap(seqs).toSorted((a, b) => a - b)).toEqual(present(51, 205));
+      expect(pages.length).toBeLessThanOrEqual(4);
+    }
+  });
+
+  it.each(["limit=10&after=0", "limit=10"])(
+    "is whole for an object that lost its storage, too: %s (HIS4)",
+    async (query) => {
+      const channel = await newOpenChannel();
+      const rows = present(51, 205).map((seq) => [seq, seq, "event", null, null, "0"]);
+      await new HistoryStore(env.DB).append(channel, { rows: JSON.stringify(rows), clients: "[]" });
+      const pages = await walk(pathOf(channel, query));
+      expect(pages.flatMap(seqs).toSorted((a, b) => a - b)).toEqual(present(51, 205));
+      expect(pages.filter(({ messages }) => messages.length === 0)).toEqual([]);
+      expect((await publish(channel, "next")).seq).toBe(301);
+    },
+  );
+
+  it("asks D1 once for a page", async () => {
+    const channel = await channelWithout(1, 200);
+    const statements = Object.getPrototypeOf(env.DB.prepare("SELECT 1")) as D1PreparedStatement;
+    const spies = (["all", "raw", "run", "first"] as const).map((method) => vi.spyOn(statements, method));
+    for (const query of ["limit=10&after=0", "limit=10&before=221"]) {
+      expect(seqs(await history(channel, `?${query}`))).toHaveLength(10);
+      const asked = spies.flatMap(({ mock }) => mock.calls).length;
+      expect(asked).toBe(1);
+      for (const spy of spies) spy.mockClear();
+    }
+    vi.restoreAllMocks();
   });
 });
 

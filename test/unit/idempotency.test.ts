@@ -2,7 +2,18 @@ import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
 import { KEY_LIFETIME, Keys } from "../../src/channel/keys.ts";
 import { MAX_KEY_LENGTH } from "../../src/protocol/limits.ts";
-import { API_KEY, history, join, newChannel, newOpenChannel, request, stubOf } from "./support.ts";
+import {
+  API_KEY,
+  call,
+  history,
+  join,
+  newChannel,
+  newDatabase,
+  newOpenChannel,
+  request,
+  stubOf,
+  tokenOf,
+} from "./support.ts";
 
 function post(path: string, body: unknown, key: string, authorization = `Bearer ${API_KEY}`): Promise<Response> {
   const headers = new Headers({ "Content-Type": "application/json", "Idempotency-Key": key });
@@ -61,6 +72,32 @@ describe("the same idempotency key on the same channel (IDM1)", () => {
     expect(await (await send(one, "c", "k", "")).json()).toMatchObject({ seq: 2 });
   });
 
+  it("counts for one user only, whatever characters ids and keys hold (IDM3)", async () => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database });
+    const [one, two] = [await tokenOf(database, "1"), await tokenOf(database, "1:a")];
+    expect(await (await send(channel, "from 1", "a:b", `Bearer ${one}`)).json()).toMatchObject({ seq: 1 });
+    expect(await (await send(channel, "from 1:a", "b", `Bearer ${two}`)).json()).toMatchObject({ seq: 2 });
+    expect(await (await send(channel, "from 1", "a:b", `Bearer ${one}`)).json()).toMatchObject({ seq: 1 });
+  });
+
+  it("counts for users of one database only: no two databases have the same dbo_id (IDM3)", async () => {
+    const dbo_id = crypto.getRandomValues(new Uint32Array(1))[0];
+    const [one, two] = [await newDatabase({ dbo_id }), `db-${crypto.randomUUID()}`];
+    const taken = await call("PUT", `/databases/${two}`, { dbo_id, secret: "AUTH_SECRET" });
+    expect([taken.status, await taken.json()]).toMatchObject([400, { field: "dbo_id" }]);
+    const channel = await newOpenChannel({ database: one });
+    const before = await tokenOf(one, 1);
+    expect(await (await send(channel, "before", "k", `Bearer ${before}`)).json()).toMatchObject({ seq: 1 });
+    // A database that takes the number over later has users of its own.
+    await call("DELETE", `/databases/${one}`);
+    await call("PUT", `/databases/${two}`, { dbo_id, secret: "AUTH_SECRET" });
+    const settings = { public_messaging: { active: true }, database: two };
+    expect((await call("PUT", `/channels/${encodeURIComponent(channel)}`, settings)).status).toBe(200);
+    const after = await tokenOf(two, 1);
+    expect(await (await send(channel, "after", "k", `Bearer ${after}`)).json()).toMatchObject({ seq: 2 });
+  });
+
   it.each([
     ["x".repeat(MAX_KEY_LENGTH + 1), MAX_KEY_LENGTH],
     ["a b", undefined],
@@ -79,6 +116,15 @@ describe("the same idempotency key on the same channel (IDM1)", () => {
     const changed = await post("/messages", [...batch.slice(0, 2), { channel, message: "changed" }], "k");
     expect(await changed.json()).toMatchObject({ results: [{ seq: 1 }, { seq: 2 }, { status: 422 }] });
     expect((await history(channel)).seq).toBe(3);
+  });
+
+  it("covers a batch apart from single messages, however their keys are spelled (IDM4)", async () => {
+    const channel = newChannel();
+    const batch = ["first", "second"].map((message) => ({ channel, message }));
+    expect(await (await post("/messages", batch, "k")).json()).toMatchObject({ results: [{ seq: 1 }, { seq: 2 }] });
+    expect(await (await send(channel, "single", "k#0")).json()).toMatchObject({ seq: 3 });
+    expect(await (await send(channel, "single", "k")).json()).toMatchObject({ seq: 4 });
+    expect(await (await post("/messages", batch.slice(0, 1), "k#0")).json()).toMatchObject({ results: [{ seq: 5 }] });
   });
 });
 

@@ -46,6 +46,21 @@ describe("one connection for many channels (MUX1)", () => {
     ).toBe(1);
   });
 
+  it("carries a sender's own messages to it, once each, where it receives no others (FRA2)", async () => {
+    const channel = await newOpenChannel({ database: await newDatabase(), auth_channel: true });
+    const socket = await connect();
+    const { client } = await join(socket, channel);
+    await publish(channel, "for users only");
+    for (const payload of ["one", "two"]) socket.send({ action: "message", options: { channel }, payload });
+    socket.send({ action: "leave", options: { channel } });
+    const frames = await socket.frames(3);
+    expect(frames).toMatchObject([
+      { action: "message", client, options: { channel, seq: 2 }, payload: "one" },
+      { action: "message", client, options: { channel, seq: 3 }, payload: "two" },
+      { action: "leave" },
+    ]);
+  });
+
   it("takes effect in the order of sending, also while the way to a channel is being opened", async () => {
     const channel = await newOpenChannel();
     const socket = await connect();

@@ -1,0 +1,73 @@
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { Sockets } from "../../src/channel/sockets.ts";
+import { networkOf } from "../../src/http/address.ts";
+import { MAX_SOCKETS_PER_ADDRESS } from "../../src/protocol/limits.ts";
+import { connect, newOpenChannel, request } from "./support.ts";
+
+afterEach(() => vi.restoreAllMocks());
+
+describe("the network that limits count as one address", () => {
+  it.each([
+    ["192.0.2.1", "192.0.2.1"],
+    ["2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"],
+    ["2001:db8:1:2::", "2001:db8:1:2::/64"],
+    ["2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::/64"],
+    ["2001:0DB8:0001:0002:0000:0000:0000:0001", "2001:db8:1:2::/64"],
+    ["2001:db8:1:3::1", "2001:db8:1:3::/64"],
+    ["2001:db8::1", "2001:db8:0:0::/64"],
+    ["2001::2:0:0:0:1", "2001:0:0:2::/64"],
+    ["::2:3:4:5:6:7:8", "0:2:3:4::/64"],
+    ["1:2:3:4:5:6:7::", "1:2:3:4::/64"],
+    ["::", "0:0:0:0::/64"],
+    ["::1", "0:0:0:0::/64"],
+    ["fe80::1%eth0", "fe80:0:0:0::/64"],
+    ["FE80::2%25en1", "fe80:0:0:0::/64"],
+    ["::ffff:192.0.2.1", "192.0.2.1"],
+    ["::FFFF:192.0.2.255", "192.0.2.255"],
+    ["::ffff:c000:201", "192.0.2.1"],
+    ["0:0:0:0:0:ffff:0:1", "0.0.0.1"],
+    ["1::ffff:192.0.2.1", "1:0:0:0::/64"],
+    ["", ""],
+    ["unknown", "unknown"],
+    ["localhost:8787", "localhost:8787"],
+    [":", ":"],
+    ["1::2::3", "1::2::3"],
+    ["12345::1", "12345::1"],
+    ["1:2:3:4:5:6:7", "1:2:3:4:5:6:7"],
+    ["1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7:8:9"],
+    ["::1]/path[", "::1]/path["],
+    ["::ffff:192.0.2.256", "::ffff:192.0.2.256"],
+    ["x".repeat(10_000), "x".repeat(64)],
+    [`::${"0".repeat(10_000)}`, `::${"0".repeat(62)}`],
+    [`%${"::1".repeat(100)}`, `%${"::1".repeat(21)}`],
+  ])("of %j is %j", (address, network) => {
+    expect(networkOf(address)).toBe(network);
+  });
+});
+
+describe("limits per address", () => {
+  it("on requests: every address of an IPv6 /64 counts as the same (LIM7)", async () => {
+    const [crowded, quiet] = ["2001:db8:7:1", "2001:db8:7:2"];
+    const statusFor = async (address: string) =>
+      (await request("/health", { headers: { "CF-Connecting-IP": address } })).status;
+    // More than two periods could take, so that one of them holds more than its limit.
+    const statuses = new Set<number>();
+    for (let n = 1; n <= 1_100 && !statuses.has(429); n++)
+      statuses.add(await statusFor(`${crowded}::${n.toString(16)}`));
+    expect(statuses).toEqual(new Set([200, 429]));
+    expect(await statusFor(`${quiet}::1`)).toBe(200);
+  });
+
+  it("on sockets: every address of an IPv6 /64 counts as the same, and so does a mapped IPv4 address (LIM8)", async () => {
+    const channel = await newOpenChannel();
+    const from = (address: string) => connect(channel, { "CF-Connecting-IP": address });
+    const full = new Set(["address:2001:db8:8:1::/64", "address:192.0.2.8"]);
+    vi.spyOn(Sockets.prototype, "count").mockImplementation((group = "") =>
+      full.has(group) ? MAX_SOCKETS_PER_ADDRESS : 0,
+    );
+    for (const address of ["2001:db8:8:1::1", "2001:DB8:8:1::ffff", "192.0.2.8", "::ffff:192.0.2.8"]) {
+      await expect(from(address)).rejects.toThrow(/^503 .*too-many-sockets/);
+    }
+    for (const address of ["2001:db8:8:2::1", "192.0.2.9"]) await from(address);
+  });
+});
