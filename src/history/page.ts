@@ -1,6 +1,6 @@
 import type { StoredMessage } from "../protocol/frames.ts";
 import { MAX_PAGE_BYTES } from "../protocol/limits.ts";
-import { type Direction, endOf, type PageBounds, type Range, takeWithin } from "./range.ts";
+import { type Direction, endOf, type PageBounds, type Range, takeWithin, textLength } from "./range.ts";
 import type { HistoryStore } from "./store.ts";
 
 /** What a channel's log gives to a page of history. */
@@ -52,7 +52,7 @@ async function completeBackward(
   store: HistoryStore,
 ): Promise<Page> {
   const room = archived.to - archived.from + 1;
-  const budget = MAX_PAGE_BYTES - textLength(messages);
+  const budget = MAX_PAGE_BYTES - textOf(messages);
   // One more than there is room for tells whether anything older exists.
   const inArchive = await store.read(channel, { from: first, to: archived.to }, "backward", budget, room + 1);
   const found = takeWithin(merged(inArchive, setAside).toReversed(), budget).toReversed();
@@ -84,12 +84,12 @@ function merged(inArchive: StoredMessage[], setAside: StoredMessage[]): StoredMe
 
 /** A page that is full of text ends before its range does. */
 function covering(messages: StoredMessage[], { from, to }: Range, direction: Direction): Page {
-  if (textLength(messages) < MAX_PAGE_BYTES) return { messages, from, to };
+  if (textOf(messages) < MAX_PAGE_BYTES) return { messages, from, to };
   return direction === "forward"
     ? { messages, from, to: messages.at(-1)?.seq ?? to }
     : { messages, from: messages[0]?.seq ?? from, to };
 }
 
-function textLength(messages: readonly StoredMessage[]): number {
-  return messages.reduce((sum, { payload }) => sum + payload.length, 0);
+function textOf(messages: readonly StoredMessage[]): number {
+  return messages.reduce((sum, message) => sum + textLength(message), 0);
 }

@@ -38,16 +38,24 @@ export function endOf({ before = Infinity }: PageBounds, last: number): number {
   return Math.min(last, before - 1);
 }
 
+/** What counts of a message for how large a page gets. */
+export type Sized = { payload: string; client: string | null };
+
+/** Returns how much text a message has, its sender included, in UTF-16 units. */
+export function textLength({ payload, client }: Sized): number {
+  return payload.length + (client?.length ?? 0);
+}
+
 /**
- * Takes messages until their text reaches the byte budget. The first one always passes: a message is never too large
- * to be read back.
+ * Takes messages until their text reaches the budget, in UTF-16 units. The first one always passes: a message is never too
+ * large to be read back.
  */
-export function takeWithin<T extends { payload: string }>(messages: Iterable<T>, budget: number): T[] {
+export function takeWithin<T extends Sized>(messages: Iterable<T>, budget: number): T[] {
   const taken: T[] = [];
-  let bytes = 0;
+  let text = 0;
   for (const message of messages) {
-    if (bytes >= budget) break;
-    bytes += message.payload.length;
+    if (text >= budget) break;
+    text += textLength(message);
     taken.push(message);
   }
   return taken;

@@ -81,8 +81,8 @@ export class HistoryStore {
     const order = sql.raw(direction === "forward" ? "ASC" : "DESC");
     return this.#db.all<StoredMessage>(sql`
       SELECT seq, time, action, client, database, payload FROM (
-        SELECT *, sum(length(payload)) OVER (ORDER BY seq ${order}) - length(payload) AS text_before FROM (
-          SELECT * FROM ${messages} WHERE channel = ${channel} AND seq BETWEEN ${from} AND ${to}
+        SELECT *, sum(text) OVER (ORDER BY seq ${order}) - text AS text_before FROM (
+          SELECT *, length(payload) + coalesce(length(client), 0) AS text FROM ${messages} WHERE channel = ${channel} AND seq BETWEEN ${from} AND ${to}
           ORDER BY seq ${order} LIMIT ${limit}
         )
       ) WHERE text_before < ${budget} ORDER BY seq`);

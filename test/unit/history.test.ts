@@ -96,11 +96,14 @@ describe("a page of history", () => {
   });
 
   it.each([
-    ["the log", 100],
-    ["the archive", 1],
-    ["both", 40],
-  ])("ends early where its text is too much, and next goes on: from %s (HIS5)", async (_, held) => {
-    const channel = await channelWithShortLog(100, held, () => ({ payload: LONG_TEXT }));
+    ["payloads in the log", 100, { payload: LONG_TEXT }],
+    ["payloads in the archive", 1, { payload: LONG_TEXT }],
+    ["payloads in both", 40, { payload: LONG_TEXT }],
+    ["senders in the log", 100, { client: LONG_TEXT }],
+    ["senders in the archive", 1, { client: LONG_TEXT }],
+    ["senders in both", 40, { client: LONG_TEXT }],
+  ])("ends early where its text is too much, and next goes on: %s (HIS5)", async (_, held, text) => {
+    const channel = await channelWithShortLog(100, held, () => text);
     for (const direction of ["", "&after=0"]) {
       const pages = await walk(`/channels/${encodeURIComponent(channel)}/messages?limit=1000${direction}`);
       expect(pages.length).toBe(2);
