@@ -5,7 +5,13 @@ import { errorFrame } from "../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
 import { MAX_CHANNELS_PER_SOCKET } from "../protocol/limits.ts";
 import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
-import { Link } from "./link.ts";
+import { ChannelLink } from "./link.ts";
+
+/** How often the channel objects get a heartbeat. */
+export const CHECK_INTERVAL_MS = 25_000;
+
+/** Text of client frames that may wait for channels which cannot be reached, per connection. */
+export const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 
 /** Opens a socket to a channel's object, as the client that this connection is of. */
 export type OpenChannel = (channel: string) => Promise<Result<WebSocket>>;
@@ -17,8 +23,10 @@ export type OpenChannel = (channel: string) => Promise<Result<WebSocket>>;
 export class Multiplexer {
   readonly #client: WebSocket;
   readonly #open: OpenChannel;
-  readonly #links = new Map<string, Link>();
+  readonly #links = new Map<string, ChannelLink>();
   readonly #rate = new FrameRate();
+  #timer: ReturnType<typeof setInterval> | null = null;
+  #isClosed = false;
 
   constructor(client: WebSocket, open: OpenChannel) {
     this.#client = client;
@@ -31,9 +39,11 @@ export class Multiplexer {
     this.#client.addEventListener("close", () => this.#closeAll());
     this.#client.addEventListener("error", () => this.#closeAll());
     this.#client.accept();
+    this.#timer = setInterval(() => this.#tick(), CHECK_INTERVAL_MS);
   }
 
   #hear(data: string | ArrayBuffer): void {
+    if (this.#isClosed) return;
     if (data === HEARTBEAT_REQUEST) return this.#send(HEARTBEAT_RESPONSE);
     const tooFast = this.#rate.take();
     const taken: Outcome = tooFast ? { ok: false, fault: tooFast } : this.#take(data);
@@ -61,12 +71,18 @@ export class Multiplexer {
     }
     if (!link) return refuse("not-joined", "Join the channel first.", { field: "options.channel" });
     link.send(frame, text);
+    if (this.#waitingBytes() > MAX_WAITING_BYTES) this.#restart();
     return DONE;
   }
 
-  #connect(channel: string): Link | "full" {
+  #waitingBytes(): number {
+    return this.#links.values().reduce((sum, link) => sum + link.waitingBytes, 0);
+  }
+
+  #connect(channel: string): ChannelLink | "full" {
     if (this.#links.size >= MAX_CHANNELS_PER_SOCKET) return "full";
-    const link: Link = new Link({
+    const link: ChannelLink = new ChannelLink({
+      channel,
       open: () => this.#open(channel),
       deliver: (text) => this.#send(text),
       refused: (fault) => this.#send(errorFrame(channel, fault)),
@@ -79,7 +95,12 @@ export class Multiplexer {
     return link;
   }
 
+  #tick(): void {
+    for (const link of this.#links.values()) link.beat();
+  }
+
   #send(text: string): void {
+    if (this.#isClosed) return;
     try {
       this.#client.send(text);
     } catch {
@@ -87,17 +108,24 @@ export class Multiplexer {
     }
   }
 
-  /** Makes the client come back by itself, where the way to one of its channels is lost for good. */
+  /** Makes the client reconnect and join again. */
   #restart(): void {
+    this.#close(CLOSE.restart, "a channel was lost");
+  }
+
+  #close(code: number, reason: string): void {
+    if (this.#isClosed) return;
     this.#closeAll();
     try {
-      this.#client.close(CLOSE.restart, "a channel was lost");
+      this.#client.close(code, reason);
     } catch {
       // It is closed already.
     }
   }
 
   #closeAll(): void {
+    this.#isClosed = true;
+    clearInterval(this.#timer);
     for (const link of this.#links.values()) link.close();
     this.#links.clear();
   }
