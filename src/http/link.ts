@@ -20,8 +20,8 @@ const MAX_WAITING_FRAMES = 100;
 interface LinkDeps {
   channel: string;
   open: () => ReturnType<OpenChannel>;
-  /** Sends a text to the client. */
-  deliver: (text: string) => void;
+  /** Sends a text to the client. `isCatchUp`: the text belongs to the answer to a join. */
+  deliver: (text: string, isCatchUp?: boolean) => void;
   /** The channel does not admit the client. */
   refused: (fault: Fault) => void;
   /** This link is finished: the client left, or the channel refused it or closed its socket for good. */
@@ -193,7 +193,7 @@ export class ChannelLink {
       const join = this.#answered("join");
       this.#wantsPresence = join?.action === "join" && join.payload?.presence === true;
     }
-    for (const text of isOwn ? texts.slice(1) : texts) this.#deps.deliver(text);
+    for (const text of isOwn ? texts.slice(1) : texts) this.#deps.deliver(text, true);
     if (isOwn) this.#flush();
   }
 

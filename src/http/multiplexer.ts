@@ -5,9 +5,10 @@ import { errorFrame } from "../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
 import { MAX_CHANNELS_PER_SOCKET } from "../protocol/limits.ts";
 import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
+import { ClientMonitor } from "./client-monitor.ts";
 import { ChannelLink } from "./link.ts";
 
-/** How often the channel objects get a heartbeat. */
+/** How often the client is checked and the channel objects get a heartbeat: a client that is gone is found within 120 s. */
 export const CHECK_INTERVAL_MS = 25_000;
 
 /** Text of client frames that may wait for channels which cannot be reached, per connection. */
@@ -25,6 +26,7 @@ export class Multiplexer {
   readonly #open: OpenChannel;
   readonly #links = new Map<string, ChannelLink>();
   readonly #rate = new FrameRate();
+  readonly #monitor = new ClientMonitor(Date.now());
   #timer: ReturnType<typeof setInterval> | null = null;
   #isClosed = false;
 
@@ -44,10 +46,16 @@ export class Multiplexer {
 
   #hear(data: string | ArrayBuffer): void {
     if (this.#isClosed) return;
-    if (data === HEARTBEAT_REQUEST) return this.#send(HEARTBEAT_RESPONSE);
+    this.#monitor.heard(Date.now());
+    if (data === HEARTBEAT_REQUEST) return this.#heartbeat();
     const tooFast = this.#rate.take();
     const taken: Outcome = tooFast ? { ok: false, fault: tooFast } : this.#take(data);
     if (!taken.ok) this.#send(errorFrame(taken.channel, taken.fault));
+  }
+
+  #heartbeat(): void {
+    this.#monitor.heartbeat();
+    this.#send(HEARTBEAT_RESPONSE);
   }
 
   #take(data: string | ArrayBuffer): Outcome {
@@ -84,7 +92,7 @@ export class Multiplexer {
     const link: ChannelLink = new ChannelLink({
       channel,
       open: () => this.#open(channel),
-      deliver: (text) => this.#send(text),
+      deliver: (text, isCatchUp) => this.#send(text, isCatchUp),
       refused: (fault) => this.#send(errorFrame(channel, fault)),
       ended: () => {
         if (this.#links.get(channel) === link) this.#links.delete(channel);
@@ -96,16 +104,25 @@ export class Multiplexer {
   }
 
   #tick(): void {
+    this.#check();
     for (const link of this.#links.values()) link.beat();
   }
 
-  #send(text: string): void {
+  #send(text: string, isCatchUp = false): void {
     if (this.#isClosed) return;
     try {
       this.#client.send(text);
     } catch {
-      this.#closeAll();
+      return this.#closeAll();
     }
+    this.#monitor.sent(text, isCatchUp);
+    this.#check();
+  }
+
+  /** Closes the connection of a client that reads too slowly or is gone. */
+  #check(): void {
+    const verdict = this.#monitor.verdict(Date.now());
+    if (verdict) this.#close(CLOSE.tryAgain, verdict);
   }
 
   /** Makes the client reconnect and join again. */

@@ -1,7 +1,9 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { HEARTBEAT_TIMEOUT, MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
+import { MAX_CATCH_UP_BYTES } from "../../src/http/client-monitor.ts";
 import { CHECK_INTERVAL_MS } from "../../src/http/multiplexer.ts";
-import { connection } from "./multiplexer-support.ts";
-import type { TestSocket } from "./support.ts";
+import { connection, multiplexed, openObject } from "./multiplexer-support.ts";
+import { call, newOpenChannel, type TestSocket } from "./support.ts";
 
 afterEach(() => {
   vi.useRealTimers();
@@ -27,10 +29,115 @@ const event = (channel: string, seq: number, length: number) => ({
   payload: "€".repeat(length),
 });
 
+describe("a client that reads too slowly (CON7)", () => {
+  it("is closed with 1013 after 8 MiB that no heartbeat confirmed, in bytes and over all channels", async () => {
+    const parts = connection();
+    const objects = [await joined(parts, "x", 1), await joined(parts, "y", 2)];
+    const length = 20_000;
+    const enough = Math.ceil(MAX_UNCONFIRMED / (length * 3));
+    for (let seq = 1; seq <= enough; seq++) {
+      const channel = seq % 2;
+      objects[channel]?.send(event(channel ? "y" : "x", seq, length));
+      // One heartbeat alone confirms nothing: it may have been sent before any of this was read.
+      if (seq === 5) parts.client.send("ping");
+    }
+    expect(await parts.client.close()).toEqual({ code: 1013, reason: "slow" });
+    for (const object of objects) expect((await object.close()).code).toBe(1000);
+    // All that fits into the bound was sent first: two answers to joins, one to a heartbeat, and the messages.
+    expect(parts.client.texts.length).toBeGreaterThan(enough - 2);
+  });
+
+  it("is not one whose heartbeats keep up, however much it is sent", async () => {
+    const parts = connection();
+    const object = await joined(parts, "x", 1);
+    for (let seq = 1; seq <= 30; seq++) {
+      object.send(event("x", seq, 300_000));
+      expect((await parts.client.frame()).options.seq).toBe(seq);
+      parts.client.send("ping");
+      expect(await parts.client.text()).toBe("pong");
+    }
+  });
+
+  it("is one that sends other frames instead of heartbeats: they do not say how far it has read", async () => {
+    const parts = connection();
+    const object = await joined(parts, "x", 1);
+    for (let seq = 1; seq <= 10; seq++) {
+      parts.client.send({ action: "message", options: { channel: "x" }, payload: seq });
+      while ((await object.text()) === "ping") object.send("pong");
+      object.send(event("x", seq, 300_000));
+    }
+    expect(await parts.client.close()).toEqual({ code: 1013, reason: "slow" });
+  });
+
+  it("is not one that joins many channels with long histories at once; what is live counts as ever", async () => {
+    const parts = connection();
+    const size = 1_000_000;
+    const histories = Math.floor(MAX_CATCH_UP_BYTES / (size * 3)) - 1;
+    for (let n = 1; n <= histories; n++) {
+      const channel = `history/${n}`;
+      parts.client.send({ ...join(channel), payload: { history: true, presence: false } });
+      const object = await parts.object(n);
+      await object.frame();
+      object.send({ action: "join", options: { channel, seq: 1 }, payload: { history: true, presence: false } });
+      object.send({ action: "history", options: { channel, seq: 1 }, payload: ["€".repeat(size)] });
+      expect((await parts.client.frames(2)).map(({ action }) => action)).toEqual(["join", "history"]);
+    }
+    const object = await parts.object(1);
+    for (let seq = 2; seq <= 4; seq++) object.send(event("history/1", seq, size));
+    expect(await parts.client.close()).toEqual({ code: 1013, reason: "slow" });
+  });
+});
+
+/** Lets so much time pass that each check of the connection happens. */
+async function pass(milliseconds: number): Promise<void> {
+  for (let passed = 0; passed < milliseconds; passed += 5_000) await vi.advanceTimersByTimeAsync(5_000);
+}
+
 /** Puts the clock and the connection's timer into the test's hands. */
 function holdClock(): void {
   vi.useFakeTimers({ toFake: ["Date", "setInterval", "clearInterval"], now: Date.now() });
 }
+
+describe("a client that vanished without closing (CON7, PRE4)", () => {
+  async function present(channel: string): Promise<number> {
+    const answer = await call("GET", `/channels/${encodeURIComponent(channel)}/presence`);
+    return (await answer.json<{ total: number }>()).total;
+  }
+
+  it("is closed with 1013 and leaves presence within 120 seconds of its last sign of life", async () => {
+    const channel = await newOpenChannel({ presence: true });
+    holdClock();
+    const client = multiplexed(async (name) => ({ ok: true, value: await openObject(name) }));
+    client.send(join(channel));
+    await client.frame();
+    expect(await present(channel)).toBe(1);
+    // Two heartbeats in a row, and a frame of another kind: each is a sign of life.
+    for (let n = 0; n < 2; n++) {
+      client.send("ping");
+      expect(await client.text()).toBe("pong");
+      await pass(HEARTBEAT_TIMEOUT - 10_000);
+    }
+    client.send({ action: "message", options: { channel }, payload: "still here" });
+    await client.frame();
+    await pass(HEARTBEAT_TIMEOUT - 10_000);
+    expect(client.closed).toBeUndefined();
+    expect(await present(channel)).toBe(1);
+    await pass(40_000);
+    expect(await client.close()).toEqual({ code: 1013, reason: "gone" });
+    await vi.waitUntil(async () => (await present(channel)) === 0, { timeout: 10_000 });
+  });
+
+  it("stays, if it never sent a heartbeat: its silence says nothing", async () => {
+    holdClock();
+    const parts = connection();
+    const object = await joined(parts, "x", 1);
+    // The object is alive.
+    object.socket.addEventListener("message", ({ data }) => data === "ping" && object.send("pong"));
+    await pass(3_600_000);
+    object.send(event("x", 1, 1));
+    expect((await parts.client.frame()).action).toBe("event");
+  });
+});
 
 describe("the timer of a connection", () => {
   it("is one for all of its channels, and ends with the connection", async () => {
