@@ -3,7 +3,7 @@ import { CLOSE } from "../protocol/close.ts";
 import { type Fault, refuse, type Result } from "../protocol/errors.ts";
 import { errorFrame } from "../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
-import { MAX_CHANNELS_PER_SOCKET } from "../protocol/limits.ts";
+import { MAX_CHANNELS_PER_SOCKET, MAX_OPENS_PER_SOCKET } from "../protocol/limits.ts";
 import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
 import { ClientMonitor } from "./client-monitor.ts";
 import { ChannelLink } from "./link.ts";
@@ -29,6 +29,8 @@ export class Multiplexer {
   readonly #monitor = new ClientMonitor(Date.now());
   #timer: ReturnType<typeof setInterval> | null = null;
   #isClosed = false;
+  /** How many sockets to channel objects were opened, or tried. */
+  #opens = 0;
 
   constructor(client: WebSocket, open: OpenChannel) {
     this.#client = client;
@@ -91,7 +93,7 @@ export class Multiplexer {
     if (this.#links.size >= MAX_CHANNELS_PER_SOCKET) return "full";
     const link: ChannelLink = new ChannelLink({
       channel,
-      open: () => this.#open(channel),
+      open: () => this.#openChannel(channel),
       deliver: (text, isCatchUp) => this.#send(text, isCatchUp),
       refused: (fault) => this.#send(errorFrame(channel, fault)),
       ended: () => {
@@ -101,6 +103,16 @@ export class Multiplexer {
     });
     this.#links.set(channel, link);
     return link;
+  }
+
+  /** Opens a socket to a channel object. A connection that has used up its opens is closed; the next one starts again. */
+  async #openChannel(channel: string): ReturnType<OpenChannel> {
+    if (this.#opens >= MAX_OPENS_PER_SOCKET) {
+      this.#restart();
+      return refuse("unavailable", "The connection is being closed.");
+    }
+    this.#opens += 1;
+    return this.#open(channel);
   }
 
   #tick(): void {

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { HEARTBEAT_TIMEOUT, MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
 import { MAX_CATCH_UP_BYTES } from "../../src/http/client-monitor.ts";
 import { CHECK_INTERVAL_MS } from "../../src/http/multiplexer.ts";
+import { MAX_OPENS_PER_SOCKET } from "../../src/protocol/limits.ts";
 import { connection, multiplexed, openObject } from "./multiplexer-support.ts";
 import { call, newOpenChannel, type TestSocket } from "./support.ts";
 
@@ -179,4 +180,37 @@ describe("the timer of a connection", () => {
     client.send("ping");
     expect(await client.text()).toBe("pong");
   }
+});
+
+describe(`a connection that has opened ${MAX_OPENS_PER_SOCKET} sockets to channel objects (LIM10)`, () => {
+  it("is closed with 1012 before the platform refuses more; the next connection starts again", async () => {
+    // Faster than the limit on frames, which is another test's.
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() });
+    let opened = 0;
+    const start = () =>
+      multiplexed(async (channel) => {
+        opened += 1;
+        const { 0: here, 1: there } = new WebSocketPair();
+        there.addEventListener("message", ({ data }) => {
+          const { action } = JSON.parse(String(data)) as { action: string };
+          there.send(JSON.stringify({ action, options: { channel, seq: 0 } }));
+        });
+        there.accept();
+        return { ok: true, value: here };
+      });
+    const client = start();
+    for (let n = 1; n <= MAX_OPENS_PER_SOCKET; n++) {
+      vi.setSystemTime(Date.now() + 1_000);
+      for (const action of ["join", "leave"]) {
+        client.send({ action, options: { channel: "x" } });
+        expect((await client.frame()).action).toBe(action);
+      }
+    }
+    client.send(join("x"));
+    expect((await client.close()).code).toBe(1012);
+    expect(opened).toBe(MAX_OPENS_PER_SOCKET);
+    const next = start();
+    next.send(join("x"));
+    expect((await next.frame()).action).toBe("join");
+  });
 });
