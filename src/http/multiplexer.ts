@@ -1,7 +1,7 @@
 import { FrameRate } from "../channel/rate.ts";
 import { CLOSE } from "../protocol/close.ts";
 import { type Fault, refuse, type Result } from "../protocol/errors.ts";
-import { errorFrame } from "../protocol/frames.ts";
+import { connectedFrame, errorFrame } from "../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
 import { MAX_CHANNELS_PER_SOCKET, MAX_OPENS_PER_SOCKET } from "../protocol/limits.ts";
 import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
@@ -80,9 +80,15 @@ export class Multiplexer {
       return refuse("too-many-channels", detail, { limit: MAX_CHANNELS_PER_SOCKET });
     }
     if (!link) return refuse("not-joined", "Join the channel first.", { field: "options.channel" });
+    if (frame.action === "leave") this.#monitor.dropProbe(channel);
+    if (this.#isProbeAnswer(channel, frame)) return DONE;
     link.send(frame, text);
     if (this.#waitingBytes() > MAX_WAITING_BYTES) this.#restart();
     return DONE;
+  }
+
+  #isProbeAnswer(channel: string, frame: ClientFrame): boolean {
+    return frame.action === "join" && frame.options?.after === undefined && this.#monitor.endProbe(channel);
   }
 
   #waitingBytes(): number {
@@ -94,9 +100,10 @@ export class Multiplexer {
     const link: ChannelLink = new ChannelLink({
       channel,
       open: () => this.#openChannel(channel),
-      deliver: (text, isCatchUp) => this.#send(text, isCatchUp),
+      deliver: (text, isCatchUp) => this.#deliver(channel, text, isCatchUp),
       refused: (fault) => this.#send(errorFrame(channel, fault)),
       ended: () => {
+        this.#monitor.dropProbe(channel);
         if (this.#links.get(channel) === link) this.#links.delete(channel);
       },
       lost: () => this.#restart(),
@@ -118,6 +125,11 @@ export class Multiplexer {
   #tick(): void {
     this.#check();
     for (const link of this.#links.values()) link.beat();
+  }
+
+  #deliver(channel: string, text: string, isCatchUp = false): void {
+    this.#send(text, isCatchUp);
+    if (!isCatchUp && this.#monitor.startProbe(channel)) this.#send(connectedFrame(channel));
   }
 
   #send(text: string, isCatchUp = false): void {

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { HEARTBEAT_TIMEOUT, MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
-import { MAX_CATCH_UP_BYTES } from "../../src/http/client-monitor.ts";
+import { MAX_CATCH_UP_BYTES, PROBE_AFTER_BYTES } from "../../src/http/client-monitor.ts";
 import { CHECK_INTERVAL_MS } from "../../src/http/multiplexer.ts";
 import { MAX_OPENS_PER_SOCKET } from "../../src/protocol/limits.ts";
 import { connection, multiplexed, openObject } from "./multiplexer-support.ts";
@@ -86,6 +86,77 @@ describe("a client that reads too slowly (CON7)", () => {
     const object = await parts.object(1);
     for (let seq = 2; seq <= 4; seq++) object.send(event("history/1", seq, size));
     expect(await parts.client.close()).toEqual({ code: 1013, reason: "slow" });
+  });
+});
+
+describe("a client that sends no heartbeats (MUX7)", () => {
+  const LENGTH = 300_000;
+  const PER_QUESTION = Math.ceil(PROBE_AFTER_BYTES / (LENGTH * 3));
+  const rejoin = { ...join("x"), payload: { history: false, presence: false } };
+
+  /** Sends live messages until the client is asked to confirm. */
+  async function untilAsked(parts: ReturnType<typeof connection>, object: TestSocket, from: number): Promise<void> {
+    for (let seq = from; seq < from + PER_QUESTION; seq++) {
+      object.send(event("x", seq, LENGTH));
+      expect((await parts.client.frame()).options.seq).toBe(seq);
+    }
+    expect(await parts.client.frame()).toEqual({
+      action: "connection_status",
+      options: { channel: "x" },
+      payload: { status: "connected" },
+    });
+  }
+
+  /** The next frame from the client, without heartbeats, which are the Worker's own. */
+  async function clientFrame(object: TestSocket): Promise<unknown> {
+    for (;;) {
+      const text = await object.text();
+      if (text !== "ping") return JSON.parse(text);
+      object.send("pong");
+    }
+  }
+
+  it("is asked to confirm halfway to the bound; a join again is the confirmation, and goes nowhere else", async () => {
+    const parts = connection();
+    const object = await joined(parts, "x", 1);
+    for (let question = 0; question < 5; question++) {
+      await untilAsked(parts, object, question * PER_QUESTION + 1);
+      parts.client.send(rejoin);
+      const message = { action: "message", options: { channel: "x" }, payload: question };
+      parts.client.send(message);
+      expect(await clientFrame(object)).toEqual(message);
+    }
+  });
+
+  it("is asked once at a time, and closed as slow if it does not confirm", async () => {
+    const parts = connection();
+    const object = await joined(parts, "x", 1);
+    await untilAsked(parts, object, 1);
+    for (let seq = 100; seq < 100 + PER_QUESTION; seq++) object.send(event("x", seq, LENGTH));
+    expect(await parts.client.close()).toEqual({ code: 1013, reason: "slow" });
+    expect(parts.client.texts.filter((text) => text.includes("connection_status"))).toHaveLength(1);
+  });
+
+  it.each([
+    ["after a leave", [{ action: "leave", options: { channel: "x" } }, rejoin]],
+    ["with a position", [{ ...rejoin, options: { channel: "x", after: 3 } }]],
+  ])("joins in earnest, if it joins %s, whatever it was asked", async (_, frames) => {
+    const parts = connection();
+    const object = await joined(parts, "x", 1);
+    await untilAsked(parts, object, 1);
+    for (const frame of frames) parts.client.send(frame);
+    for (const frame of frames) expect(await clientFrame(object)).toEqual(frame);
+  });
+
+  it("is asked nothing once it has sent a heartbeat", async () => {
+    const parts = connection();
+    const object = await joined(parts, "x", 1);
+    parts.client.send("ping");
+    expect(await parts.client.text()).toBe("pong");
+    for (let seq = 1; seq <= PER_QUESTION + 1; seq++) {
+      object.send(event("x", seq, LENGTH));
+      expect((await parts.client.frame()).options.seq).toBe(seq);
+    }
   });
 });
 
