@@ -3,6 +3,7 @@ import { isFinal } from "../protocol/close.ts";
 import { ERRORS, type Fault, refuse, type Result } from "../protocol/errors.ts";
 import { leaveFrame } from "../protocol/frames.ts";
 import { Heartbeat, HEARTBEAT_REQUEST } from "../protocol/heartbeat.ts";
+import { FRAMES_AT_ONCE } from "../protocol/limits.ts";
 import type { ClientFrame } from "../protocol/schemas.ts";
 import { utf8Length } from "../protocol/utf8.ts";
 import { CatchUp, type ServerFrame } from "./catch-up.ts";
@@ -14,8 +15,11 @@ const RETRY_DELAYS_MS = [0, 100, 500, 1_500, 4_000];
 /** How long one attempt to open a socket may take. */
 const OPEN_TIMEOUT_MS = 10_000;
 
-/** Client frames kept while the channel cannot be reached. */
-const MAX_WAITING_FRAMES = 100;
+/**
+ * Client frames kept while the channel cannot be reached. The object gets them all at once over a new socket, together with
+ * the link's own join, and must not find that too fast (LIM6).
+ */
+export const MAX_WAITING_FRAMES = FRAMES_AT_ONCE - 10;
 
 interface LinkDeps {
   channel: string;

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { MAX_WAITING_FRAMES } from "../../src/http/link.ts";
 import { MAX_WAITING_BYTES } from "../../src/http/multiplexer.ts";
 import { refuse } from "../../src/protocol/errors.ts";
 import type { Frame } from "../support/frames.ts";
@@ -268,6 +269,42 @@ describe("what a client asks while its link is broken", () => {
     second.send({ action: "presence_full", options: { channel: "x", total: 0 }, payload: { presence: [] } });
     const actions = (await client.frames(4)).map(({ action }) => action);
     expect(actions).toEqual(["event", "join", "history", "presence_full"]);
+  });
+
+  it("is taken by the object, however many frames waited (LIM6)", async () => {
+    const channel = await newOpenChannel();
+    const breaks: (() => void)[] = [];
+    const reachable = Promise.withResolvers<void>();
+    const client = multiplexed(async (name) => {
+      if (breaks.length > 0) await reachable.promise;
+      const { 0: here, 1: there } = new WebSocketPair();
+      const object = await openObject(name);
+      let isBroken = false;
+      object.addEventListener("message", ({ data }) => isBroken || there.send(data));
+      there.addEventListener("message", ({ data }) => isBroken || object.send(data));
+      object.accept();
+      there.accept();
+      breaks.push(() => {
+        isBroken = true;
+        object.close(1000);
+        there.close(1011);
+      });
+      return { ok: true, value: here };
+    });
+    client.send({ action: "join", options: { channel } });
+    await client.frame();
+    breaks[0]?.();
+    // The Worker's own limit on frames is full again.
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 10_000 });
+    for (let n = 1; n <= MAX_WAITING_FRAMES; n++) {
+      client.send({ action: "message", options: { channel }, payload: n });
+    }
+    // The Worker has taken all of them when it answers this.
+    client.send("ping");
+    expect(await client.text()).toBe("pong");
+    reachable.resolve();
+    const echoed = await client.frames(MAX_WAITING_FRAMES);
+    expect(echoed.map(({ payload }) => payload as unknown)).toEqual(run(1, MAX_WAITING_FRAMES));
   });
 
   it(`closes the connection with 1012, if it is more than ${MAX_WAITING_BYTES} bytes, over all channels`, async () => {
