@@ -1,6 +1,6 @@
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
 import { refTo, schemasOf } from "./components.ts";
-import { FRAMES } from "./messages.ts";
+import { type Frame, FRAMES } from "./messages.ts";
 import { canonical, channel } from "./operation.ts";
 import { SHARED } from "./schemas.ts";
 
@@ -88,15 +88,16 @@ const HEADERS = {
 
 /** What the server receives, and what it sends. */
 function operationsOn(name: string): [string, object][] {
-  const fromClient = Object.keys(FRAMES).filter((frame) => FRAMES[frame]?.from === "client");
-  const fromServer = Object.keys(FRAMES).filter((frame) => FRAMES[frame]?.from === "server");
+  const carried = Object.entries(FRAMES).filter(([, frame]) => name === "multiplexed" || !frame.isMultiplexedOnly);
+  const sentBy = (from: Frame["from"]) =>
+    carried.flatMap(([frame, described]) => (described.from === from ? frame : []));
   const operation = (action: "send" | "receive", names: string[]) => ({
     action,
     channel: { $ref: `#/channels/${name}` },
     messages: names.map((frame) => ({ $ref: `#/channels/${name}/messages/${frame}` })),
   });
   return [
-    [`${name}.receive`, operation("receive", [...fromClient, "Heartbeat"])],
-    [`${name}.send`, operation("send", [...fromServer, "HeartbeatAnswer"])],
+    [`${name}.receive`, operation("receive", [...sentBy("client"), "Heartbeat"])],
+    [`${name}.send`, operation("send", [...sentBy("server"), "HeartbeatAnswer"])],
   ];
 }

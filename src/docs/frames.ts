@@ -53,6 +53,12 @@ export const PresenceUpdateFrame = v.strictObject({
   payload: v.strictObject({ action: v.picklist(["join", "leave"]), presence: ClientInfo }),
 });
 
+export const ConnectionStatusFrame = v.strictObject({
+  action: v.literal("connection_status"),
+  options: onChannel,
+  payload: v.strictObject({ status: v.literal("connected") }),
+});
+
 /** The errors that a socket may be told. Those of its opening are an HTTP answer's. */
 export const FRAME_ERRORS = [
   "invalid-json",

@@ -10,6 +10,8 @@ export interface Frame extends Component {
   from: "client" | "server";
   title: string;
   example: unknown;
+  /** The frame is only sent over multiplexed sockets. */
+  isMultiplexedOnly?: true;
 }
 
 function frame(from: Frame["from"], title: string, described: Component, example: unknown): Frame {
@@ -158,6 +160,19 @@ export const FRAMES: Record<string, Frame> = {
     }),
     { action: "presence_update", options: onChannel, payload: { action: "join", presence: CLIENT } },
   ),
+  ConnectionStatus: {
+    ...frame(
+      "server",
+      "A question how far the client has read",
+      component(
+        frames.ConnectionStatusFrame,
+        "For clients that send no heartbeats. A `join` for the channel, without `after`, confirms what was sent before.",
+        { action: ACTION, options: "The channel.", payload: "What Xano's client tells its application." },
+      ),
+      { action: "connection_status", options: onChannel, payload: { status: "connected" } },
+    ),
+    isMultiplexedOnly: true,
+  },
   Error: frame(
     "server",
     "An error",

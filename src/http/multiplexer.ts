@@ -1,11 +1,18 @@
 import { FrameRate } from "../channel/rate.ts";
 import { CLOSE } from "../protocol/close.ts";
 import { type Fault, refuse, type Result } from "../protocol/errors.ts";
-import { errorFrame } from "../protocol/frames.ts";
+import { connectedFrame, errorFrame } from "../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
-import { MAX_CHANNELS_PER_SOCKET } from "../protocol/limits.ts";
+import { MAX_CHANNELS_PER_SOCKET, MAX_OPENS_PER_SOCKET } from "../protocol/limits.ts";
 import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
-import { Link } from "./link.ts";
+import { ClientMonitor } from "./client-monitor.ts";
+import { ChannelLink } from "./link.ts";
+
+/** How often the client is checked and the channel objects get a heartbeat: a client that is gone is found within 120 s. */
+export const CHECK_INTERVAL_MS = 25_000;
+
+/** Text of client frames that may wait for channels which cannot be reached, per connection. */
+export const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 
 /** Opens a socket to a channel's object, as the client that this connection is of. */
 export type OpenChannel = (channel: string) => Promise<Result<WebSocket>>;
@@ -17,8 +24,13 @@ export type OpenChannel = (channel: string) => Promise<Result<WebSocket>>;
 export class Multiplexer {
   readonly #client: WebSocket;
   readonly #open: OpenChannel;
-  readonly #links = new Map<string, Link>();
+  readonly #links = new Map<string, ChannelLink>();
   readonly #rate = new FrameRate();
+  readonly #monitor = new ClientMonitor(Date.now());
+  #timer: ReturnType<typeof setInterval> | null = null;
+  #isClosed = false;
+  /** How many sockets to channel objects were opened, or tried. */
+  #opens = 0;
 
   constructor(client: WebSocket, open: OpenChannel) {
     this.#client = client;
@@ -31,13 +43,21 @@ export class Multiplexer {
     this.#client.addEventListener("close", () => this.#closeAll());
     this.#client.addEventListener("error", () => this.#closeAll());
     this.#client.accept();
+    this.#timer = setInterval(() => this.#tick(), CHECK_INTERVAL_MS);
   }
 
   #hear(data: string | ArrayBuffer): void {
-    if (data === HEARTBEAT_REQUEST) return this.#send(HEARTBEAT_RESPONSE);
+    if (this.#isClosed) return;
+    this.#monitor.heard(Date.now());
+    if (data === HEARTBEAT_REQUEST) return this.#heartbeat();
     const tooFast = this.#rate.take();
     const taken: Outcome = tooFast ? { ok: false, fault: tooFast } : this.#take(data);
     if (!taken.ok) this.#send(errorFrame(taken.channel, taken.fault));
+  }
+
+  #heartbeat(): void {
+    this.#monitor.heartbeat();
+    this.#send(HEARTBEAT_RESPONSE);
   }
 
   #take(data: string | ArrayBuffer): Outcome {
@@ -60,17 +80,30 @@ export class Multiplexer {
       return refuse("too-many-channels", detail, { limit: MAX_CHANNELS_PER_SOCKET });
     }
     if (!link) return refuse("not-joined", "Join the channel first.", { field: "options.channel" });
+    if (frame.action === "leave") this.#monitor.dropProbe(channel);
+    if (this.#isProbeAnswer(channel, frame)) return DONE;
     link.send(frame, text);
+    if (this.#waitingBytes() > MAX_WAITING_BYTES) this.#restart();
     return DONE;
   }
 
-  #connect(channel: string): Link | "full" {
+  #isProbeAnswer(channel: string, frame: ClientFrame): boolean {
+    return frame.action === "join" && frame.options?.after === undefined && this.#monitor.endProbe(channel);
+  }
+
+  #waitingBytes(): number {
+    return this.#links.values().reduce((sum, link) => sum + link.waitingBytes, 0);
+  }
+
+  #connect(channel: string): ChannelLink | "full" {
     if (this.#links.size >= MAX_CHANNELS_PER_SOCKET) return "full";
-    const link: Link = new Link({
-      open: () => this.#open(channel),
-      deliver: (text) => this.#send(text),
+    const link: ChannelLink = new ChannelLink({
+      channel,
+      open: () => this.#openChannel(channel),
+      deliver: (text, isCatchUp) => this.#deliver(channel, text, isCatchUp),
       refused: (fault) => this.#send(errorFrame(channel, fault)),
       ended: () => {
+        this.#monitor.dropProbe(channel);
         if (this.#links.get(channel) === link) this.#links.delete(channel);
       },
       lost: () => this.#restart(),
@@ -79,25 +112,61 @@ export class Multiplexer {
     return link;
   }
 
-  #send(text: string): void {
+  /** Opens a socket to a channel object. A connection that has used up its opens is closed; the next one starts again. */
+  async #openChannel(channel: string): ReturnType<OpenChannel> {
+    if (this.#opens >= MAX_OPENS_PER_SOCKET) {
+      this.#restart();
+      return refuse("unavailable", "The connection is being closed.");
+    }
+    this.#opens += 1;
+    return this.#open(channel);
+  }
+
+  #tick(): void {
+    this.#check();
+    for (const link of this.#links.values()) link.beat();
+  }
+
+  #deliver(channel: string, text: string, isCatchUp = false): void {
+    this.#send(text, isCatchUp);
+    if (!isCatchUp && this.#monitor.startProbe(channel)) this.#send(connectedFrame(channel));
+  }
+
+  #send(text: string, isCatchUp = false): void {
+    if (this.#isClosed) return;
     try {
       this.#client.send(text);
     } catch {
-      this.#closeAll();
+      return this.#closeAll();
     }
+    this.#monitor.sent(text, isCatchUp);
+    this.#check();
   }
 
-  /** Makes the client come back by itself, where the way to one of its channels is lost for good. */
+  /** Closes the connection of a client that reads too slowly or is gone. */
+  #check(): void {
+    const verdict = this.#monitor.verdict(Date.now());
+    if (verdict) this.#close(CLOSE.tryAgain, verdict);
+  }
+
+  /** Makes the client reconnect and join again. */
   #restart(): void {
+    this.#close(CLOSE.restart, "a channel was lost");
+  }
+
+  #close(code: number, reason: string): void {
+    if (this.#isClosed) return;
     this.#closeAll();
     try {
-      this.#client.close(CLOSE.restart, "a channel was lost");
+      this.#client.close(code, reason);
     } catch {
       // It is closed already.
     }
   }
 
   #closeAll(): void {
+    this.#isClosed = true;
+    clearInterval(this.#timer);
     for (const link of this.#links.values()) link.close();
     this.#links.clear();
   }

@@ -92,6 +92,14 @@ export function leaveFrame(channel: string): string {
   return JSON.stringify({ action: "leave", options: { channel }, payload: null });
 }
 
+/**
+ * Xano's client makes this frame for its own application when it has connected, and joins the channel in response. So if
+ * the server sends it, that client's `join` shows how far the client has read.
+ */
+export function connectedFrame(channel: string): string {
+  return JSON.stringify({ action: "connection_status", options: { channel }, payload: { status: "connected" } });
+}
+
 /** @param channel The channel that it concerns, where it is known. */
 export function errorFrame(channel: string | undefined, { code, detail, ...more }: Fault): string {
   return JSON.stringify({ action: "error", options: { channel }, payload: { code, message: detail, ...more } });

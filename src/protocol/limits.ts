@@ -63,6 +63,13 @@ export const MAX_SOCKETS_PER_ADDRESS = 1_000;
 /** Channels that one multiplexed connection may join: each is a connection from the Worker to an object. */
 export const MAX_CHANNELS_PER_SOCKET = 100;
 
+/**
+ * Sockets that one multiplexed connection opens to channel objects over its life, failed attempts included. Each is a
+ * subrequest of the request that holds the connection, and a token can add two reads of D1. Cloudflare allows 1,000
+ * subrequests to its services per request on the free plan, and 10,000 on paid plans unless configured otherwise.
+ */
+export const MAX_OPENS_PER_SOCKET = 300;
+
 /** Frames that a client may send: so many a second in the long run, and so many at once. */
 export const FRAMES_PER_SECOND = 50;
 export const FRAMES_AT_ONCE = 100;

@@ -1,6 +1,6 @@
 import { describe, expect, it, onTestFinished } from "vitest";
 import { MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
-import { call, everything, join, newChannel, publish, target, type TestSocket } from "./support.ts";
+import { call, everything, join, newChannel, newRoom, open, publish, target, type TestSocket } from "./support.ts";
 
 const TEXT = "x".repeat(60_000);
 
@@ -43,6 +43,46 @@ describe("a client that reads nothing", () => {
     expect(seen.length).toBeLessThan(count);
     const returned = await joined(channel, { after: seen.length });
     expect((await returned.frame()).options.seq).toBe(seen.length + 1);
+  });
+});
+
+describe("a client of many channels that reads nothing", () => {
+  async function joinedMultiplexed(channel: string, options: object = {}): Promise<TestSocket> {
+    const socket = await open(target(), "/rt/x");
+    onTestFinished(() => socket.socket.terminate());
+    socket.send({ action: "join", options: { channel, ...options } });
+    return socket;
+  }
+
+  it("is closed with 1013, so that the Worker holds no more for it; then it resumes (CON7, MUX1)", async () => {
+    const channel = await newRoom(target());
+    const slow = await joinedMultiplexed(channel);
+    await slow.frame();
+    slow.socket.pause();
+    const count = Math.ceil(MAX_UNCONFIRMED / TEXT.length) + 20;
+    await flood(channel, count);
+    slow.socket.resume();
+    expect(await slow.close()).toEqual({ code: 1013, reason: "slow" });
+
+    const seen = slow.texts.slice(1).map((text) => (JSON.parse(text) as { options: { seq: number } }).options.seq);
+    expect(seen).toEqual(seen.map((_, index) => index + 1));
+    expect(seen.length).toBeLessThan(count);
+    const returned = await joinedMultiplexed(channel, { after: seen.length });
+    expect(await returned.frame()).toMatchObject({ action: "join", options: { resumed: true } });
+    expect((await returned.frame()).options.seq).toBe(seen.length + 1);
+  });
+
+  it("is closed by what all of its channels send together", async () => {
+    const channels = await Promise.all(Array.from({ length: 4 }, () => newRoom(target())));
+    const [first = ""] = channels;
+    const slow = await joinedMultiplexed(first);
+    for (const channel of channels.slice(1)) slow.send({ action: "join", options: { channel } });
+    await slow.frames(channels.length);
+    slow.socket.pause();
+    const each = Math.ceil(MAX_UNCONFIRMED / TEXT.length / channels.length) + 5;
+    for (const channel of channels) await flood(channel, each);
+    slow.socket.resume();
+    expect(await slow.close()).toEqual({ code: 1013, reason: "slow" });
   });
 });
 

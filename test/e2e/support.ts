@@ -83,13 +83,17 @@ export class TestSocket extends Inbox {
   }
 }
 
-/** Connects as the server side, so that any channel may be used. */
-export async function connect({ url, apiKey }: Target, channel: string): Promise<TestSocket> {
-  const address = `${url.replace(/^http/, "ws")}/channels/${encodeURIComponent(channel)}/socket`;
-  const socket = new WebSocket(address, { headers: { Authorization: `Bearer ${apiKey}` } });
+/** Opens a WebSocket at a path of the server. */
+export async function open({ url }: Target, path: string, headers: Record<string, string> = {}): Promise<TestSocket> {
+  const socket = new WebSocket(`${url.replace(/^http/, "ws")}${path}`, { headers });
   const inbox = new TestSocket(socket);
   await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
   return inbox;
+}
+
+/** Connects as the server side, so that any channel may be used. */
+export function connect(to: Target, channel: string): Promise<TestSocket> {
+  return open(to, `/channels/${encodeURIComponent(channel)}/socket`, { Authorization: `Bearer ${to.apiKey}` });
 }
 
 /** A socket that has joined, its answer taken. */

@@ -1,5 +1,6 @@
 import type { XanoClient } from "@xano/js-sdk";
 import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
+import { MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
 import { Server } from "../support/server.ts";
 import { type Action, newXanoClient } from "../support/xano.ts";
 import { call, newChannel, newRoom, publish, target, type Target, tokenFor } from "./support.ts";
@@ -188,6 +189,32 @@ describe("Xano's own client", () => {
       await member.next("event", 2);
       expect(member.payloads("event")).toEqual([`${rooms[index]} 1`, `${rooms[index]} 2`]);
     }
+  });
+});
+
+describe("a busy channel", () => {
+  it("keeps that client connected past the bound on slow readers, although it sends no heartbeats (MUX7)", async () => {
+    const [busy, quiet] = [await newRoom(target()), await newRoom(target())];
+    const member = await Member.join(target(), busy);
+    const other = new Member(member.xano, quiet, { history: true });
+    await other.next("history");
+    const text = "x".repeat(60_000);
+    const count = Math.ceil((3 * MAX_UNCONFIRMED) / text.length);
+    for (let sent = 0; sent < count; sent += 15) {
+      const batch = Array.from({ length: 15 }, (_, n) => ({ channel: busy, message: `${sent + n} ${text}` }));
+      expect((await call(target(), "POST", "/messages", batch)).status).toBe(200);
+      await member.next("event", sent + 15);
+    }
+    const events = member.payloads("event").map((payload) => Number.parseInt(String(payload), 10));
+    expect(events).toEqual(events.map((_, index) => index));
+    expect(member.of("join")).toHaveLength(1);
+    const statuses = new Set(
+      member.payloads("connection_status").map((payload) => (payload as { status: string }).status),
+    );
+    expect([...statuses]).toEqual(["connected"]);
+    expect([other.of("join"), other.of("history"), other.of("connection_status")].map(({ length }) => length)).toEqual([
+      1, 1, 0,
+    ]);
   });
 });
 

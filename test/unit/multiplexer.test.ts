@@ -2,10 +2,9 @@ import { evictDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { app } from "../../src/http/app.ts";
-import { Multiplexer } from "../../src/http/multiplexer.ts";
-import { refuse } from "../../src/protocol/errors.ts";
 import { MAX_CHANNELS_PER_SOCKET } from "../../src/protocol/limits.ts";
 import type { Frame } from "../support/frames.ts";
+import { connection } from "./multiplexer-support.ts";
 import { call, newDatabase, newOpenChannel, publish, request, stubOf, TestSocket, tokenOf } from "./support.ts";
 
 afterEach(() => vi.useRealTimers());
@@ -223,24 +222,6 @@ describe("a channel's object that is reset (MUX3)", () => {
 });
 
 describe("the way to a channel", () => {
-  /** A connection whose channel is played by the test, at the other end of real sockets. */
-  function connection() {
-    const objects: TestSocket[] = [];
-    const state = { reachable: true };
-    const { 0: near, 1: far } = new WebSocketPair();
-    const client = new TestSocket(near);
-    near.accept();
-    new Multiplexer(far, async () => {
-      if (!state.reachable) return refuse("unavailable", "on purpose");
-      const { 0: here, 1: there } = new WebSocketPair();
-      objects.push(new TestSocket(there));
-      there.accept();
-      return { ok: true, value: here };
-    }).serve();
-    const object = (number: number) => vi.waitUntil(() => objects[number - 1], { timeout: 30_000, interval: 5 });
-    return { client, object, state };
-  }
-
   const wish = { action: "join", options: { channel: "x" }, payload: { history: true, presence: true } };
   const joined = { action: "join", options: { channel: "x", seq: 5 } };
 
