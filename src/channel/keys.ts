@@ -1,12 +1,22 @@
+import { MAX_DATABASE_BYTES } from "../protocol/limits.ts";
 import type { Place } from "./log.ts";
 
 /** How long an idempotency key is remembered at least, in milliseconds. */
 export const KEY_LIFETIME = 24 * 60 * 60 * 1000;
 
-/** What is remembered of a key: which body it came with, and where that message is. */
-export interface Remembered extends Place {
-  digest: string;
+/** An idempotency key and the message that it came with, each as a digest of 16 bytes. */
+export interface KeyedMessage {
+  key: ArrayBuffer;
+  digest: ArrayBuffer;
 }
+
+/** Where a remembered key's message is, and whether it is the same message. */
+export interface Remembered extends Place {
+  isSame: boolean;
+}
+
+/** The longest time that a publisher is asked to wait for room, in seconds. */
+const LONGEST_WAIT_S = 3_600;
 
 interface Marks {
   /** The table that takes new keys, 0 or 1. */
@@ -19,7 +29,7 @@ interface Marks {
  * The idempotency keys of a channel's messages.
  *
  * Two tables take turns, a lifetime each, and the older is dropped whole when its turn is over. So a key costs one row
- * written and none deleted, and is remembered for one to two lifetimes.
+ * written and none deleted, and is remembered for one to two lifetimes. It takes 56 bytes of storage, however long it is.
  */
 export class Keys {
   readonly #storage: DurableObjectStorage;
@@ -27,24 +37,33 @@ export class Keys {
 
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
-    this.#marks = storage.kv.get<Marks>("keys");
+    this.#marks = storage.kv.get<Marks>("idempotency");
   }
 
-  find(key: string): Remembered | undefined {
+  find({ key, digest }: KeyedMessage): Remembered | undefined {
     // Without marks no key was ever used here, and there is no table.
     if (!this.#marks) return undefined;
-    const [found] = this.#storage.sql.exec<Remembered & Record<string, SqlStorageValue>>(
-      `SELECT digest, seq, time FROM keys_0 WHERE key = ?1 UNION ALL SELECT digest, seq, time FROM keys_1 WHERE key = ?1`,
+    const [found] = this.#storage.sql.exec<Place & { isSame: number }>(
+      `SELECT digest = ?2 AS isSame, seq, time FROM idempotency_0 WHERE key = ?1
+       UNION ALL SELECT digest = ?2 AS isSame, seq, time FROM idempotency_1 WHERE key = ?1`,
       key,
+      digest,
     );
-    return found;
+    return found && { ...found, isSame: found.isSame === 1 };
+  }
+
+  /** Returns 0 if there is room for another key, otherwise the seconds after which there may be. */
+  secondsUntilRoom(now: number): number {
+    const { since } = this.#takeTurns(now);
+    if (this.#storage.sql.databaseSize < MAX_DATABASE_BYTES) return 0;
+    return Math.max(1, Math.min(LONGEST_WAIT_S, Math.ceil((since + KEY_LIFETIME - now) / 1000)));
   }
 
   /** Remembers a key. Belongs into the transaction that stores its message. */
-  remember(key: string, { digest, seq, time }: Remembered): void {
+  remember({ key, digest }: KeyedMessage, { seq, time }: Place): void {
     const { current } = this.#takeTurns(time);
     this.#storage.sql.exec(
-      `INSERT INTO keys_${current} (key, digest, seq, time) VALUES (?, ?, ?, ?)`,
+      `INSERT INTO idempotency_${current} (key, digest, seq, time) VALUES (?, ?, ?, ?)`,
       key,
       digest,
       seq,
@@ -60,20 +79,20 @@ export class Keys {
     }
     if (now - this.#marks.since < KEY_LIFETIME) return this.#marks;
     const next = 1 - this.#marks.current;
-    this.#storage.sql.exec(`DROP TABLE keys_${next}`);
+    this.#storage.sql.exec(`DROP TABLE idempotency_${next}`);
     this.#create(next);
     return this.#mark({ current: next, since: now });
   }
 
   #create(table: number): void {
     this.#storage.sql.exec(
-      `CREATE TABLE keys_${table} (key TEXT PRIMARY KEY, digest TEXT NOT NULL, seq INTEGER NOT NULL,
+      `CREATE TABLE idempotency_${table} (key BLOB PRIMARY KEY, digest BLOB NOT NULL, seq INTEGER NOT NULL,
          time INTEGER NOT NULL) WITHOUT ROWID`,
     );
   }
 
   #mark(marks: Marks): Marks {
-    this.#storage.kv.put("keys", marks);
+    this.#storage.kv.put("idempotency", marks);
     this.#marks = marks;
     return marks;
   }

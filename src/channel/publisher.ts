@@ -1,7 +1,7 @@
 import { decide, type Identity } from "../auth/policy.ts";
 import { refuse, type Result } from "../protocol/errors.ts";
 import { messageFrame } from "../protocol/frames.ts";
-import type { Keys } from "./keys.ts";
+import type { KeyedMessage, Keys } from "./keys.ts";
 import { type Log, MAX_RUN_TEXT, type NewMessages, type Place } from "./log.ts";
 import type { SettingsCopy } from "./settings.ts";
 import type { Sockets } from "./sockets.ts";
@@ -14,8 +14,8 @@ export interface Publication {
   client: string | null;
   /** The auth database whose users alone may see it, which must be the channel's. */
   database: string | null;
-  /** For one that may be sent again: the key, and the digest of what it came with. */
-  idempotency?: { key: string; digest: string };
+  /** For one that may be sent again. */
+  idempotency?: KeyedMessage;
 }
 
 /** What one caller publishes at once. */
@@ -71,13 +71,13 @@ export class Publisher {
     return idempotency ? this.#acceptOnce(messages, idempotency) : this.accept(messages);
   }
 
-  #acceptOnce(message: NewMessages, { key, digest }: NonNullable<Publication["idempotency"]>): Result<Place>[] {
+  #acceptOnce(message: NewMessages, keyed: KeyedMessage): Result<Place>[] {
     const { keys } = this.#needs;
-    const known = keys.find(key);
-    if (!known) return this.accept(message, (place) => keys.remember(key, { digest, ...place }));
-    if (known.digest === digest) return [resultOf(known)];
-    const detail = "This key came with another message before; a new message needs a new key.";
-    return [refuse("key-reused", detail, { field: "Idempotency-Key" })];
+    const known = keys.find(keyed);
+    if (known) return [known.isSame ? resultOf(known) : KEY_REUSED];
+    const retryAfter = keys.secondsUntilRoom(Date.now());
+    if (retryAfter > 0) return [keysFull(retryAfter)];
+    return this.accept(message, (place) => keys.remember(keyed, place));
   }
 
   /** A message may be restricted to the users of the channel's own database, and by none but those and the server side. */
@@ -92,6 +92,15 @@ export class Publisher {
 const BACKLOG_FULL = refuse("backlog-full", "The channel takes no more until its archive has caught up.", {
   retryAfter: 5,
 });
+
+const KEY_REUSED = refuse("key-reused", "This key came with another message before; a new message needs a new key.", {
+  field: "Idempotency-Key",
+});
+
+function keysFull(retryAfter: number): Result<never> {
+  const detail = "The channel remembers as many idempotency keys as it can; it takes messages without a key.";
+  return refuse("keys-full", detail, { field: "Idempotency-Key", retryAfter });
+}
 
 function resultOf(kept: Place | undefined): Result<Place> {
   return kept ? { ok: true, value: { seq: kept.seq, time: kept.time } } : BACKLOG_FULL;

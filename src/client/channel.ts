@@ -162,7 +162,7 @@ export class Channel<In = unknown, Out = In> {
   #joined(frame: JoinFrame): void {
     this.#me = frame.client;
     this.#asked = false;
-    this.#outbox.joined(frame.client.socketId);
+    this.#outbox.joined(frame.client.socketId, this.#order.last !== undefined);
     this.#order.joined(frame);
     this.#show("online");
     this.#publisher.wake();

@@ -44,17 +44,18 @@ export class Outbox {
     return place;
   }
 
-  joined(socketId: string): void {
+  /** @param isResuming Whether `resumed` follows: until then the echo may be among what was missed, however long that takes. */
+  joined(socketId: string, isResuming: boolean): void {
     this.#socketId = socketId;
     this.#privates = 0;
-    if (this.#sentAs !== undefined) this.#expectEcho();
-    else this.#next();
+    if (this.#sentAs === undefined) this.#next();
+    else if (!isResuming) this.#expectEcho();
   }
 
   /** The connection is lost. Whether what was sent over it was stored will be seen from what was missed. */
   interrupt(): void {
     this.#socketId = undefined;
-    if (!this.#paused) clearTimeout(this.#timer);
+    if (!this.#paused) this.#stopTimer();
   }
 
   /** All that was missed is here; what was sent over the lost connection and is not among it has no echo to come. */
@@ -85,7 +86,7 @@ export class Outbox {
 
   close(error: ChannelError): void {
     this.#socketId = undefined;
-    clearTimeout(this.#timer);
+    this.#stopTimer();
     if (this.#sentAs !== undefined) this.#giveUp();
     this.#queue.rejectAll(error);
   }
@@ -108,9 +109,13 @@ export class Outbox {
     this.#timer = setTimeout(() => this.#giveUp(), PATIENCE);
   }
 
+  #stopTimer(): void {
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+  }
+
   /** What was refused was not stored (ERR3), so it may be sent again. */
   #sendAgain(seconds: number): void {
-    clearTimeout(this.#timer);
+    this.#stopTimer();
     this.#sentAs = undefined;
     this.#paused = true;
     this.#timer = setTimeout(() => {
@@ -126,7 +131,7 @@ export class Outbox {
 
   /** Ends the waiting for an echo; answers what it was for. The next one's turn has come. */
   #settle(): Outgoing | undefined {
-    clearTimeout(this.#timer);
+    this.#stopTimer();
     this.#sentAs = undefined;
     const entry = this.#queue.take();
     this.#next();

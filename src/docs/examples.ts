@@ -104,6 +104,11 @@ export const FAULTS: Record<ErrorCode, Omit<Fault, "code">> = {
   "not-text": { detail: "Send JSON in a text frame." },
   internal: { detail: "The request could not be completed." },
   "backlog-full": { detail: "The channel takes no more until its archive has caught up.", retryAfter: 5 },
+  "keys-full": {
+    detail: "The channel remembers as many idempotency keys as it can; it takes messages without a key.",
+    field: "Idempotency-Key",
+    retryAfter: 3_600,
+  },
   "too-many-sockets": { detail: "At most 50 sockets of one user are held.", limit: 50, retryAfter: 30 },
   unavailable: { detail: "The channel does not answer just now.", retryAfter: 1 },
 };

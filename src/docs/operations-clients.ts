@@ -25,7 +25,7 @@ export const publishing: Operation[] = [
     parameters: [idempotencyKey],
     body: { schema: "PublishRequest", example: examples.MESSAGE },
     answer: { status: 201, description: "Stored.", content: { schema: "Placed", example: examples.PLACED } },
-    errors: [...BODY, ...ASKING, "forbidden", "key-reused", "backlog-full", ...CHANNEL],
+    errors: [...BODY, ...ASKING, "forbidden", "key-reused", "keys-full", "backlog-full", ...CHANNEL],
   },
   {
     id: "publishMany",
@@ -54,6 +54,7 @@ export const RESULT_ERRORS: ErrorCode[] = [
   "rate-limited",
   "forbidden",
   "key-reused",
+  "keys-full",
   "backlog-full",
   ...CHANNEL,
 ];

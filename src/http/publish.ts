@@ -91,7 +91,6 @@ const publishing = new Coalescer<Submission, Result<Place>[]>(({ publications })
 
 const NO_ANSWER = refuse("unavailable", "The channel did not answer.", { retryAfter: 1 });
 
-/** A key counts for the caller who sent it. As JSON, scope and key of one caller never spell those of another. */
 async function publicationOf(
   c: AppContext,
   who: Identity,
@@ -101,8 +100,19 @@ async function publicationOf(
   const client = await senderOf(c, who, sender, field);
   const publication = { payload, client: client && JSON.stringify(client), database };
   if (key === undefined) return publication;
-  const digest = new Uint8Array(await sha256(JSON.stringify([payload, database, sender]))).toHex();
-  return { ...publication, idempotency: { key: JSON.stringify([scopeOf(who), ...key]), digest } };
+  const idempotency = {
+    key: await digestOf(scopeOf(who), ...key),
+    digest: await digestOf(payload, database, sender),
+  };
+  return { ...publication, idempotency };
+}
+
+/**
+ * Returns the first 16 bytes of a SHA-256: a channel stores two of them for each key. As JSON, different parts never spell the
+ * same text.
+ */
+async function digestOf(...parts: unknown[]): Promise<ArrayBuffer> {
+  return (await sha256(JSON.stringify(parts))).slice(0, 16);
 }
 
 /** Who an event is from: the user who posts it, or whom the server side names; null where that is not known. */

@@ -43,6 +43,7 @@ export const ERRORS = {
   "not-text": { status: 400, retryable: false, title: "Frames are text; a binary one was received" },
   internal: { status: 500, retryable: true, title: "Something failed on our side" },
   "backlog-full": { status: 503, retryable: true, title: "The archive is behind and the channel's log is full" },
+  "keys-full": { status: 503, retryable: true, title: "The channel remembers as many idempotency keys as it can" },
   "too-many-sockets": { status: 503, retryable: true, title: "The channel holds as many sockets as it can" },
   unavailable: { status: 503, retryable: true, title: "Storage does not answer just now" },
 } as const;

@@ -1,5 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { ChannelError } from "../../src/client/errors.ts";
 import { changed, NOBODY } from "../../src/client/members.ts";
+import type { Message } from "../../src/client/messages.ts";
+import { Outbox } from "../../src/client/outbox.ts";
 import { Watch } from "../../src/client/watch.ts";
 
 const SECONDS = 1_000;
@@ -74,5 +77,52 @@ describe("a client's list of who is here (PRE2)", () => {
     const crowd = { members: [member("one")], total: 2_000 };
     expect(changed(crowd, update("leave", "unlisted"))).toMatchObject({ members: [member("one")], total: 1_999 });
     expect(changed(crowd, update("join", "two")).total).toBe(2_001);
+  });
+});
+
+describe("a client's send whose connection was lost before the echo", () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+
+  const client = (socketId: string) => ({ socketId, permissions: { dbo_id: 0, row_id: 0 }, extras: {} });
+  const echo = (socketId: string, seq: number): Message => ({
+    action: "message",
+    client: client(socketId),
+    options: { channel: "a", seq, time: "2026-11-24T10:00:00.000Z" },
+    payload: "said",
+  });
+  function lost() {
+    const outbox = new Outbox(() => true);
+    outbox.joined("first", false);
+    const outcome = vi.fn();
+    const place = outbox.send({ text: "{}", payload: '"said"', isPrivate: false });
+    place.then(outcome, ({ code }: ChannelError) => outcome(code));
+    outbox.interrupt();
+    return { outbox, outcome };
+  }
+
+  it("waits for its echo as long as missed messages arrive, over every connection", async () => {
+    const { outbox, outcome } = lost();
+    for (const socketId of ["second", "third"]) {
+      outbox.joined(socketId, true);
+      await vi.advanceTimersByTimeAsync(120 * SECONDS);
+      expect(outcome).not.toHaveBeenCalled();
+      if (socketId === "second") outbox.interrupt();
+    }
+    outbox.stored(echo("first", 7));
+    await vi.advanceTimersByTimeAsync(0);
+    expect(outcome).toHaveBeenCalledExactlyOnceWith({ seq: 7, time: "2026-11-24T10:00:00.000Z" });
+  });
+
+  it("is unconfirmed once all that was missed is here, and at the latest after a while without any", async () => {
+    const resumed = lost();
+    resumed.outbox.joined("second", true);
+    resumed.outbox.resumed();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(resumed.outcome).toHaveBeenCalledExactlyOnceWith("unconfirmed");
+    const begun = lost();
+    begun.outbox.joined("second", false);
+    await vi.advanceTimersByTimeAsync(30 * SECONDS);
+    expect(begun.outcome).toHaveBeenCalledExactlyOnceWith("unconfirmed");
   });
 });

@@ -1,7 +1,7 @@
 import { evictDurableObject, runInDurableObject } from "cloudflare:test";
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { KEY_LIFETIME, Keys } from "../../src/channel/keys.ts";
-import { MAX_KEY_LENGTH } from "../../src/protocol/limits.ts";
+import { MAX_DATABASE_BYTES, MAX_KEY_LENGTH } from "../../src/protocol/limits.ts";
 import {
   API_KEY,
   call,
@@ -14,6 +14,8 @@ import {
   stubOf,
   tokenOf,
 } from "./support.ts";
+
+afterEach(() => vi.restoreAllMocks());
 
 function post(path: string, body: unknown, key: string, authorization = `Bearer ${API_KEY}`): Promise<Response> {
   const headers = new Headers({ "Content-Type": "application/json", "Idempotency-Key": key });
@@ -132,13 +134,87 @@ describe("a key's lifetime (IDM3)", () => {
   it("is one to two of the documented days, and its rows are never deleted one by one", () =>
     runInDurableObject(stubOf(newChannel()), (_, { storage }) => {
       const keys = () => new Keys(storage);
-      expect(keys().find("a")).toBeUndefined();
-      const remember = (key: string, seq: number, time: number) => keys().remember(key, { digest: key, seq, time });
+      const named = (key: string) => ({ key: bytesOf(key), digest: bytesOf(`message of ${key}`) });
+      expect(keys().find(named("a"))).toBeUndefined();
+      const remember = (key: string, seq: number, time: number) => keys().remember(named(key), { seq, time });
       remember("a", 1, 0);
       remember("b", 2, KEY_LIFETIME - 1);
       remember("c", 3, KEY_LIFETIME);
-      expect(["a", "b", "c"].map((key) => keys().find(key)?.seq)).toEqual([1, 2, 3]);
+      expect(["a", "b", "c"].map((key) => keys().find(named(key))?.seq)).toEqual([1, 2, 3]);
       remember("d", 4, 2 * KEY_LIFETIME);
-      expect(["a", "b", "c", "d"].map((key) => keys().find(key)?.seq)).toEqual([undefined, undefined, 3, 4]);
+      expect(["a", "b", "c", "d"].map((key) => keys().find(named(key))?.seq)).toEqual([undefined, undefined, 3, 4]);
+      remember("e", 5, 3 * KEY_LIFETIME);
+      expect(["c", "d", "e"].map((key) => keys().find(named(key))?.seq)).toEqual([undefined, 4, 5]);
     }));
 });
+
+describe("the storage of keys", () => {
+  const longest = "k".repeat(MAX_KEY_LENGTH - 1);
+
+  it("holds 500 keys per second for two days, however long they are (IDM3)", async () => {
+    const bytesFor = async (headers: object) => {
+      const channel = newChannel();
+      const before = await sizeOf(channel);
+      for (let n = 0; n < 5; n++) {
+        const batch = Array.from({ length: 1_000 }, () => ({ channel, message: 1 }));
+        const key = "Idempotency-Key" in headers ? `${longest}${n}` : undefined;
+        const init = { "Content-Type": "application/json", Authorization: `Bearer ${API_KEY}` };
+        const all = { ...init, ...(key !== undefined && { "Idempotency-Key": key }) };
+        const answer = await request("/messages", { method: "POST", headers: all, body: JSON.stringify(batch) });
+        expect(answer.status).toBe(200);
+      }
+      return ((await sizeOf(channel)) - before) / 5_000;
+    };
+    const perKey = (await bytesFor({ "Idempotency-Key": true })) - (await bytesFor({}));
+    expect(perKey * 500 * 2 * 86_400).toBeLessThan(MAX_DATABASE_BYTES);
+  });
+
+  it("that is full refuses new keys for now; known keys, and messages without one, go on (IDM5)", async () => {
+    const channel = newChannel();
+    const now = Date.now();
+    const clock = vi.spyOn(Date, "now").mockReturnValue(now);
+    expect((await send(channel, "first", "k1")).status).toBe(201);
+    const size = await runInDurableObject(stubOf(channel), (_, { storage }) =>
+      vi
+        .spyOn(Object.getPrototypeOf(storage.sql) as SqlStorage, "databaseSize", "get")
+        .mockReturnValue(MAX_DATABASE_BYTES),
+    );
+    clock.mockReturnValue(now + KEY_LIFETIME - 90_000);
+    for (let again = 0; again < 2; again++) {
+      const refused = await send(channel, "second", "k2");
+      expect([refused.status, refused.headers.get("Retry-After")]).toEqual([503, "90"]);
+      expect(await refused.json()).toMatchObject({ type: "/problems/keys-full", field: "Idempotency-Key" });
+    }
+    expect(await (await send(channel, "first", "k1")).json()).toMatchObject({ seq: 1 });
+    expect((await send(channel, "other", "k1")).status).toBe(422);
+    expect((await call("POST", "/message", { channel, message: "without a key" })).status).toBe(201);
+    // The table that is dropped when the tables' turns come makes room.
+    clock.mockReturnValue(now + KEY_LIFETIME + 1_000);
+    expect((await send(channel, "second", "k2")).headers.get("Retry-After")).toBe("3600");
+    clock.mockReturnValue(now + 2 * KEY_LIFETIME + 1_000);
+    size.mockRestore();
+    expect(await (await send(channel, "second", "k2")).json()).toMatchObject({ seq: 3 });
+    expect(await (await send(channel, "first again", "k1")).json()).toMatchObject({ seq: 4 });
+  });
+
+  it("is begun anew in an object that holds tables of an older layout", async () => {
+    const channel = newChannel();
+    await runInDurableObject(stubOf(channel), (_, { storage }) => {
+      for (const table of [0, 1]) {
+        storage.sql.exec(
+          `CREATE TABLE keys_${table} (key TEXT PRIMARY KEY, digest TEXT NOT NULL, seq INTEGER NOT NULL,
+             time INTEGER NOT NULL) WITHOUT ROWID`,
+        );
+      }
+      storage.kv.put("keys", { current: 1, since: Date.now() - KEY_LIFETIME });
+    });
+    await evictDurableObject(stubOf(channel));
+    for (let again = 0; again < 2; again++) {
+      expect(await (await send(channel, "once", "k")).json()).toMatchObject({ seq: 1 });
+    }
+  });
+});
+
+const bytesOf = (text: string) => new TextEncoder().encode(text).slice().buffer;
+
+const sizeOf = (channel: string) => runInDurableObject(stubOf(channel), (_, { storage }) => storage.sql.databaseSize);

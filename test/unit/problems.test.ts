@@ -1,3 +1,4 @@
+import { runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import * as v from "valibot";
 import { afterEach, describe, expect, it, vi } from "vitest";
@@ -5,6 +6,7 @@ import {
   LOG_CAPACITY,
   MAX_BODY_BYTES,
   MAX_CHANNELS_PER_SOCKET,
+  MAX_DATABASE_BYTES,
   MAX_JSON_DEPTH,
   MAX_SOCKETS_PER_USER,
   FRAMES_AT_ONCE,
@@ -26,6 +28,7 @@ import {
   newOpenChannel,
   publishMany,
   request,
+  stubOf,
   takeAway,
   TestSocket,
   tokenOf,
@@ -121,6 +124,13 @@ const PROVOCATIONS: Record<
     const token = await tokenOf(database, 1);
     for (let n = 0; n < MAX_SOCKETS_PER_USER; n++) await join(channel, {}, {}, token);
     return { channel, headers: { Upgrade: "websocket", ...bearer(token) } };
+  },
+  "keys-full": async ({ channel, headers }) => {
+    await runInDurableObject(stubOf(channel), (_, { storage }) => {
+      const sql = Object.getPrototypeOf(storage.sql) as SqlStorage;
+      vi.spyOn(sql, "databaseSize", "get").mockReturnValue(MAX_DATABASE_BYTES);
+    });
+    return { headers: { ...headers, "Idempotency-Key": crypto.randomUUID() } };
   },
   "backlog-full": async ({ channel }) => {
     await fill(channel);
