@@ -58,7 +58,9 @@ export const settings = new Hono<{ Bindings: Env }>()
 async function tell(c: AppContext, channel: string): Promise<void> {
   forgetChannel(channel);
   if (channel.endsWith("*")) return;
-  await stubOf(c, channel).configure(await new SettingsStore(c.env.DB).resolve(channel));
+  const began = Date.now();
+  const holding = await new SettingsStore(c.env.DB).resolve(channel);
+  await stubOf(c, channel).configure(holding, Date.now() - began);
 }
 
 function patternOf(c: AppContext): string {

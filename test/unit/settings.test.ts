@@ -9,7 +9,7 @@ const holding = (message_history: ChannelSettings["message_history"]) => ({
   channel: "room/*",
   settings: v.parse(ChannelSettings, { message_history }),
 });
-const nobody = () => {};
+const events = { changed: () => {}, failed: () => {} };
 
 describe("an object's copy of its channel's settings", () => {
   it("serves on while D1 fails, also after hibernation", async () => {
@@ -26,8 +26,8 @@ describe("an object's copy of its channel's settings", () => {
   it("keeps a change that it was told of while an older answer was on its way", () =>
     runInDurableObject(stubOf(newChannel()), async (_, { storage }) => {
       const answer = Promise.withResolvers<Holding>();
-      const copy = new SettingsCopy(storage.kv, () => answer.promise, nobody);
-      const refreshed = copy.refresh();
+      const copy = new SettingsCopy(storage.kv, () => answer.promise, events);
+      const refreshed = copy.refreshed();
       copy.set(holding(25));
       answer.resolve(holding(100));
       await refreshed;
@@ -37,7 +37,7 @@ describe("an object's copy of its channel's settings", () => {
   it("is the same after a restart", () =>
     runInDurableObject(stubOf(newChannel()), async (_, { storage }) => {
       const load = async () => holding(50);
-      await new SettingsCopy(storage.kv, load, nobody).refresh();
-      expect(new SettingsCopy(storage.kv, load, nobody).current).toEqual(holding(50).settings);
+      await new SettingsCopy(storage.kv, load, events).refreshed();
+      expect(new SettingsCopy(storage.kv, load, events).current).toEqual(holding(50).settings);
     }));
 });

@@ -1,0 +1,177 @@
+/** How old a copy may be when an action is judged by it, and how long an action waits for a fresh one. */
+export const SETTINGS_MAX_AGE_MS = 5_000;
+export const SETTINGS_TIMEOUT_MS = 1_000;
+
+/** When a load that has not returned counts as failed. */
+const LOAD_TIMEOUT_MS = 5_000;
+/** Pauses between failed loads: the first one, doubled after each failure up to the last one. */
+const FIRST_RETRY_MS = 1_000;
+const LAST_RETRY_MS = 4_000;
+/**
+ * How long nobody waits after a failed load. It is longer than the last pause and a load together, so under steady
+ * traffic one failure excuses all waiting until a load succeeds.
+ */
+const OUTAGE_MS = 10_000;
+
+export interface CopyEvents<T> {
+  /** Called with each value that becomes the copy, after it has. */
+  accepted?: (value: T) => void;
+  /** Called with the error of each failed load. */
+  failed: (error: unknown) => void;
+}
+
+/** One load from D1. Of two loads, the one with the higher turn began later. */
+interface Load {
+  turn: number;
+  beganAt: number;
+}
+
+/**
+ * A copy of something that D1 holds, reloaded when it is used. No timer runs while nobody uses it.
+ *
+ * `isUsable` decides whether the copy may be used at once. If not, `refreshed` waits for a load, at most one second. While
+ * D1 fails or hangs, the last known value serves: after one failed load nobody waits again until a load has succeeded.
+ *
+ * Callers of different requests may share a copy: each waits for a promise and a timer of its own, because the runtime
+ * ties both to the request that created them.
+ */
+export class FreshCopy<T> {
+  readonly #events: CopyEvents<T>;
+  #known: { value: T } | undefined;
+  /** When the load of the known value began. The age of the copy counts from here. */
+  #loadedAt = -Infinity;
+  /** The turn of the known value; loads that began earlier may not replace it. */
+  #turn = 0;
+  #lastTurn = 0;
+  #load: Load | undefined;
+  readonly #waiters = new Set<() => void>();
+  #failures = 0;
+  #failedAt = -Infinity;
+  /** When a load last failed, or was last found to take longer than anybody waits. */
+  #outageAt = -Infinity;
+
+  /** @param known The last known value, of any age. */
+  constructor(events: CopyEvents<T>, known?: { value: T }) {
+    this.#events = events;
+    this.#known = known;
+  }
+
+  /** The last known value, undefined if there is none. */
+  get known(): { value: T } | undefined {
+    return this.#known;
+  }
+
+  /**
+   * Whether the copy may be used without waiting: it is fresh, or D1 is known to be away. Begins a load in the background
+   * when the copy has reached half of the allowed age, so that steady traffic never waits.
+   */
+  isUsable(load: () => Promise<T>, maxAgeMs = SETTINGS_MAX_AGE_MS): boolean {
+    const now = Date.now();
+    if (this.#known && distance(now, this.#loadedAt) < maxAgeMs) {
+      if (distance(now, this.#loadedAt) >= SETTINGS_MAX_AGE_MS / 2) this.#loadIfDue(load, now);
+      return true;
+    }
+    if (!this.#isAway(now)) return false;
+    this.#loadIfDue(load, now);
+    if (this.#load) this.#outageAt = now;
+    return true;
+  }
+
+  /**
+   * Waits for a load, at most one second from its beginning. Afterwards the last known value is the one to use.
+   *
+   * @param ownLoad Whether to begin a load even if one is under way, for callers that cannot receive the other's result.
+   */
+  async refreshed(load: () => Promise<T>, ownLoad = false): Promise<void> {
+    const now = Date.now();
+    if (ownLoad) this.#begin(load, now);
+    else this.#loadIfDue(load, now);
+    if (!this.#load || (await this.#ended(SETTINGS_TIMEOUT_MS - distance(now, this.#load.beganAt)))) return;
+    this.#outageAt = Date.now();
+  }
+
+  /** Waits until the load that is under way has ended; for callers that cannot go on without a value. */
+  async loaded(): Promise<void> {
+    if (this.#load) await this.#ended(LOAD_TIMEOUT_MS - distance(Date.now(), this.#load.beganAt));
+  }
+
+  /**
+   * Replaces the value. Loads that are under way began earlier and are discarded.
+   *
+   * @param ageMs How long ago the value was read from D1.
+   */
+  set(value: T, ageMs: number): void {
+    this.#accept(value, { turn: ++this.#lastTurn, beganAt: Date.now() - ageMs });
+  }
+
+  /** Whether D1 failed lately, or takes longer for the load under way than anybody waits. */
+  #isAway(now: number): boolean {
+    if (distance(now, this.#outageAt) < OUTAGE_MS) return true;
+    return this.#load !== undefined && distance(now, this.#load.beganAt) >= SETTINGS_TIMEOUT_MS;
+  }
+
+  /** Begins a load unless one is under way or the last failure was too recent. */
+  #loadIfDue(load: () => Promise<T>, now: number): void {
+    if (this.#load && distance(now, this.#load.beganAt) >= LOAD_TIMEOUT_MS) {
+      this.#fail(new Error(`D1 did not answer within ${LOAD_TIMEOUT_MS} ms`));
+    }
+    const pause = this.#failures === 0 ? 0 : Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** (this.#failures - 1));
+    if (!this.#load && distance(now, this.#failedAt) >= pause) this.#begin(load, now);
+  }
+
+  #begin(load: () => Promise<T>, now: number): void {
+    const begun = { turn: ++this.#lastTurn, beganAt: now };
+    this.#load = begun;
+    load().then(
+      (value) => {
+        if (begun.turn > this.#turn) this.#accept(value, begun);
+      },
+      (error: unknown) => {
+        if (this.#load === begun) this.#fail(error);
+      },
+    );
+  }
+
+  #accept(value: T, { turn, beganAt }: Load): void {
+    this.#known = { value };
+    this.#turn = turn;
+    this.#loadedAt = beganAt;
+    if (this.#load && this.#load.turn <= turn) this.#load = undefined;
+    // A result that took too long does not prove that the next one will be in time.
+    if (distance(Date.now(), beganAt) < LOAD_TIMEOUT_MS) {
+      this.#failures = 0;
+      this.#failedAt = this.#outageAt = -Infinity;
+    }
+    this.#events.accepted?.(value);
+    this.#release();
+  }
+
+  #fail(error: unknown): void {
+    this.#load = undefined;
+    this.#failures += 1;
+    this.#failedAt = this.#outageAt = Date.now();
+    this.#events.failed(error);
+    this.#release();
+  }
+
+  /** Returns whether the load under way ended within so many milliseconds. */
+  async #ended(timeoutMs: number): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const release = () => resolve(true);
+    const timer = setTimeout(() => resolve(false), timeoutMs);
+    this.#waiters.add(release);
+    const ended = await promise;
+    clearTimeout(timer);
+    this.#waiters.delete(release);
+    return ended;
+  }
+
+  #release(): void {
+    for (const release of this.#waiters) release();
+  }
+}
+
+/** Clocks may step back: then a copy from the future is as old as it is ahead. */
+function distance(one: number, other: number): number {
+  return Math.abs(one - other);
+}
