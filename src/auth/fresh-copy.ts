@@ -32,10 +32,11 @@ interface Load {
  * `isUsable` decides whether the copy may be used at once. If not, `refreshed` waits for a load, at most one second. While
  * D1 fails or hangs, the last known value serves: after one failed load nobody waits again until a load has succeeded.
  *
- * Callers of different requests may share a copy: each waits for a promise and a timer of its own, because the runtime
- * ties both to the request that created them.
+ * Callers of different requests may use one copy: each waits for a promise and a timer of its own, because the runtime ties
+ * both to the request that created them.
  */
 export class FreshCopy<T> {
+  readonly #shares: boolean;
   readonly #events: CopyEvents<T>;
   #known: { value: T } | undefined;
   /** When the load of the known value began. The age of the copy counts from here. */
@@ -50,8 +51,12 @@ export class FreshCopy<T> {
   /** When a load last failed, or was last found to take longer than anybody waits. */
   #outageAt = -Infinity;
 
-  /** @param known The last known value, of any age. */
-  constructor(events: CopyEvents<T>, known?: { value: T }) {
+  /**
+   * @param shares Whether callers may wait for each other's loads.
+   * @param known The last known value, of any age.
+   */
+  constructor(shares: boolean, events: CopyEvents<T>, known?: { value: T }) {
+    this.#shares = shares;
     this.#events = events;
     this.#known = known;
   }
@@ -80,19 +85,16 @@ export class FreshCopy<T> {
   /**
    * Waits for a load, at most one second from its beginning. Afterwards the last known value is the one to use.
    *
-   * @param ownLoad Whether to begin a load even if one is under way, for callers that cannot receive the other's result.
+   * @param shares Whether the load may be one that another caller began.
    */
-  async refreshed(load: () => Promise<T>, ownLoad = false): Promise<void> {
-    const now = Date.now();
-    if (ownLoad) this.#begin(load, now);
-    else this.#loadIfDue(load, now);
-    if (!this.#load || (await this.#ended(SETTINGS_TIMEOUT_MS - distance(now, this.#load.beganAt)))) return;
+  async refreshed(load: () => Promise<T>, shares = this.#shares): Promise<void> {
+    if (await this.#ended(load, SETTINGS_TIMEOUT_MS, shares)) return;
     this.#outageAt = Date.now();
   }
 
-  /** Waits until the load that is under way has ended; for callers that cannot go on without a value. */
-  async loaded(): Promise<void> {
-    if (this.#load) await this.#ended(LOAD_TIMEOUT_MS - distance(Date.now(), this.#load.beganAt));
+  /** Waits until a load has ended, at most five seconds; for callers that cannot go on without a value. */
+  async loaded(load: () => Promise<T>): Promise<void> {
+    await this.#ended(load, LOAD_TIMEOUT_MS, this.#shares);
   }
 
   /**
@@ -102,6 +104,13 @@ export class FreshCopy<T> {
    */
   set(value: T, ageMs: number): void {
     this.#accept(value, { turn: ++this.#lastTurn, beganAt: Date.now() - ageMs });
+  }
+
+  /** Takes a value of unknown age as the last known one, unless one is known. */
+  seed(known: { value: T }): void {
+    if (this.#known) return;
+    this.#known = known;
+    this.#events.accepted?.(known.value);
   }
 
   /** Whether D1 failed lately, or takes longer for the load under way than anybody waits. */
@@ -115,14 +124,20 @@ export class FreshCopy<T> {
     if (this.#load && distance(now, this.#load.beganAt) >= LOAD_TIMEOUT_MS) {
       this.#fail(new Error(`D1 did not answer within ${LOAD_TIMEOUT_MS} ms`));
     }
-    const pause = this.#failures === 0 ? 0 : Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** (this.#failures - 1));
-    if (!this.#load && distance(now, this.#failedAt) >= pause) this.#begin(load, now);
+    if (!this.#load && !this.#isPausing(now)) void this.#begin(load, now);
   }
 
-  #begin(load: () => Promise<T>, now: number): void {
+  /** Whether the last load failed too recently for another one. */
+  #isPausing(now: number): boolean {
+    if (this.#failures === 0) return false;
+    return distance(now, this.#failedAt) < Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** (this.#failures - 1));
+  }
+
+  /** Begins a load; the returned promise resolves when it has ended, also if it has failed. */
+  #begin(load: () => Promise<T>, now: number): Promise<void> {
     const begun = { turn: ++this.#lastTurn, beganAt: now };
     this.#load = begun;
-    load().then(
+    return load().then(
       (value) => {
         if (begun.turn > this.#turn) this.#accept(value, begun);
       },
@@ -154,12 +169,20 @@ export class FreshCopy<T> {
     this.#release();
   }
 
-  /** Returns whether the load under way ended within so many milliseconds. */
-  async #ended(timeoutMs: number): Promise<boolean> {
+  /** Returns whether a load ended within so many milliseconds from its beginning, or none is due. */
+  async #ended(load: () => Promise<T>, timeoutMs: number, shares: boolean): Promise<boolean> {
+    const now = Date.now();
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const release = () => resolve(true);
-    const timer = setTimeout(() => resolve(false), timeoutMs);
-    this.#waiters.add(release);
+    if (shares) {
+      this.#loadIfDue(load, now);
+      this.#waiters.add(release);
+    } else if (!this.#isPausing(now)) {
+      void this.#begin(load, now).then(release);
+    }
+    if (!this.#load) release();
+    const beganAt = this.#load?.beganAt ?? now;
+    const timer = setTimeout(() => resolve(false), timeoutMs - distance(now, beganAt));
     const ended = await promise;
     clearTimeout(timer);
     this.#waiters.delete(release);

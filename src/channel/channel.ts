@@ -203,6 +203,14 @@ export class Channel extends DurableObject<Env> {
     this.#settings.set(holding, ageMs);
   }
 
+  /**
+   * Returns the settings as last known, undefined if none are known. Asks nobody: it is for the Worker while D1 does not
+   * answer.
+   */
+  lastKnownSettings(): { value: Holding } | undefined {
+    return this.#settings.lastKnown;
+  }
+
   /** Accepts a socket. A refusal is answered with its fault as JSON, for the Worker to put into words. */
   override async fetch(request: Request): Promise<Response> {
     const who = JSON.parse(decodeURIComponent(request.headers.get(IDENTITY_HEADER) ?? "")) as Identity;

@@ -1,10 +1,10 @@
 import { FreshCopy } from "../auth/fresh-copy.ts";
-import type { NamedSettings } from "../auth/settings.ts";
+import type { EffectiveSettings } from "../auth/settings.ts";
 import { refuse } from "../protocol/errors.ts";
 import type { ChannelSettings } from "../protocol/schemas.ts";
 
-/** What holds for a channel, and the name or pattern that it is stored for; null where nothing does. */
-export type Holding = NamedSettings | null;
+/** What holds for a channel; null where nothing does. */
+export type Holding = EffectiveSettings | null;
 
 /** The refusal of an action that cannot be decided or numbered before D1 has answered. */
 export const UNAVAILABLE = refuse("unavailable", "The channel's history or settings cannot be read just now.", {
@@ -37,6 +37,7 @@ export class SettingsCopy {
     const stored = kv.get<{ holding: Holding }>("settings");
     this.#json = stored && JSON.stringify(stored.holding);
     this.#copy = new FreshCopy(
+      true,
       { accepted: (holding) => this.#accepted(holding), failed },
       stored && { value: stored.holding },
     );
@@ -45,6 +46,11 @@ export class SettingsCopy {
   /** The settings as last known, null if none hold or none are known. */
   get current(): ChannelSettings | null {
     return this.#copy.known?.value?.settings ?? null;
+  }
+
+  /** What holds as last known, undefined if that is not known. */
+  get lastKnown(): { value: Holding } | undefined {
+    return this.#copy.known;
   }
 
   /** Whether it is known which settings hold. */
@@ -60,7 +66,7 @@ export class SettingsCopy {
   /** Makes the settings usable: waits for fresh ones, at most one second, or five seconds if none are known. */
   async refreshed(): Promise<void> {
     if (!this.#copy.isUsable(this.#load)) await this.#copy.refreshed(this.#load);
-    if (!this.isKnown) await this.#copy.loaded();
+    if (!this.isKnown) await this.#copy.loaded(this.#load);
   }
 
   /**
@@ -68,7 +74,7 @@ export class SettingsCopy {
    * requests that begin inside of it, so a load that is under way already does not help.
    */
   async refreshedWhileBlocking(): Promise<void> {
-    if (!this.#copy.isUsable(this.#load)) await this.#copy.refreshed(this.#load, true);
+    if (!this.#copy.isUsable(this.#load)) await this.#copy.refreshed(this.#load, false);
   }
 
   /** @param ageMs How long ago the settings were read from D1. */

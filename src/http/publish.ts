@@ -1,6 +1,6 @@
 import { Hono } from "hono";
 import { sha256 } from "../auth/digest.ts";
-import { databaseOf } from "../auth/identity.ts";
+import { databaseOf } from "../auth/known-settings.ts";
 import type { Identity } from "../auth/policy.ts";
 import type { Place } from "../channel/log.ts";
 import type { Publication, Submission } from "../channel/publisher.ts";
@@ -95,7 +95,7 @@ async function publicationOf(
   { request, payload, key, field }: Part,
 ): Promise<Publication> {
   const { database = null, sender } = request;
-  const client = await senderOf(c, who, sender, field);
+  const client = await senderOf(c, who, request, field);
   const publication = { payload, client: client && JSON.stringify(client), database };
   if (key === undefined) return publication;
   const digest = new Uint8Array(await sha256(JSON.stringify([payload, database, sender]))).toHex();
@@ -106,7 +106,7 @@ async function publicationOf(
 async function senderOf(
   c: AppContext,
   who: Identity,
-  sender: PublishRequest["sender"],
+  { channel, sender }: PublishRequest,
   prefix: string,
 ): Promise<Client | null> {
   if (sender === undefined) return who.kind === "user" ? clientOf(who, "") : null;
@@ -114,7 +114,7 @@ async function senderOf(
   if (who.kind !== "server") {
     throw new FaultError({ code: "forbidden", detail: "Only the server side may name a sender.", field });
   }
-  const database = await databaseOf(sender.database, c.env);
+  const database = unwrap(await databaseOf(sender.database, c.env, channel));
   if (database === null) {
     const detail = `There is no auth database ${sender.database}.`;
     throw new FaultError({ code: "invalid-field", detail, field: `${field}.database` });

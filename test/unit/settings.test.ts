@@ -7,6 +7,7 @@ import { call, newChannel, newOpenChannel, stubOf, whileAway } from "./support.t
 
 const holding = (message_history: ChannelSettings["message_history"]) => ({
   channel: "room/*",
+  authDatabase: null,
   settings: v.parse(ChannelSettings, { message_history }),
 });
 const events = { changed: () => {}, failed: () => {} };
