@@ -72,6 +72,7 @@ export class FreshCopy<T> {
    */
   isUsable(load: () => Promise<T>, maxAgeMs = SETTINGS_MAX_AGE_MS): boolean {
     const now = Date.now();
+    this.#giveUp(now);
     if (this.#known && distance(now, this.#loadedAt) < maxAgeMs) {
       if (distance(now, this.#loadedAt) >= SETTINGS_MAX_AGE_MS / 2) this.#loadIfDue(load, now);
       return true;
@@ -119,11 +120,15 @@ export class FreshCopy<T> {
     return this.#load !== undefined && distance(now, this.#load.beganAt) >= SETTINGS_TIMEOUT_MS;
   }
 
+  /** Counts a load as failed that has not returned in time. It failed when its time was over, however long ago that is. */
+  #giveUp(now: number): void {
+    if (!this.#load || distance(now, this.#load.beganAt) < LOAD_TIMEOUT_MS) return;
+    this.#fail(new Error(`D1 did not answer within ${LOAD_TIMEOUT_MS} ms`), this.#load.beganAt + LOAD_TIMEOUT_MS);
+  }
+
   /** Begins a load unless one is under way or the last failure was too recent. */
   #loadIfDue(load: () => Promise<T>, now: number): void {
-    if (this.#load && distance(now, this.#load.beganAt) >= LOAD_TIMEOUT_MS) {
-      this.#fail(new Error(`D1 did not answer within ${LOAD_TIMEOUT_MS} ms`));
-    }
+    this.#giveUp(now);
     if (!this.#load && !this.#isPausing(now)) void this.#begin(load, now);
   }
 
@@ -142,7 +147,7 @@ export class FreshCopy<T> {
         if (begun.turn > this.#turn) this.#accept(value, begun);
       },
       (error: unknown) => {
-        if (this.#load === begun) this.#fail(error);
+        if (this.#load === begun) this.#fail(error, Date.now());
       },
     );
   }
@@ -161,10 +166,10 @@ export class FreshCopy<T> {
     this.#release();
   }
 
-  #fail(error: unknown): void {
+  #fail(error: unknown, at: number): void {
     this.#load = undefined;
     this.#failures += 1;
-    this.#failedAt = this.#outageAt = Date.now();
+    this.#failedAt = this.#outageAt = at;
     this.#events.failed(error);
     this.#release();
   }

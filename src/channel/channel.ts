@@ -93,6 +93,7 @@ export class Channel extends DurableObject<Env> {
       failed: (error) => logFailure("D1 did not answer", error, { channel: this.#name }),
     });
     this.#log = new Log(ctx.storage);
+    if (this.#log.started) this.#settings.store();
     this.#alarm = new Alarm(ctx.storage);
     this.#metrics = new Metrics(this.#name, env.METRICS);
     this.#sockets = new Sockets(
@@ -354,7 +355,11 @@ export class Channel extends DurableObject<Env> {
    */
   async #start(): Promise<void> {
     try {
-      this.#log.start(await withDeadline(START_TIMEOUT_MS, this.#latestArchived()));
+      // The settings, too, so that the channel knows them if D1 is away later.
+      const loaded = Promise.all([this.#latestArchived(), this.#settings.refreshed()]);
+      const [archived] = await withDeadline(START_TIMEOUT_MS, loaded);
+      this.#log.start(archived);
+      this.#settings.store();
     } finally {
       this.#starting = undefined;
     }

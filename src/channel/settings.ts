@@ -29,6 +29,8 @@ export class SettingsCopy {
   readonly #copy: FreshCopy<Holding>;
   /** The copy's JSON as it was when it last changed. */
   #json: string | undefined;
+  /** Whether changes are written to the object's storage. */
+  #isStored: boolean;
 
   constructor(kv: SyncKvStorage, load: () => Promise<Holding>, { changed, failed }: SettingsEvents) {
     this.#kv = kv;
@@ -36,6 +38,7 @@ export class SettingsCopy {
     this.#changed = changed;
     const stored = kv.get<{ holding: Holding }>("settings");
     this.#json = stored && JSON.stringify(stored.holding);
+    this.#isStored = stored !== undefined;
     this.#copy = new FreshCopy(
       true,
       { accepted: (holding) => this.#accepted(holding), failed },
@@ -82,11 +85,18 @@ export class SettingsCopy {
     this.#copy.set(holding, ageMs);
   }
 
+  /** Writes the copy to the object's storage, and from now on each change of it. To be called once the channel is in use. */
+  store(): void {
+    if (this.#isStored) return;
+    this.#isStored = true;
+    if (this.lastKnown) this.#kv.put("settings", { holding: this.lastKnown.value });
+  }
+
   #accepted(holding: Holding): void {
     const json = JSON.stringify(holding);
     if (json === this.#json) return;
     this.#json = json;
-    this.#kv.put("settings", { holding });
+    if (this.#isStored) this.#kv.put("settings", { holding });
     this.#changed(this.current);
   }
 }

@@ -1,7 +1,7 @@
 import { Hono } from "hono";
 import { sha256 } from "../auth/digest.ts";
 import { databaseOf } from "../auth/known-settings.ts";
-import type { Identity } from "../auth/policy.ts";
+import { decidePublish, type Identity } from "../auth/policy.ts";
 import type { Place } from "../channel/log.ts";
 import type { Publication, Submission } from "../channel/publisher.ts";
 import { clientOf } from "../channel/sockets.ts";
@@ -11,6 +11,7 @@ import { type Client, isoTime } from "../protocol/frames.ts";
 import { isLongerThan, tooLarge } from "../protocol/json.ts";
 import { MAX_BATCH_BYTES, MAX_BATCH_CHANNELS, MAX_BODY_BYTES } from "../protocol/limits.ts";
 import { BatchRequest, IdempotencyKey, PublishRequest, validate } from "../protocol/schemas.ts";
+import { admission } from "./admission.ts";
 import { callerOf } from "./caller.ts";
 import { Coalescer } from "./coalescer.ts";
 import { faultOf } from "./problem.ts";
@@ -65,11 +66,28 @@ async function publishTo(c: AppContext, channel: string, parts: Part[]): Promise
   try {
     const who = await callerOf(c, channel);
     const publications = await Promise.all(parts.map((part) => publicationOf(c, who, part)));
-    return await submit(c, channel, { who, publications });
+    const refused = who.kind === "server" ? undefined : await refusalsOf(c, channel, { who, publications });
+    return refused ?? (await submit(c, channel, { who, publications }));
   } catch (error) {
     const fault = faultOf(error, { channel });
     return parts.map(() => ({ ok: false, fault }));
   }
+}
+
+/** Returns why each message is refused, undefined if any of them may go on to the channel's object. */
+async function refusalsOf(
+  c: AppContext,
+  channel: string,
+  { who, publications }: Submission,
+): Promise<Result<Place>[] | undefined> {
+  let refusals: Result<Place>[] = [];
+  const admitted = await admission(c, channel, who, (settings) => {
+    const verdicts = publications.map(({ database }) => decidePublish(who, database, settings));
+    refusals = verdicts.filter((verdict) => !verdict.ok);
+    return verdicts.find(({ ok }) => ok) ?? verdicts[0] ?? NO_ANSWER;
+  });
+  if (admitted.ok) return undefined;
+  return publications.map((_, index) => refusals[index] ?? admitted);
 }
 
 /** Requests for the same channel share calls to its object, where the runtime lets one settle another's promise. */

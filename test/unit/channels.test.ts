@@ -292,9 +292,9 @@ describe("a client that was not sent something", () => {
 describe("limits for strangers", () => {
   it("on frames: so many at once, then so many a second (LIM6)", async () => {
     const channel = await newOpenChannel();
-    const [eager, calm] = [await join(channel), await join(channel)];
     const now = Date.now();
     vi.spyOn(Date, "now").mockImplementation(() => now);
+    const [eager, calm] = [await join(channel), await join(channel)];
     for (let n = 0; n < FRAMES_AT_ONCE; n++) eager.send({ action: "leave" });
     const answers = await eager.frames(FRAMES_AT_ONCE);
     expect(answers.at(-1)?.payload).toMatchObject({ code: "rate-limited", retryAfter: 1 });
