@@ -2,7 +2,7 @@
 export type LogEvent =
   /** The Worker or a channel's object failed in a way that was not expected. */
   | "request failed"
-  /** A channel's object had to ask D1, and got no answer. */
+  /** The Worker or a channel's object asked D1, and got no answer. */
   | "D1 did not answer"
   /** A backlog could not be brought to D1; another attempt follows by itself. */
   | "archiving failed"

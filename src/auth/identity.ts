@@ -1,16 +1,9 @@
 import type { Env } from "../env.ts";
 import { logFailure } from "../logging.ts";
 import { refuse, type Result } from "../protocol/errors.ts";
-import type { AuthDatabase } from "../protocol/schemas.ts";
-import { Cache } from "./cache.ts";
-import { DatabaseStore } from "./databases.ts";
+import { judgeBySettings } from "./known-settings.ts";
 import type { User } from "./policy.ts";
-import { SettingsStore } from "./settings.ts";
 import { verifyToken } from "./token.ts";
-
-/** Which auth database a channel has, and how databases verify: looked up for each token, so kept for a few seconds. */
-const databaseNames = new Cache<string | null>();
-const databases = new Cache<AuthDatabase | null>();
 
 /** Characters of an API key. Longer ones are refused unread: so much is compared each time. */
 const MAX_KEY_LENGTH = 256;
@@ -46,33 +39,22 @@ function padded(text: string): Uint8Array {
 
 const encoder = new TextEncoder();
 
-/** The user that a token is of, by the auth database of the channel that it is shown to; null where that has none. */
-export async function userOf(token: string, channel: string, env: Env): Promise<Result<User | null>> {
+/** The refusal of a token by a channel that has no auth database. */
+export const NO_AUTH_DATABASE = refuse("unauthorized", "This channel has no auth database; it takes no tokens.");
+
+/** Returns the user that a token is of, by the auth database of the channel that it is shown to. */
+export async function userOf(token: string, channel: string, env: Env): Promise<Result<User>> {
   try {
-    const name = await databaseNames.get(channel, async () => {
-      const holding = await new SettingsStore(env.DB).resolve(channel);
-      return holding?.settings.database ?? null;
+    const user = await judgeBySettings<User>(channel, env, (holding) => {
+      const name = holding?.settings.database ?? null;
+      if (name === null) return NO_AUTH_DATABASE;
+      if (!holding?.authDatabase) return refuse("unauthorized", "The channel's auth database is gone.");
+      return verifyToken(token, name, holding.authDatabase, env);
     });
-    if (name === null) return { ok: true, value: null };
-    const database = await databaseOf(name, env);
-    if (database === null) return refuse("unauthorized", "The channel's auth database is gone.");
-    return await verifyToken(token, name, database, env);
+    if (user) return user;
+    throw new Error("the channel's settings are not known");
   } catch (error) {
     logFailure("token not verifiable", error, { channel });
     return refuse("unavailable", "The token cannot be verified just now.", { retryAfter: 1 });
   }
-}
-
-/** How a database verifies, null where there is none of that name. */
-export function databaseOf(name: string, env: Env): Promise<AuthDatabase | null> {
-  return databases.get(name, () => new DatabaseStore(env.DB).get(name));
-}
-
-/** To be called after a change, so that at least this isolate knows at once. */
-export function forgetChannel(channel: string): void {
-  databaseNames.forget(channel);
-}
-
-export function forgetDatabase(name: string): void {
-  databases.forget(name);
 }

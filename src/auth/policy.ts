@@ -52,6 +52,18 @@ export function decide(who: Identity, action: Action, settings: ChannelSettings 
   return decideAction(who.kind === "user", action, settings);
 }
 
+/**
+ * Decides whether a caller may publish a message.
+ *
+ * @param database The auth database to whose users the message is restricted, null if it is for all.
+ */
+export function decidePublish(who: Identity, database: string | null, settings: ChannelSettings | null): Result<null> {
+  const allowed = decide(who, "publish", settings);
+  if (!allowed.ok || database === null) return allowed;
+  if (database === settings?.database) return decide(who, "message-authenticated", settings);
+  return refuse("forbidden", "This is not the auth database of the channel.", { field: "database" });
+}
+
 function decideAction(authenticated: boolean, action: Action, settings: ChannelSettings): Result<null> {
   const hidden = settings.auth_channel && !authenticated;
   switch (action) {

@@ -1,13 +1,19 @@
 import { asc, eq, gt, sql } from "drizzle-orm";
 import { drizzle, type DrizzleD1Database } from "drizzle-orm/d1";
 import * as v from "valibot";
-import { channels } from "../history/schema.ts";
-import { type ChannelSettings, StoredSettings } from "../protocol/schemas.ts";
+import { channels, databases } from "../history/schema.ts";
+import { type AuthDatabase, type ChannelSettings, StoredSettings } from "../protocol/schemas.ts";
 
 /** Settings, and the name or pattern that they are stored for. */
 export interface NamedSettings {
   channel: string;
   settings: ChannelSettings;
+}
+
+/** The settings that hold for a channel. */
+export interface EffectiveSettings extends NamedSettings {
+  /** How the users of the auth database that the settings name are verified, null if there is none of that name. */
+  authDatabase: AuthDatabase | null;
 }
 
 /** Settings in D1. Every method may throw where D1 does not answer. */
@@ -19,14 +25,15 @@ export class SettingsStore {
   }
 
   /** What holds for a channel: the nearest of what is stored for it and above it; null where nothing does. */
-  async resolve(channel: string): Promise<NamedSettings | null> {
+  async resolve(channel: string): Promise<EffectiveSettings | null> {
     const candidates = candidatesFor(channel);
     const names = JSON.stringify(candidates);
     const rows = await this.#db
-      .select()
+      .select({ name: channels.name, settings: channels.settings, authDatabase: databases.config })
       .from(channels)
+      .leftJoin(databases, sql`${databases.name} = ${channels.settings} ->> 'database'`)
       .where(sql`${channels.name} IN (SELECT value FROM json_each(${names}))`);
-    const found = new Map(rows.map((row) => [row.name, parsed(row)]));
+    const found = new Map(rows.map((row) => [row.name, { ...parsed(row), authDatabase: row.authDatabase }]));
     for (const name of candidates) {
       const stored = found.get(name);
       if (stored && (name === channel || name.endsWith("*") || stored.settings.nested_channels)) return stored;

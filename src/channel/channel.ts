@@ -7,6 +7,7 @@ import type { LogPage } from "../history/page.ts";
 import { endOf, latestRun, type PageBounds, pageRange, takeWithin } from "../history/range.ts";
 import { HistoryStore } from "../history/store.ts";
 import type { LogPositions } from "../history/times.ts";
+import { logFailure } from "../logging.ts";
 import { CLOSE } from "../protocol/close.ts";
 import type { Fault, Result } from "../protocol/errors.ts";
 import { presenceUpdateFrame, type StoredMessage } from "../protocol/frames.ts";
@@ -27,9 +28,9 @@ import { withDeadline } from "./deadline.ts";
 import { Keys } from "./keys.ts";
 import { Log, type Place } from "./log.ts";
 import { Metrics } from "./metrics.ts";
-import { Publisher, type Submission } from "./publisher.ts";
+import { dependsOnSettings, Publisher, type Submission } from "./publisher.ts";
 import { SetAside } from "./set-aside.ts";
-import { type Holding, SettingsCopy } from "./settings.ts";
+import { type Holding, SettingsCopy, UNAVAILABLE } from "./settings.ts";
 import { Sockets } from "./sockets.ts";
 
 /** In which the Worker tells the object who is behind a socket. The object is reached through the Worker only. */
@@ -58,11 +59,10 @@ export interface ChannelState extends LogPositions {
   joined: number;
 }
 
-/** How long a publish waits for fresh settings where they are inherited, in milliseconds. */
-const SETTINGS_DEADLINE = 1_000;
-
 /** How long D1 may take to answer what a caller waits for, in milliseconds. */
 const READ_DEADLINE = 5_000;
+/** How long the log may take to start, in milliseconds. It needs two trips to D1. */
+const START_TIMEOUT_MS = 15_000;
 
 /** How often tokens are checked while the alarm cannot fire because a run of the archiver is under way, in milliseconds. */
 const EXPIRY_CHECK_MS = 1_000;
@@ -88,12 +88,12 @@ export class Channel extends DurableObject<Env> {
     super(ctx, env);
     this.#name = nameOf(ctx.id);
     this.#archive = new HistoryStore(env.DB);
-    this.#settings = new SettingsCopy(
-      ctx.storage.kv,
-      () => withDeadline(READ_DEADLINE, new SettingsStore(env.DB).resolve(this.#name)),
-      (settings) => this.#reconsider(settings),
-    );
+    this.#settings = new SettingsCopy(ctx.storage.kv, () => new SettingsStore(env.DB).resolve(this.#name), {
+      changed: (settings) => this.#reconsider(settings),
+      failed: (error) => logFailure("D1 did not answer", error, { channel: this.#name }),
+    });
     this.#log = new Log(ctx.storage);
+    if (this.#log.started) this.#settings.store();
     this.#alarm = new Alarm(ctx.storage);
     this.#metrics = new Metrics(this.#name, env.METRICS);
     this.#sockets = new Sockets(
@@ -132,19 +132,37 @@ export class Channel extends DurableObject<Env> {
    * is known already is answered as it was then.
    */
   async publish(submissions: readonly Submission[]): Promise<Result<Place>[][]> {
-    const admitted = await Promise.all(submissions.map((submission) => this.#admitSubmission(submission)));
-    if (this.#settings.isInheritedBy(this.#name) && this.#sockets.subscribed > 0) {
-      await withDeadline(SETTINGS_DEADLINE, this.#settings.refreshed()).catch(() => {});
+    if (this.#mustWait(submissions)) await this.#settings.refreshed();
+    if (!this.#log.started && this.#allowsAny(submissions)) {
+      await this.#ready();
+      if (this.#mustWait(submissions)) await this.#settings.refreshed();
     }
     // Group commit: whoever comes while a commit is under way waits for it, and all who waited share the next one.
     if (this.#committing) await this.#committing;
-    const results = submissions.map(({ who, publications }, index) => {
-      const verdict = admitted[index];
-      if (verdict && !verdict.ok) return publications.map(() => verdict);
-      return this.#publisher.publish(who, publications);
-    });
+    // Nothing below waits: a message is stored under the same settings that allowed it.
+    const results = submissions.map((submission) => this.#store(submission));
     this.#committing ??= this.ctx.storage.sync().finally(() => (this.#committing = undefined));
     return results;
+  }
+
+  #store({ who, publications }: Submission): Result<Place>[] {
+    if (this.#log.started) return this.#publisher.publish(who, publications);
+    return publications.map((publication) => {
+      const allowed = this.#publisher.decide(who, publication);
+      return allowed.ok ? UNAVAILABLE : allowed;
+    });
+  }
+
+  /** Whether publishing these messages has to wait for fresh settings: to decide about them, or about who receives them. */
+  #mustWait(submissions: readonly Submission[]): boolean {
+    const needed = this.#sockets.subscribed > 0 || submissions.some(isDecidedBySettings);
+    return needed && !this.#settings.isUsable();
+  }
+
+  #allowsAny(submissions: readonly Submission[]): boolean {
+    return submissions.some(({ who, publications }) =>
+      publications.some((publication) => this.#publisher.decide(who, publication).ok),
+    );
   }
 
   /** Reads what the log holds of a page of history, and says what is left for the archive. */
@@ -187,9 +205,21 @@ export class Channel extends DurableObject<Env> {
     return admitted.ok ? { ok: true, value: JSON.stringify(this.#sockets.members(limit)) } : admitted;
   }
 
-  /** Takes over changed settings. */
-  configure(holding: Holding): void {
-    this.#settings.set(holding);
+  /**
+   * Takes over changed settings.
+   *
+   * @param ageMs How long ago they were read from D1.
+   */
+  configure(holding: Holding, ageMs: number): void {
+    this.#settings.set(holding, ageMs);
+  }
+
+  /**
+   * Returns the settings as last known, undefined if none are known. Asks nobody: it is for the Worker while D1 does not
+   * answer.
+   */
+  lastKnownSettings(): { value: Holding } | undefined {
+    return this.#settings.lastKnown;
   }
 
   /** Accepts a socket. A refusal is answered with its fault as JSON, for the Worker to put into words. */
@@ -214,13 +244,15 @@ export class Channel extends DurableObject<Env> {
     });
   }
 
-  override webSocketMessage(socket: WebSocket, data: string | ArrayBuffer): void {
-    this.#conversation.hear(socket, data);
-    this.#schedule();
+  override webSocketMessage(socket: WebSocket, data: string | ArrayBuffer): Promise<void> {
+    return this.#inOrder(() => {
+      this.#conversation.hear(socket, data);
+      this.#schedule();
+    });
   }
 
-  override webSocketClose(socket: WebSocket, code: number, reason: string): void {
-    this.#sockets.close(socket, code, reason);
+  override webSocketClose(socket: WebSocket, code: number, reason: string): Promise<void> {
+    return this.#inOrder(() => this.#sockets.close(socket, code, reason));
   }
 
   override webSocketError(socket: WebSocket): void {
@@ -228,8 +260,8 @@ export class Channel extends DurableObject<Env> {
   }
 
   /**
-   * Closes the sockets whose tokens have expired or whose clients are gone, and archives the backlog. Never throws: retries are ours, as the
-   * runtime's come to an end.
+   * Closes the sockets whose tokens have expired or whose clients are gone, and archives the backlog. Never throws: retries
+   * are ours, as the runtime's come to an end.
    */
   override async alarm(): Promise<void> {
     this.#alarm.clear();
@@ -275,42 +307,60 @@ export class Channel extends DurableObject<Env> {
     this.#sockets.reconsider();
   }
 
-  /** Gets ready for a caller and decides whether it may do what it came for. */
+  /**
+   * Handles what a socket sent, at once if the settings are fresh. Otherwise the object receives nothing else until they
+   * are, so that the events of its sockets take effect in the order in which they arrived, and none piles up in memory.
+   */
+  async #inOrder(handle: () => void): Promise<void> {
+    if (this.#settings.isUsable()) return handle();
+    const failure = await this.ctx.blockConcurrencyWhile(async () => {
+      try {
+        await this.#settings.refreshedWhileBlocking();
+        handle();
+      } catch (error) {
+        // Thrown in here it would reset the object.
+        return { error };
+      }
+    });
+    if (failure) throw failure.error;
+  }
+
+  /**
+   * Decides by fresh settings whether a caller may do what it came for, and sees that the log has started and that a lost
+   * alarm is replaced.
+   */
   async #admit(who: Identity, action: Action): Promise<Result<null>> {
-    const ready = await this.#ready();
-    if (!ready.ok) return ready;
-    if (who.kind !== "server") {
-      const known = await this.#knowSettings();
-      if (!known.ok) return known;
-    }
-    return decide(who, action, this.#settings.current);
-  }
-
-  async #admitSubmission({ who, publications }: Submission): Promise<Result<unknown>> {
-    const admitted = await this.#admit(who, "publish");
-    if (!admitted.ok) return admitted;
-    return publications.some(({ database }) => database !== null) ? this.#knowSettings() : admitted;
-  }
-
-  /** Sees that the log knows where the channel's numbering stands, and that a lost alarm is replaced. */
-  #ready(): Promise<Result<unknown>> {
     this.#schedule();
-    return this.#askD1(() => this.#log.started || (this.#starting ??= this.#start()));
+    if (who.kind !== "server") {
+      if (!this.#settings.isUsable()) await this.#settings.refreshed();
+      if (!this.#settings.isKnown) return UNAVAILABLE;
+    }
+    const allowed = decide(who, action, this.#settings.current);
+    if (!allowed.ok || this.#log.started) return allowed;
+    const ready = await this.#ready();
+    // Starting the log takes time, in which the settings may have changed.
+    return ready.ok ? this.#admit(who, action) : ready;
   }
 
-  #knowSettings(): Promise<Result<unknown>> {
-    return this.#askD1(() => this.#settings.refresh());
+  /** Sees that the log knows where the channel's numbering stands. */
+  #ready(): Promise<Result<void>> {
+    const start = async () => {
+      if (!this.#log.started) await withDeadline(READ_DEADLINE, (this.#starting ??= this.#start()));
+    };
+    return askD1(start, { channel: this.#name }, UNAVAILABLE.fault.detail);
   }
 
-  #askD1(ask: () => unknown): Promise<Result<unknown>> {
-    const detail = "The channel's history or settings cannot be read just now.";
-    return askD1(ask, { channel: this.#name }, detail);
-  }
-
-  /** Continues from the archive where the object has no storage: numbering never starts again. */
+  /**
+   * Continues from the archive where the object has no storage: numbering never starts again. Goes on after its callers
+   * gave up, so that a slow D1 only delays the start.
+   */
   async #start(): Promise<void> {
     try {
-      this.#log.start(await withDeadline(READ_DEADLINE, this.#latestArchived()));
+      // The settings, too, so that the channel knows them if D1 is away later.
+      const loaded = Promise.all([this.#latestArchived(), this.#settings.refreshed()]);
+      const [archived] = await withDeadline(START_TIMEOUT_MS, loaded);
+      this.#log.start(archived);
+      this.#settings.store();
     } finally {
       this.#starting = undefined;
     }
@@ -329,6 +379,10 @@ export class Channel extends DurableObject<Env> {
       who.kind === "user" ? [MAX_SOCKETS_PER_USER, "one user"] : [MAX_SOCKETS_PER_ADDRESS, "one address"];
     return this.#sockets.count(group) >= limit ? tooManySockets(limit, of) : undefined;
   }
+}
+
+function isDecidedBySettings({ who, publications }: Submission): boolean {
+  return publications.some((publication) => dependsOnSettings(who, publication));
 }
 
 /** The tag that sockets share which are counted together; tags have at most 256 characters. */

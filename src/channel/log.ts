@@ -44,10 +44,6 @@ export class Log {
   constructor(storage: DurableObjectStorage, capacity = LOG_CAPACITY) {
     this.#storage = storage;
     this.#capacity = capacity;
-    storage.sql.exec(
-      `CREATE TABLE IF NOT EXISTS log (slot INTEGER PRIMARY KEY, seq INTEGER NOT NULL, time INTEGER NOT NULL,
-         action TEXT NOT NULL, client TEXT, database TEXT, payload TEXT NOT NULL)`,
-    );
     this.#marks = storage.kv.get<Marks>("log");
     if (this.#marks) this.#findLast(this.#marks.archived);
   }
@@ -87,10 +83,14 @@ export class Log {
     return this.#capacity - this.backlog;
   }
 
-  /** Begins the log with what the archive knows: its latest messages, oldest first and without a gap. */
+  /** Begins the log with what the archive knows: its latest messages, oldest first and without a gap. Writes nothing before. */
   start(archived: readonly StoredMessage[]): void {
     const last = archived.at(-1);
     this.#storage.transactionSync(() => {
+      this.#storage.sql.exec(
+        `CREATE TABLE IF NOT EXISTS log (slot INTEGER PRIMARY KEY, seq INTEGER NOT NULL, time INTEGER NOT NULL,
+           action TEXT NOT NULL, client TEXT, database TEXT, payload TEXT NOT NULL)`,
+      );
       for (const message of archived) this.#writeOne(message);
       this.#mark({ first: archived[0]?.seq ?? 1, archived: last?.seq ?? 0 });
     });

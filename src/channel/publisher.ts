@@ -1,9 +1,9 @@
-import { decide, type Identity } from "../auth/policy.ts";
+import { decidePublish, type Identity } from "../auth/policy.ts";
 import { refuse, type Result } from "../protocol/errors.ts";
 import { messageFrame } from "../protocol/frames.ts";
 import type { KeyedMessage, Keys } from "./keys.ts";
 import { type Log, MAX_RUN_TEXT, type NewMessages, type Place } from "./log.ts";
-import type { SettingsCopy } from "./settings.ts";
+import { type SettingsCopy, UNAVAILABLE } from "./settings.ts";
 import type { Sockets } from "./sockets.ts";
 
 /** A message to publish. */
@@ -48,6 +48,13 @@ export class Publisher {
     return runsOf(publications).flatMap((run) => this.#publishRun(who, run));
   }
 
+  /** Decides by the last known settings whether a caller may publish a message. */
+  decide(who: Identity, publication: Pick<Publication, "database">): Result<null> {
+    const { settings } = this.#needs;
+    if (!settings.isKnown && dependsOnSettings(who, publication)) return UNAVAILABLE;
+    return decidePublish(who, publication.database, settings.current);
+  }
+
   /**
    * Numbers, stores and delivers in one turn: the output gate lets no frame out before the commit is durable.
    *
@@ -65,7 +72,7 @@ export class Publisher {
 
   #publishRun(who: Identity, run: Run): Result<Place>[] {
     const [{ client, database, idempotency }] = run;
-    const allowed = this.#decideDatabase(who, database);
+    const allowed = this.decide(who, { database });
     if (!allowed.ok) return run.map(() => allowed);
     const messages: NewMessages = { action: "event", client, database, payloads: run.map(({ payload }) => payload) };
     return idempotency ? this.#acceptOnce(messages, idempotency) : this.accept(messages);
@@ -78,14 +85,6 @@ export class Publisher {
     const retryAfter = keys.secondsUntilRoom(Date.now());
     if (retryAfter > 0) return [keysFull(retryAfter)];
     return this.accept(message, (place) => keys.remember(keyed, place));
-  }
-
-  /** A message may be restricted to the users of the channel's own database, and by none but those and the server side. */
-  #decideDatabase(who: Identity, database: string | null): Result<null> {
-    if (database === null) return { ok: true, value: null };
-    const settings = this.#needs.settings.current;
-    if (database === settings?.database) return decide(who, "message-authenticated", settings);
-    return refuse("forbidden", "This is not the auth database of the channel.", { field: "database" });
   }
 }
 
@@ -104,6 +103,11 @@ function keysFull(retryAfter: number): Result<never> {
 
 function resultOf(kept: Place | undefined): Result<Place> {
   return kept ? { ok: true, value: { seq: kept.seq, time: kept.time } } : BACKLOG_FULL;
+}
+
+/** Whether settings decide if a message may be published: API-key clients may publish all but restricted messages. */
+export function dependsOnSettings(who: Identity, { database }: Pick<Publication, "database">): boolean {
+  return who.kind !== "server" || database !== null;
 }
 
 /** Publications that can be stored by one statement. */

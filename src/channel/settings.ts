@@ -1,80 +1,102 @@
-import type { NamedSettings } from "../auth/settings.ts";
+import { FreshCopy } from "../auth/fresh-copy.ts";
+import type { EffectiveSettings } from "../auth/settings.ts";
+import { refuse } from "../protocol/errors.ts";
 import type { ChannelSettings } from "../protocol/schemas.ts";
 
-/** How long a copy of the settings counts as fresh, in milliseconds, where nobody tells of a change. */
-const FRESH_FOR = 5_000;
+/** What holds for a channel; null where nothing does. */
+export type Holding = EffectiveSettings | null;
 
-/** What holds for a channel, and the name or pattern that it is stored for; null where nothing does. */
-export type Holding = NamedSettings | null;
+/** The refusal of an action that cannot be decided or numbered before D1 has answered. */
+export const UNAVAILABLE = refuse("unavailable", "The channel's history or settings cannot be read just now.", {
+  retryAfter: 1,
+});
+
+interface SettingsEvents {
+  /** Called with each change, once it is the copy. */
+  changed: (settings: ChannelSettings | null) => void;
+  /** Called with the error of each failed load. */
+  failed: (error: unknown) => void;
+}
 
 /**
- * The channel's copy of the settings that hold for it. It lives in the object's storage too, so that after hibernation
- * frames are judged at once and in order, and while D1 is away by what was last known.
+ * The channel's copy of the settings that hold for it. It lives in the object's storage too, so that the last known
+ * settings hold while D1 is away, also after hibernation.
  */
 export class SettingsCopy {
   readonly #kv: SyncKvStorage;
   readonly #load: () => Promise<Holding>;
   readonly #changed: (settings: ChannelSettings | null) => void;
-  #copy: { holding: Holding } | undefined;
-  #loadedAt = -Infinity;
-  #loading: Promise<void> | undefined;
+  readonly #copy: FreshCopy<Holding>;
+  /** The copy's JSON as it was when it last changed. */
+  #json: string | undefined;
+  /** Whether changes are written to the object's storage. */
+  #isStored: boolean;
 
-  /** @param changed Called with each change, once it is the copy. */
-  constructor(kv: SyncKvStorage, load: () => Promise<Holding>, changed: (settings: ChannelSettings | null) => void) {
+  constructor(kv: SyncKvStorage, load: () => Promise<Holding>, { changed, failed }: SettingsEvents) {
     this.#kv = kv;
     this.#load = load;
     this.#changed = changed;
-    this.#copy = kv.get("settings");
+    const stored = kv.get<{ holding: Holding }>("settings");
+    this.#json = stored && JSON.stringify(stored.holding);
+    this.#isStored = stored !== undefined;
+    this.#copy = new FreshCopy(
+      true,
+      { accepted: (holding) => this.#accepted(holding), failed },
+      stored && { value: stored.holding },
+    );
   }
 
-  /** The settings as last known, null where none hold. */
+  /** The settings as last known, null if none hold or none are known. */
   get current(): ChannelSettings | null {
-    return this.#copy?.holding?.settings ?? null;
+    return this.#copy.known?.value?.settings ?? null;
   }
 
-  /** Whether they are stored for another name: then nobody can tell this object of a change. */
-  isInheritedBy(channel: string): boolean {
-    const holding = this.#copy?.holding;
-    return holding !== undefined && holding !== null && holding.channel !== channel;
+  /** What holds as last known, undefined if that is not known. */
+  get lastKnown(): { value: Holding } | undefined {
+    return this.#copy.known;
+  }
+
+  /** Whether it is known which settings hold. */
+  get isKnown(): boolean {
+    return this.#copy.known !== undefined;
+  }
+
+  /** Whether an action may be judged by the current settings without waiting for D1. */
+  isUsable(): boolean {
+    return this.#copy.isUsable(this.#load) && this.isKnown;
+  }
+
+  /** Makes the settings usable: waits for fresh ones, at most one second, or five seconds if none are known. */
+  async refreshed(): Promise<void> {
+    if (!this.#copy.isUsable(this.#load)) await this.#copy.refreshed(this.#load);
+    if (!this.isKnown) await this.#copy.loaded(this.#load);
   }
 
   /**
-   * Sees to a fresh copy. Where there is one it goes on serving meanwhile, so that nobody waits for D1; where there is
-   * none the first load is waited for, and its failure thrown.
+   * Waits for fresh settings inside `blockConcurrencyWhile`, at most one second. The runtime delivers only the results of
+   * requests that begin inside of it, so a load that is under way already does not help.
    */
-  async refresh(): Promise<void> {
-    const reloaded = this.#reloaded();
-    if (this.#copy === undefined) await reloaded;
-    else reloaded.catch(() => {}); // The copy serves on; the next caller tries again.
+  async refreshedWhileBlocking(): Promise<void> {
+    if (!this.#copy.isUsable(this.#load)) await this.#copy.refreshed(this.#load, false);
   }
 
-  /** Waits for a fresh copy. Where D1 does not answer, the one there is serves on. */
-  async refreshed(): Promise<void> {
-    await this.#reloaded().catch(() => {});
+  /** @param ageMs How long ago the settings were read from D1. */
+  set(holding: Holding, ageMs = 0): void {
+    this.#copy.set(holding, ageMs);
   }
 
-  set(holding: Holding): void {
-    const changed = JSON.stringify(this.#copy?.holding) !== JSON.stringify(holding);
-    this.#copy = { holding };
-    this.#loadedAt = Date.now();
-    if (!changed) return;
-    this.#kv.put("settings", this.#copy);
+  /** Writes the copy to the object's storage, and from now on each change of it. To be called once the channel is in use. */
+  store(): void {
+    if (this.#isStored) return;
+    this.#isStored = true;
+    if (this.lastKnown) this.#kv.put("settings", { holding: this.lastKnown.value });
+  }
+
+  #accepted(holding: Holding): void {
+    const json = JSON.stringify(holding);
+    if (json === this.#json) return;
+    this.#json = json;
+    if (this.#isStored) this.#kv.put("settings", { holding });
     this.#changed(this.current);
-  }
-
-  async #reloaded(): Promise<void> {
-    if (Math.abs(Date.now() - this.#loadedAt) < FRESH_FOR) return;
-    await (this.#loading ??= this.#reload());
-  }
-
-  async #reload(): Promise<void> {
-    const before = this.#copy;
-    try {
-      const loaded = await this.#load();
-      // Whoever was told of a change meanwhile knows better than an older answer.
-      if (this.#copy === before) this.set(loaded);
-    } finally {
-      this.#loading = undefined;
-    }
   }
 }

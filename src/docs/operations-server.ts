@@ -37,7 +37,7 @@ export const settings: Operation[] = [
         example: { channels: [examples.NAMED_SETTINGS], next: null },
       },
     },
-    errors: ["invalid-field", ...ASKING, "internal"],
+    errors: ["invalid-field", ...ASKING, "unavailable", "internal"],
   },
   {
     id: "readSettings",
@@ -53,7 +53,7 @@ export const settings: Operation[] = [
       description: "The settings.",
       content: { schema: "NamedSettings", example: examples.NAMED_SETTINGS },
     },
-    errors: ["invalid-field", ...ASKING, "not-found", "internal"],
+    errors: ["invalid-field", ...ASKING, "not-found", "unavailable", "internal"],
   },
   {
     id: "writeSettings",
@@ -133,7 +133,7 @@ export const databases: Operation[] = [
         example: { databases: [examples.NAMED_DATABASE], next: null },
       },
     },
-    errors: ["invalid-field", ...ASKING, "internal"],
+    errors: ["invalid-field", ...ASKING, "unavailable", "internal"],
   },
   {
     id: "readDatabase",
@@ -149,7 +149,7 @@ export const databases: Operation[] = [
       description: "The database.",
       content: { schema: "NamedDatabase", example: examples.NAMED_DATABASE },
     },
-    errors: ["invalid-field", ...ASKING, "not-found", "internal"],
+    errors: ["invalid-field", ...ASKING, "not-found", "unavailable", "internal"],
   },
   {
     id: "writeDatabase",
@@ -166,7 +166,7 @@ export const databases: Operation[] = [
       description: "The database.",
       content: { schema: "NamedDatabase", example: examples.NAMED_DATABASE },
     },
-    errors: [...BODY, ...ASKING, "internal"],
+    errors: [...BODY, ...ASKING, "unavailable", "internal"],
   },
   {
     id: "deleteDatabase",
@@ -178,7 +178,7 @@ export const databases: Operation[] = [
     access: "server",
     parameters: [database],
     answer: { status: 204, description: "It is gone." },
-    errors: ["invalid-field", ...ASKING, "internal"],
+    errors: ["invalid-field", ...ASKING, "unavailable", "internal"],
   },
   {
     id: "makeToken",

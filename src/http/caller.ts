@@ -1,4 +1,4 @@
-import { isApiKey, userOf } from "../auth/identity.ts";
+import { isApiKey, NO_AUTH_DATABASE, userOf } from "../auth/identity.ts";
 import type { Identity } from "../auth/policy.ts";
 import { FaultError, type Result } from "../protocol/errors.ts";
 import { SUBPROTOCOL } from "../protocol/subprotocol.ts";
@@ -21,7 +21,7 @@ export async function callerOf(c: AppContext, channel?: string): Promise<Identit
   if (channel === undefined) reject("The API key is not valid.");
   const user = await userOf(shown, channel, c.env);
   if (!user.ok) throw new FaultError({ field: "Authorization", ...user.fault });
-  return user.value ?? reject("This channel has no auth database; it takes no tokens.");
+  return user.value;
 }
 
 /**
@@ -33,7 +33,7 @@ export async function visitorOf(c: AppContext): Promise<(channel: string) => Pro
   return async (channel) => {
     if (typeof shown !== "string") return { ok: true, value: shown };
     const user = await userOf(shown, channel, c.env);
-    return user.ok ? { ok: true, value: user.value ?? { kind: "anonymous" } } : user;
+    return user === NO_AUTH_DATABASE ? { ok: true, value: { kind: "anonymous" } } : user;
   };
 }
 

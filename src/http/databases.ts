@@ -1,12 +1,13 @@
 import { Hono } from "hono";
 import { DatabaseStore } from "../auth/databases.ts";
-import { databaseOf, forgetDatabase } from "../auth/identity.ts";
+import { databaseOf, forgetDatabase } from "../auth/known-settings.ts";
 import { mintToken } from "../auth/token.ts";
 import type { Env } from "../env.ts";
 import { FaultError } from "../protocol/errors.ts";
 import { isoTime } from "../protocol/frames.ts";
 import { AuthDatabase, DatabaseName, TokenRequest, validate } from "../protocol/schemas.ts";
 import { requireServer } from "./caller.ts";
+import { fromD1 } from "./d1.ts";
 import { listPage } from "./listing.ts";
 import { type AppContext, jsonBody, unwrap } from "./request.ts";
 
@@ -20,7 +21,7 @@ export const databases = new Hono<{ Bindings: Env }>()
     const store = new DatabaseStore(c.env.DB);
     const { items, next } = await listPage(
       c,
-      (after, limit) => store.list(after, limit),
+      (after, limit) => fromD1(c, () => store.list(after, limit)),
       ({ database }) => database,
     );
     return c.json({ databases: items, next });
@@ -35,19 +36,19 @@ export const databases = new Hono<{ Bindings: Env }>()
     const name = nameOf(c);
     const config = await jsonBody(c, AuthDatabase);
     const store = new DatabaseStore(c.env.DB);
-    const holder = await store.nameOf(config.dbo_id);
+    const holder = await fromD1(c, () => store.nameOf(config.dbo_id));
     if (holder !== null && holder !== name) {
       const detail = `dbo_id ${config.dbo_id} is that of ${holder}; each database has its own.`;
       throw new FaultError({ code: "invalid-field", detail, field: "dbo_id" });
     }
-    await store.put(name, config);
+    await fromD1(c, () => store.put(name, config));
     forgetDatabase(name);
     return c.json({ database: name, config });
   })
   .delete("/databases/:name", async (c) => {
     await requireServer(c);
     const name = nameOf(c);
-    await new DatabaseStore(c.env.DB).delete(name);
+    await fromD1(c, () => new DatabaseStore(c.env.DB).delete(name));
     forgetDatabase(name);
     return c.body(null, 204);
   })
@@ -65,7 +66,7 @@ function nameOf(c: AppContext): string {
 }
 
 async function known(c: AppContext, name: string): Promise<AuthDatabase> {
-  const database = await databaseOf(name, c.env);
+  const database = unwrap(await databaseOf(name, c.env));
   if (database === null) throw new FaultError({ code: "not-found", detail: `There is no auth database ${name}.` });
   return database;
 }

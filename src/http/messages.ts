@@ -2,7 +2,7 @@ import { Hono } from "hono";
 import { askD1 } from "../ask-d1.ts";
 import { withDeadline } from "../channel/deadline.ts";
 import type { Env } from "../env.ts";
-import { type Identity, mayRead } from "../auth/policy.ts";
+import { decide, type Identity, mayRead } from "../auth/policy.ts";
 import { completePage, type LogPage, type Page } from "../history/page.ts";
 import { endOf, type PageBounds, type Range } from "../history/range.ts";
 import { contains, pick } from "../history/search.ts";
@@ -12,6 +12,7 @@ import { isoTime, messageFrames, type StoredMessage } from "../protocol/frames.t
 import { MAX_PAGE_SIZE } from "../protocol/limits.ts";
 import { historyPath } from "../protocol/paths.ts";
 import { HistoryQuery, validate } from "../protocol/schemas.ts";
+import { admission } from "./admission.ts";
 import { callerOf } from "./caller.ts";
 import { type AppContext, channelOf, stubOf, unwrap } from "./request.ts";
 
@@ -23,6 +24,7 @@ export const messages = new Hono<{ Bindings: Env }>().get("/channels/:channel/me
   const channel = channelOf(c);
   const query = unwrap(validate(HistoryQuery, c.req.query(), "query"));
   const who = await callerOf(c, channel);
+  unwrap(await admission(c, channel, who, (settings) => decide(who, "history", settings)));
   const bounds = await boundsOf(c, channel, who, query);
   const { held, covered } = await readPage(c, channel, who, bounds);
   const page = pick(covered, held.direction, query.limit, wantedBy(who, query));

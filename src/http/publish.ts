@@ -1,7 +1,7 @@
 import { Hono } from "hono";
 import { sha256 } from "../auth/digest.ts";
-import { databaseOf } from "../auth/identity.ts";
-import type { Identity } from "../auth/policy.ts";
+import { databaseOf } from "../auth/known-settings.ts";
+import { decidePublish, type Identity } from "../auth/policy.ts";
 import type { Place } from "../channel/log.ts";
 import type { Publication, Submission } from "../channel/publisher.ts";
 import { clientOf } from "../channel/sockets.ts";
@@ -11,6 +11,7 @@ import { type Client, isoTime } from "../protocol/frames.ts";
 import { isLongerThan, tooLarge } from "../protocol/json.ts";
 import { MAX_BATCH_BYTES, MAX_BATCH_CHANNELS, MAX_BODY_BYTES } from "../protocol/limits.ts";
 import { BatchRequest, IdempotencyKey, PublishRequest, validate } from "../protocol/schemas.ts";
+import { admission } from "./admission.ts";
 import { callerOf } from "./caller.ts";
 import { Coalescer } from "./coalescer.ts";
 import { faultOf } from "./problem.ts";
@@ -68,11 +69,28 @@ async function publishTo(c: AppContext, channel: string, parts: Part[]): Promise
   try {
     const who = await callerOf(c, channel);
     const publications = await Promise.all(parts.map((part) => publicationOf(c, who, part)));
-    return await submit(c, channel, { who, publications });
+    const refused = who.kind === "server" ? undefined : await refusalsOf(c, channel, { who, publications });
+    return refused ?? (await submit(c, channel, { who, publications }));
   } catch (error) {
     const fault = faultOf(error, { channel });
     return parts.map(() => ({ ok: false, fault }));
   }
+}
+
+/** Returns why each message is refused, undefined if any of them may go on to the channel's object. */
+async function refusalsOf(
+  c: AppContext,
+  channel: string,
+  { who, publications }: Submission,
+): Promise<Result<Place>[] | undefined> {
+  let refusals: Result<Place>[] = [];
+  const admitted = await admission(c, channel, who, (settings) => {
+    const verdicts = publications.map(({ database }) => decidePublish(who, database, settings));
+    refusals = verdicts.filter((verdict) => !verdict.ok);
+    return verdicts.find(({ ok }) => ok) ?? verdicts[0] ?? NO_ANSWER;
+  });
+  if (admitted.ok) return undefined;
+  return publications.map((_, index) => refusals[index] ?? admitted);
 }
 
 /** Requests for the same channel share calls to its object, where the runtime lets one settle another's promise. */
@@ -97,7 +115,7 @@ async function publicationOf(
   { request, payload, key, field }: Part,
 ): Promise<Publication> {
   const { database = null, sender } = request;
-  const client = await senderOf(c, who, sender, field);
+  const client = await senderOf(c, who, request, field);
   const publication = { payload, client: client && JSON.stringify(client), database };
   if (key === undefined) return publication;
   const idempotency = {
@@ -119,7 +137,7 @@ async function digestOf(...parts: unknown[]): Promise<ArrayBuffer> {
 async function senderOf(
   c: AppContext,
   who: Identity,
-  sender: PublishRequest["sender"],
+  { channel, sender }: PublishRequest,
   prefix: string,
 ): Promise<Client | null> {
   if (sender === undefined) return who.kind === "user" ? clientOf(who, "") : null;
@@ -127,7 +145,7 @@ async function senderOf(
   if (who.kind !== "server") {
     throw new FaultError({ code: "forbidden", detail: "Only the server side may name a sender.", field });
   }
-  const database = await databaseOf(sender.database, c.env);
+  const database = unwrap(await databaseOf(sender.database, c.env, channel));
   if (database === null) {
     const detail = `There is no auth database ${sender.database}.`;
     throw new FaultError({ code: "invalid-field", detail, field: `${field}.database` });

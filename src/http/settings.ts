@@ -1,10 +1,11 @@
 import { Hono } from "hono";
-import { databaseOf, forgetChannel } from "../auth/identity.ts";
+import { databaseOf, forgetSettings } from "../auth/known-settings.ts";
 import { SettingsStore } from "../auth/settings.ts";
 import type { Env } from "../env.ts";
 import { FaultError } from "../protocol/errors.ts";
 import { ChannelPattern, ChannelSettings, validate } from "../protocol/schemas.ts";
 import { requireServer } from "./caller.ts";
+import { fromD1 } from "./d1.ts";
 import { listPage } from "./listing.ts";
 import { type AppContext, jsonBody, stubOf, unwrap } from "./request.ts";
 
@@ -18,7 +19,7 @@ export const settings = new Hono<{ Bindings: Env }>()
     const store = new SettingsStore(c.env.DB);
     const { items, next } = await listPage(
       c,
-      (after, limit) => store.list(after, limit),
+      (after, limit) => fromD1(c, () => store.list(after, limit)),
       ({ channel }) => channel,
     );
     return c.json({ channels: items, next });
@@ -26,7 +27,7 @@ export const settings = new Hono<{ Bindings: Env }>()
   .get("/channels/:channel", async (c) => {
     await requireServer(c);
     const channel = patternOf(c);
-    const stored = await new SettingsStore(c.env.DB).get(channel);
+    const stored = await fromD1(c, () => new SettingsStore(c.env.DB).get(channel));
     if (stored === null) throw new FaultError({ code: "not-found", detail: `${channel} has no settings.` });
     return c.json(stored);
   })
@@ -35,30 +36,32 @@ export const settings = new Hono<{ Bindings: Env }>()
     const channel = patternOf(c);
     const changed = await jsonBody(c, ChannelSettings);
     const { database } = changed;
-    if (database !== null && (await databaseOf(database, c.env)) === null) {
+    if (database !== null && unwrap(await databaseOf(database, c.env)) === null) {
       throw new FaultError({
         code: "invalid-field",
         detail: `There is no auth database ${database}.`,
         field: "database",
       });
     }
-    await new SettingsStore(c.env.DB).put(channel, changed);
+    await fromD1(c, () => new SettingsStore(c.env.DB).put(channel, changed));
     await tell(c, channel);
     return c.json({ channel, settings: changed });
   })
   .delete("/channels/:channel", async (c) => {
     await requireServer(c);
     const channel = patternOf(c);
-    await new SettingsStore(c.env.DB).delete(channel);
+    await fromD1(c, () => new SettingsStore(c.env.DB).delete(channel));
     await tell(c, channel);
     return c.body(null, 204);
   });
 
 /** Tells a channel what holds for it now. The channels of a pattern are not known here; they look for themselves. */
 async function tell(c: AppContext, channel: string): Promise<void> {
-  forgetChannel(channel);
+  forgetSettings(channel);
   if (channel.endsWith("*")) return;
-  await stubOf(c, channel).configure(await new SettingsStore(c.env.DB).resolve(channel));
+  const began = Date.now();
+  const holding = await fromD1(c, () => new SettingsStore(c.env.DB).resolve(channel));
+  await stubOf(c, channel).configure(holding, Date.now() - began);
 }
 
 function patternOf(c: AppContext): string {

@@ -1,5 +1,5 @@
 import { Hono } from "hono";
-import type { Identity } from "../auth/policy.ts";
+import { decide, type Identity } from "../auth/policy.ts";
 import {
   ADDRESS_HEADER,
   FRAMES_HEADER,
@@ -11,6 +11,7 @@ import type { Env } from "../env.ts";
 import { type Fault, FaultError, type Result } from "../protocol/errors.ts";
 import { SocketQuery, validate } from "../protocol/schemas.ts";
 import { SUBPROTOCOL } from "../protocol/subprotocol.ts";
+import { admission } from "./admission.ts";
 import { addressOf, callerOf, offeredProtocols, visitorOf } from "./caller.ts";
 import { Multiplexer } from "./multiplexer.ts";
 import { faultOf } from "./problem.ts";
@@ -51,13 +52,18 @@ export const socket = new Hono<{ Bindings: Env }>()
     return new Response(null, { status: 101, webSocket: client, headers: protocolHeader(c) });
   });
 
-/** A request of our own to the object: no header of the client's reaches it, and none can pose as an identity. */
-function openChannel(
+/**
+ * A request of our own to the object: no header of the client's reaches it, and none can pose as an identity. A refusal is a
+ * response with the fault as JSON, whether the Worker refuses or the object.
+ */
+async function openChannel(
   c: AppContext,
   channel: string,
   who: Identity,
   headers: Record<string, string>,
 ): Promise<Response> {
+  const admitted = await admission(c, channel, who, (settings) => decide(who, "subscribe", settings));
+  if (!admitted.ok) return Response.json(admitted.fault, { status: 403 });
   const identity = encodeURIComponent(JSON.stringify(who));
   const all = { Upgrade: "websocket", [IDENTITY_HEADER]: identity, [ADDRESS_HEADER]: addressOf(c), ...headers };
   return stubOf(c, channel).fetch(new Request(c.req.url, { headers: all }));

@@ -93,7 +93,7 @@ describe("a channel's numbers", () => {
     await within(channel, async (object, points, state) => {
       const [socket] = state.getWebSockets();
       if (!socket) throw new Error("the channel has no socket");
-      object.webSocketMessage(socket, "no JSON");
+      await object.webSocketMessage(socket, "no JSON");
       const long = "x".repeat(60_000);
       const count = Math.ceil((MAX_UNCONFIRMED + 1_000_000) / long.length);
       await object.publish(submit(...Array.from({ length: count }, () => long)));

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { HEARTBEAT_TIMEOUT, MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
+import { Backpressure, HEARTBEAT_TIMEOUT, MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
 import { MAX_CATCH_UP_BYTES, PROBE_AFTER_BYTES } from "../../src/http/client-monitor.ts";
 import { CHECK_INTERVAL_MS } from "../../src/http/multiplexer.ts";
 import { MAX_OPENS_PER_SOCKET } from "../../src/protocol/limits.ts";
@@ -179,6 +179,8 @@ describe("a client that vanished without closing (CON7, PRE4)", () => {
   it("is closed with 1013 and leaves presence within 120 seconds of its last sign of life", async () => {
     const channel = await newOpenChannel({ presence: true });
     holdClock();
+    // The object's own check compares the held clock with the runtime's, which stamps heartbeats and goes on.
+    vi.spyOn(Backpressure.prototype, "look").mockReturnValue([]);
     const client = multiplexed(async (name) => ({ ok: true, value: await openObject(name) }));
     client.send(join(channel));
     await client.frame();

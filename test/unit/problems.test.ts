@@ -139,9 +139,9 @@ const PROVOCATIONS: Record<
   unavailable: async (_, { id }) => {
     if (id === "health") return { bindings: { DB: NO_D1 } };
     if (id === "makeToken") return { database: await newDatabase({ secret: "SHORT_SECRET" }) };
-    return { bindings: { CHANNELS: failing(Object.assign(new Error("reset"), { retryable: true })) } };
+    return { bindings: { DB: NO_D1, CHANNELS: failing(Object.assign(new Error("reset"), { retryable: true })) } };
   },
-  internal: () => ({ bindings: { DB: NO_D1, CHANNELS: failing(new Error("a mistake of ours")) } }),
+  internal: () => ({ bindings: { API_KEYS: {}, CHANNELS: failing(new Error("a mistake of ours")) } }),
 };
 
 function without(name: string, headers: Record<string, string>): Record<string, string> {
@@ -313,12 +313,12 @@ describe("each error that a socket may be told", () => {
     unavailable: async () => {
       const CHANNELS = failing(Object.assign(new Error("reset"), { retryable: true }));
       const socket = await multiplexed({}, { CHANNELS });
-      socket.send(joinOf(newChannel()));
+      socket.send(joinOf(await newOpenChannel()));
       return socket;
     },
     internal: async () => {
       const socket = await multiplexed({}, { CHANNELS: failing(new Error("a mistake of ours")) });
-      socket.send(joinOf(newChannel()));
+      socket.send(joinOf(await newOpenChannel()));
       return socket;
     },
   };

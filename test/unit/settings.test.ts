@@ -1,15 +1,18 @@
 import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import * as v from "valibot";
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { type Holding, SettingsCopy } from "../../src/channel/settings.ts";
 import { ChannelSettings } from "../../src/protocol/schemas.ts";
 import { call, newChannel, newOpenChannel, stubOf, whileAway } from "./support.ts";
 
+afterEach(() => vi.restoreAllMocks());
+
 const holding = (message_history: ChannelSettings["message_history"]) => ({
   channel: "room/*",
+  authDatabase: null,
   settings: v.parse(ChannelSettings, { message_history }),
 });
-const nobody = () => {};
+const events = { changed: () => {}, failed: () => {} };
 
 describe("an object's copy of its channel's settings", () => {
   it("serves on while D1 fails, also after hibernation", async () => {
@@ -26,18 +29,43 @@ describe("an object's copy of its channel's settings", () => {
   it("keeps a change that it was told of while an older answer was on its way", () =>
     runInDurableObject(stubOf(newChannel()), async (_, { storage }) => {
       const answer = Promise.withResolvers<Holding>();
-      const copy = new SettingsCopy(storage.kv, () => answer.promise, nobody);
-      const refreshed = copy.refresh();
+      const copy = new SettingsCopy(storage.kv, () => answer.promise, events);
+      const refreshed = copy.refreshed();
       copy.set(holding(25));
       answer.resolve(holding(100));
       await refreshed;
       expect(copy.current).toEqual(holding(25).settings);
     }));
 
+  it("is fresh again after a load that never returned, however long nobody asked since", () =>
+    runInDurableObject(stubOf(newChannel()), async (_, { storage }) => {
+      const now = Date.now();
+      let load = async (): Promise<Holding> => holding(25);
+      const copy = new SettingsCopy(storage.kv, () => load(), events);
+      await copy.refreshed();
+      for (const [hour, depth] of [
+        [1, 50],
+        [2, 100],
+      ] as const) {
+        load = () => new Promise(() => {});
+        vi.spyOn(Date, "now").mockReturnValue(now + hour * 3_600_000 - 1_800_000);
+        await copy.refreshed();
+        expect(copy.isUsable()).toBe(true);
+        load = async () => holding(depth);
+        vi.spyOn(Date, "now").mockReturnValue(now + hour * 3_600_000);
+        expect(copy.isUsable()).toBe(false);
+        await copy.refreshed();
+        expect(copy.current).toEqual(holding(depth).settings);
+      }
+    }));
+
   it("is the same after a restart", () =>
     runInDurableObject(stubOf(newChannel()), async (_, { storage }) => {
       const load = async () => holding(50);
-      await new SettingsCopy(storage.kv, load, nobody).refresh();
-      expect(new SettingsCopy(storage.kv, load, nobody).current).toEqual(holding(50).settings);
+      const copy = new SettingsCopy(storage.kv, load, events);
+      await copy.refreshed();
+      expect(storage.kv.get("settings")).toBeUndefined();
+      copy.store();
+      expect(new SettingsCopy(storage.kv, load, events).current).toEqual(holding(50).settings);
     }));
 });

@@ -140,6 +140,16 @@ export async function connect(channel: string, headers: Record<string, string> =
   return socket;
 }
 
+/** A socket for many channels (`/rt/`). */
+export async function connectToMany(headers: Record<string, string> = {}): Promise<TestSocket> {
+  const all = { Upgrade: "websocket", "CF-Connecting-IP": crypto.randomUUID(), ...headers };
+  const answer = await request("/rt/canonical", { headers: all });
+  if (!answer.webSocket) throw new Error(`${answer.status} ${await answer.text()}`);
+  const socket = new TestSocket(answer.webSocket);
+  answer.webSocket.accept();
+  return socket;
+}
+
 /** A socket that has joined, its answer taken; with a token, a user's. */
 export async function join(
   channel: string,
@@ -175,6 +185,32 @@ export async function tokenOf(database: string, id: number | string, more: objec
   return (await answer.json<{ token: string }>()).token;
 }
 
+type Statement = Record<"all" | "first" | "raw" | "run", () => Promise<unknown>> & {
+  statement: string;
+  /** The values that are bound to it. */
+  params: unknown[];
+};
+
+/**
+ * Puts a fault between the callers of D1 and the real D1: each statement whose SQL contains `part` goes through `fault`.
+ *
+ * @returns How often such a statement was sent, and a way to end the fault.
+ */
+export function faultyD1(part: string, fault: (send: () => Promise<unknown>) => Promise<unknown>) {
+  const statements = Object.getPrototypeOf(env.DB.prepare("SELECT 1")) as Statement;
+  const state = { sent: 0 };
+  const spies = (["all", "first", "raw", "run"] as const).map((method) => {
+    const send = statements[method];
+    return vi.spyOn(statements, method).mockImplementation(function (this: Statement, ...options: []) {
+      const real = () => send.apply(this, options);
+      if (!this.statement.includes(part)) return real();
+      state.sent += 1;
+      return fault(real);
+    });
+  });
+  return Object.assign(state, { end: () => spies.forEach((spy) => spy.mockRestore()) });
+}
+
 /** A real fault: while D1 has no such table, every statement on it fails. */
 export async function whileAway<T>(table: "messages" | "channels", act: () => Promise<T>): Promise<T> {
   await takeAway(table);
@@ -197,12 +233,6 @@ export async function bringBack(table: "messages" | "channels"): Promise<void> {
 export async function faultsOf(checker: Checker, channel: string): Promise<string[]> {
   const kept = await everything(channel, page);
   return checker.faults(kept, sightingsIn(await drained(channel, kept.length)));
-}
-
-interface Statement {
-  run: () => Promise<unknown>;
-  /** The values that are bound to it. */
-  params: unknown[];
 }
 
 /**
