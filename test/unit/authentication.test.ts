@@ -1,5 +1,5 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
-import { exportJWK, generateKeyPair, SignJWT } from "jose";
+import { decodeJwt, exportJWK, generateKeyPair, SignJWT } from "jose";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { MAX_EXTRAS_LENGTH, MAX_TOKEN_LENGTH } from "../../src/protocol/limits.ts";
 import { call, connect, history, join, newDatabase, newOpenChannel, request, stubOf, tokenOf } from "./support.ts";
@@ -30,6 +30,11 @@ async function newKeyDatabase(algorithm = "RS256", config: object = {}) {
 function sign(key: CryptoKey | Uint8Array, header: object, claims: object = {}): Promise<string> {
   const token = new SignJWT({ sub: "42", exp: Math.floor(Date.now() / 1000) + 60, ...claims });
   return token.setProtectedHeader({ alg: "RS256", kid: "the-key", ...header }).sign(key);
+}
+
+/** When a token expires, in milliseconds since the epoch. */
+function expiryOf(token = ""): number {
+  return (decodeJwt(token).exp ?? Number.NaN) * 1_000;
 }
 
 async function refusal(channel: string, token: string): Promise<{ status: number; detail: string }> {
@@ -217,6 +222,32 @@ describe("a token that expires", () => {
     expect(await socket.close()).toEqual({ code: 4401, reason: "token expired" });
     await call("POST", "/message", { channel, message: "for those who stay" });
     expect((await lasting.frame()).payload).toBe("for those who stay");
+  });
+
+  it("closes its own socket at its own time, the second and third token too (AUT7)", async () => {
+    const database = await newDatabase();
+    const channel = await newMembersChannel(database);
+    const tokens = await Promise.all([300, 100, 200, 3_600].map((expires_in) => tokenOf(database, 1, { expires_in })));
+    const [last, first, second] = await Promise.all(tokens.map((token) => join(channel, {}, {}, token)));
+    const members = [
+      { socket: first, expiry: expiryOf(tokens[1]) },
+      { socket: second, expiry: expiryOf(tokens[2]) },
+      { socket: last, expiry: expiryOf(tokens[0]) },
+    ];
+    const clock = vi.spyOn(Date, "now");
+    const ringAt = async (time: number) => {
+      clock.mockReturnValue(time);
+      await runDurableObjectAlarm(stubOf(channel));
+    };
+    const socketCount = () => runInDurableObject(stubOf(channel), (_, state) => state.getWebSockets().length);
+    for (const [index, { socket, expiry }] of members.entries()) {
+      expect(await runInDurableObject(stubOf(channel), (_, { storage }) => storage.getAlarm())).toBe(expiry);
+      await ringAt(expiry - 1);
+      expect(await socketCount()).toBe(4 - index);
+      await ringAt(expiry);
+      expect(await socket?.close()).toEqual({ code: 4401, reason: "token expired" });
+      expect(await socketCount()).toBe(3 - index);
+    }
   });
 
   it("has an alarm of its own, which archiving does not take away", async () => {

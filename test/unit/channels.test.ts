@@ -3,6 +3,7 @@ import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { candidatesFor } from "../../src/auth/settings.ts";
 import { MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
+import { ADDRESS_HEADER, IDENTITY_HEADER } from "../../src/channel/channel.ts";
 import { Rate } from "../../src/channel/rate.ts";
 import { FRAMES_AT_ONCE, MAX_SOCKETS_PER_ADDRESS, MAX_SOCKETS_PER_USER } from "../../src/protocol/limits.ts";
 import {
@@ -331,6 +332,50 @@ describe("limits for strangers", () => {
     await expect(join(channel, {}, {}, token)).rejects.toThrow(/^503 .*too-many-sockets/);
     await join(channel, {}, {}, await tokenOf(database, 2));
     expect(MAX_SOCKETS_PER_ADDRESS).toBeGreaterThan(MAX_SOCKETS_PER_USER);
+  });
+
+  it("on sockets of one user: each closed socket makes room for one more, repeatedly (LIM8)", async () => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database });
+    const token = await tokenOf(database, 1);
+    const sockets = await Promise.all(Array.from({ length: MAX_SOCKETS_PER_USER }, () => join(channel, {}, {}, token)));
+    for (const socket of sockets.slice(0, 3)) {
+      await expect(connect(channel, { "Sec-WebSocket-Protocol": token })).rejects.toThrow(/too-many-sockets/);
+      socket.socket.close();
+      await socket.close();
+      await join(channel, {}, {}, token);
+    }
+    await expect(connect(channel, { "Sec-WebSocket-Protocol": token })).rejects.toThrow(/too-many-sockets/);
+  });
+
+  it("on sockets of one address: each closed socket makes room for one more, repeatedly (LIM8)", async () => {
+    const channel = await newOpenChannel();
+    // The test calls the object directly, because the Worker limits the requests of one address (LIM7).
+    const open = (address: string) =>
+      stubOf(channel).fetch("https://channels.test", {
+        headers: {
+          Upgrade: "websocket",
+          [IDENTITY_HEADER]: encodeURIComponent(JSON.stringify({ kind: "anonymous" })),
+          [ADDRESS_HEADER]: address,
+        },
+      });
+    const sockets: WebSocket[] = [];
+    for (let n = 0; n < MAX_SOCKETS_PER_ADDRESS; n++) {
+      const { webSocket } = await open("192.0.2.1");
+      webSocket?.accept();
+      if (webSocket) sockets.push(webSocket);
+    }
+    expect(sockets).toHaveLength(MAX_SOCKETS_PER_ADDRESS);
+    for (const socket of sockets.slice(0, 3)) {
+      const refused = await open("192.0.2.1");
+      expect(await refused.json()).toMatchObject({ code: "too-many-sockets", limit: MAX_SOCKETS_PER_ADDRESS });
+      expect((await open("192.0.2.2")).status).toBe(101);
+      const closed = new Promise((resolve) => socket.addEventListener("close", resolve));
+      socket.close();
+      await closed;
+      expect((await open("192.0.2.1")).status).toBe(101);
+    }
+    expect((await open("192.0.2.1")).status).toBe(403);
   });
 
   it("on pages of other origins: only those that are allowed, at every door (LIM9)", async () => {

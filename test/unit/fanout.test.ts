@@ -20,6 +20,9 @@ function newFanout() {
   };
 }
 
+/** The frames of all batches, in order. */
+const framesOf = (texts: string[]) => texts.flatMap((text) => JSON.parse(text) as number[]);
+
 /** Until all that was to happen at the end of this turn has happened. */
 const turn = () => new Promise<void>((resolve) => queueMicrotask(() => queueMicrotask(resolve)));
 
@@ -96,6 +99,27 @@ describe("a fan-out", () => {
     fanout.message("1", FOR_ALL);
     fanout.settle(socket);
     expect(textsOf(socket)).toEqual(["[1]"]);
+  });
+
+  it.each<[string, Partial<Traits>]>([
+    ["joins again", {}],
+    ["joins again for presence", { presence: true }],
+    ["may no longer receive", { receives: false }],
+  ])("sends a socket that %s first the frames that wait for it, once and in order", async (_, change) => {
+    const { fanout, add, textsOf } = newFanout();
+    const [socket, other] = [add(ANYBODY), add(ANYBODY)];
+    for (const round of [1, 2, 3]) {
+      fanout.message(`${round}1`, FOR_ALL);
+      fanout.message(`${round}2`, FOR_ALL);
+      fanout.add(socket, { ...ANYBODY, ...change });
+      expect(textsOf(socket).at(-1)).toBe(`[${round}1,${round}2]`);
+      fanout.add(socket, ANYBODY);
+      fanout.message(`${round}3`, FOR_ALL);
+      await vi.waitUntil(() => textsOf(socket).length === 2 * round);
+    }
+    const frames = [11, 12, 13, 21, 22, 23, 31, 32, 33];
+    for (const each of [socket, other]) expect(framesOf(textsOf(each))).toEqual(frames);
+    expect(fanout.size).toBe(2);
   });
 
   it("does not hurry the others for a socket that nothing waits for", async () => {
