@@ -1,7 +1,10 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { decodeJwt, exportJWK, generateKeyPair, SignJWT } from "jose";
+import * as v from "valibot";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { verifyToken } from "../../src/auth/token.ts";
 import { MAX_EXTRAS_LENGTH, MAX_TOKEN_LENGTH } from "../../src/protocol/limits.ts";
+import { AuthDatabase } from "../../src/protocol/schemas.ts";
 import { call, connect, history, join, newDatabase, newOpenChannel, request, stubOf, tokenOf } from "./support.ts";
 
 afterEach(() => vi.restoreAllMocks());
@@ -261,6 +264,62 @@ describe("a token that expires", () => {
     expect(await alarm()).toBeLessThan(Date.now() + 2_000);
     await runDurableObjectAlarm(stubOf(channel));
     expect(await alarm()).toBe(expiry);
+  });
+});
+
+describe("the limits of a token (AUT6)", () => {
+  const config = (more: object = {}) =>
+    v.parse(AuthDatabase, { dbo_id: 1, secret: "KEY", extras_claim: "extras", ...more });
+  const verdict = async (claims: object, secret = "k".repeat(32), more: object = {}) => {
+    const token = await sign(new TextEncoder().encode(secret), { alg: "HS256" }, claims);
+    const verified = await verifyToken(token, "users", config(more), { KEY: secret });
+    return verified.ok ? "ok" : verified.fault.code;
+  };
+
+  it("begin with a secret of 32 bytes, also when its characters have several", async () => {
+    const secrets = ["k".repeat(32), "k".repeat(31), "é".repeat(16), `${"é".repeat(15)}k`];
+    const verdicts = await Promise.all(secrets.map((secret) => verdict({}, secret)));
+    expect(verdicts).toEqual(["ok", "unavailable", "ok", "unavailable"]);
+  });
+
+  it("let clocks differ by 5 seconds, and no more", async () => {
+    const now = Math.floor(Date.now() / 1_000);
+    vi.useFakeTimers({ toFake: ["Date"], now: now * 1_000 });
+    const expiries = await Promise.all([-4, -5, -6].map((seconds) => verdict({ exp: now + seconds })));
+    const starts = await Promise.all([5, 6].map((seconds) => verdict({ nbf: now + seconds })));
+    vi.useRealTimers();
+    expect([expiries, starts]).toEqual([
+      ["ok", "unauthorized", "unauthorized"],
+      ["ok", "unauthorized"],
+    ]);
+  });
+
+  it("allow ids from 1 on and of 1 to 128 visible characters", async () => {
+    const ids = [1, 0, -1, 1.5, "1", "0", "x".repeat(128), "x".repeat(129), "", "a b", undefined];
+    const verdicts = await Promise.all(ids.map((sub) => verdict({ sub })));
+    const refused = "unauthorized";
+    expect(verdicts).toEqual(["ok", refused, refused, refused, "ok", "ok", "ok", refused, refused, refused, refused]);
+  });
+
+  it("allow as extras an object of 4,096 characters, and nothing else", async () => {
+    const text = (length: number) => ({ text: "x".repeat(length - JSON.stringify({ text: "" }).length) });
+    const all = [text(MAX_EXTRAS_LENGTH), text(MAX_EXTRAS_LENGTH + 1), undefined, null, [], "text", 1];
+    const verdicts = await Promise.all(all.map((extras) => verdict({ extras })));
+    const refused = "unauthorized";
+    expect(verdicts).toEqual(["ok", refused, "ok", "ok", refused, refused, refused]);
+  });
+
+  it("are checked for issuer and audience together", async () => {
+    const asked = { issuer: "https://issuer.test", audience: "channels" };
+    const claims = [
+      { iss: "https://issuer.test", aud: "channels" },
+      { iss: "https://issuer.test" },
+      { aud: "channels" },
+      { iss: "https://other.test", aud: "channels" },
+      { iss: "https://issuer.test", aud: "others" },
+    ];
+    const verdicts = await Promise.all(claims.map((each) => verdict(each, undefined, asked)));
+    expect(verdicts).toEqual(["ok", "unauthorized", "unauthorized", "unauthorized", "unauthorized"]);
   });
 });
 

@@ -310,6 +310,15 @@ describe("limits for strangers", () => {
     expect([rate.take(10_000), rate.take(10_000), rate.take(10_000)]).toEqual([0, 0, 1]);
   });
 
+  it("on frames: the wait is what is missing, and a clock that steps back neither fills nor blocks the bucket", () => {
+    const slow = new Rate(0.1, 1, 0);
+    expect([slow.take(0), slow.take(0), slow.take(5_000)]).toEqual([0, 10, 5]);
+    expect([slow.take(10_000), slow.take(10_000), slow.take(15_000), slow.take(20_000)]).toEqual([0, 10, 5, 0]);
+    const stepped = new Rate(10, 2, 60_000);
+    expect([stepped.take(60_000), stepped.take(0), stepped.take(0)]).toEqual([0, 0, 1]);
+    expect([stepped.take(100), stepped.take(100), stepped.take(200)]).toEqual([0, 1, 0]);
+  });
+
   it("on requests from one address: 429 with Retry-After; the server side has none (LIM7)", async () => {
     const channel = await newOpenChannel();
     const path = `/channels/${encodeURIComponent(channel)}/messages`;
