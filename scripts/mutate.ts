@@ -28,6 +28,7 @@ const TIMEOUT_FACTOR = 3;
 const TIMEOUT_GRACE_MS = 10_000;
 const START_TIMEOUT_MS = 120_000;
 const USUAL_TIMEOUT_MS = 300_000;
+const USUAL_ATTEMPTS = 3;
 const STATUSES = ["killed", "timeout", "survived", "not covered"] as const;
 
 type Status = (typeof STATUSES)[number];
@@ -152,15 +153,20 @@ interface UsualRun {
   kills: Map<string, number>;
 }
 
-/** Runs each test file without a mutant. Throws where one fails: then nothing could be said of any mutant. */
+/** Runs each test file without a mutant. One that fails is left out, because its failures would say nothing. */
 async function usualRuns(): Promise<UsualRun[]> {
   const found: UsualRun[] = [];
   await inParallel(globSync("test/unit/**/*.test.ts").toSorted(), async (file, runner) => {
     const task = { file, mutant: null };
-    // Once more where it fails, as a machine under load may be too slow for it once.
-    let outcome = await runner.run(task, USUAL_TIMEOUT_MS);
-    if (!outcome?.isPassed) outcome = await runner.run(task, USUAL_TIMEOUT_MS);
-    if (!outcome?.isPassed) throw new Error(`${file} fails without a mutant: ${outcome?.failure ?? "it hangs"}`);
+    // A machine under load may be too slow for a test once.
+    let outcome: Outcome | undefined;
+    for (let attempt = 0; attempt < USUAL_ATTEMPTS && !outcome?.isPassed; attempt++) {
+      outcome = await runner.run(task, USUAL_TIMEOUT_MS);
+    }
+    if (!outcome?.isPassed) {
+      console.log(`${file} is left out, because it fails without a mutant: ${outcome?.failure ?? "it hangs"}`);
+      return;
+    }
     const { milliseconds, durations, reached } = outcome;
     const tests = Object.entries(durations).map(([id, duration]) => ({
       id,

@@ -50,8 +50,6 @@ const SWAPPED = new Map(
     "+=": "-=",
     "-=": "+=",
     "*=": "/=",
-    "++": "--",
-    "--": "++",
   }),
 );
 const NEGATED = new Map(Object.entries({ "<": ">=", "<=": ">", ">": "<=", ">=": "<" }));
@@ -127,134 +125,167 @@ export function withMutants(source: string, edits: readonly Edit[], firstId: num
   return write(0, source.length);
 }
 
+/** Where a node is. */
 interface Context {
-  /** Whether the node decides an `if`, a loop or a conditional expression. */
-  isTest?: boolean;
-  /** Whether it is on the left of a `?.`, or right of it in the same chain. */
-  inChain?: boolean;
-  parent?: Node | undefined;
-  grandparent?: Node | undefined;
+  /** Whether it decides an `if`, a loop or a conditional expression. */
+  isTest: boolean;
+  /** Whether it is a link of a chain with `?.`. Parentheses around a link would end the chain too early. */
+  isLink: boolean;
+  parent: Node | undefined;
+  grandparent: Node | undefined;
 }
+
+const AT_ROOT: Context = { isTest: false, isLink: false, parent: undefined, grandparent: undefined };
 
 function editsIn(file: string, source: string): Edit[] {
   const { program, errors } = parseSync(file, source);
   if (errors[0]) throw new Error(`${file}: ${errors[0].message}`);
-  const edits: Edit[] = [];
-  const textOf = ({ start, end }: Node) => source.slice(start, end);
+  const finder = new EditFinder(source);
+  finder.visit(program as unknown as Node, AT_ROOT);
+  return finder.edits;
+}
 
-  function add(node: Node, operator: string, ...texts: string[]): void {
-    for (const text of texts) edits.push({ start: node.start, end: node.end, text, operator, isStatement: false });
+class EditFinder {
+  readonly edits: Edit[] = [];
+  readonly #source: string;
+
+  constructor(source: string) {
+    this.#source = source;
   }
 
-  function binary(node: Node, isTest: boolean): void {
+  visit(node: Node, context: Context): void {
+    if (isSkipped(node)) return;
+    if (!context.isLink) this.#mutate(node, context);
+    for (const [key, value] of Object.entries(node)) {
+      if (isName(node, key)) continue;
+      const inner = {
+        isTest: key === "test" && node.type !== "SwitchCase",
+        isLink: isLinkOf(node, key, context.isLink),
+        parent: node,
+        grandparent: context.parent,
+      };
+      for (const item of Array.isArray(value) ? value : [value]) if (isNode(item)) this.visit(item, inner);
+    }
+  }
+
+  #mutate(node: Node, { isTest, parent, grandparent }: Context): void {
+    if (isTest && node.type !== "Literal") this.#force(node, parent);
+    switch (node.type) {
+      case "BinaryExpression":
+        return this.#mutateBinary(node, isTest);
+      case "LogicalExpression":
+        return this.#mutateLogical(node);
+      case "UnaryExpression":
+        return this.#mutateUnary(node, isTest);
+      case "UpdateExpression":
+        return this.#mutateUpdate(node, parent);
+      case "AssignmentExpression":
+        return this.#mutateAssignment(node);
+      case "Literal":
+        return this.#mutateLiteral(node);
+      case "CallExpression":
+        return this.#mutateCall(node);
+      case "ChainExpression":
+        if (parent?.["operator"] !== "delete") this.#mutateChain(node);
+        return;
+      case "ExpressionStatement":
+        if (isRemovable(child(node, "expression"))) this.#remove(node, "removed statement");
+        return;
+      case "ReturnStatement":
+        if (isEarlyExit(parent, grandparent)) this.#remove(node, "removed return");
+        return;
+    }
+  }
+
+  #textOf({ start, end }: Node): string {
+    return this.#source.slice(start, end);
+  }
+
+  #replace({ start, end }: Node, operator: string, ...texts: string[]): void {
+    for (const text of texts) this.edits.push({ start, end, text, operator, isStatement: false });
+  }
+
+  #remove({ start, end }: Node, operator: string): void {
+    this.edits.push({ start, end, text: "", operator, isStatement: true });
+  }
+
+  /** A loop is not forced to go on: one that never ends is killed by its time alone, which takes long and says little. */
+  #force(node: Node, parent: Node | undefined): void {
+    this.#replace(node, "condition", ...(isLoop(parent) ? [] : ["true"]), "false");
+  }
+
+  #mutateBinary(node: Node, isTest: boolean): void {
     const operator = String(node["operator"]);
     const swapped = SWAPPED.get(operator);
     const [left, right] = [child(node, "left"), child(node, "right")];
     if (swapped === undefined || (operator === "+" && (isText(left) || isText(right)))) return;
-    const written = (other: string) => `(${textOf(left)}) ${other} (${textOf(right)})`;
+    const written = (other: string) => `(${this.#textOf(left)}) ${other} (${this.#textOf(right)})`;
     // In a test the forced outcomes say all that a negation could.
     if (isTest && (operator === "===" || operator === "!==")) return;
-    add(node, NEGATED.has(operator) ? "boundary" : "operator", written(swapped));
+    this.#replace(node, NEGATED.has(operator) ? "boundary" : "operator", written(swapped));
     const negated = NEGATED.get(operator);
-    if (!isTest && negated !== undefined) add(node, "negation", written(negated));
+    if (!isTest && negated !== undefined) this.#replace(node, "negation", written(negated));
   }
 
-  function logical(node: Node): void {
+  #mutateLogical(node: Node): void {
     const operator = String(node["operator"]);
-    const [left, right] = [textOf(child(node, "left")), textOf(child(node, "right"))];
-    if (operator === "??") add(node, "logical", left);
-    else add(node, "logical", `(${left}) ${operator === "&&" ? "||" : "&&"} (${right})`, left, right);
+    const [left, right] = [this.#textOf(child(node, "left")), this.#textOf(child(node, "right"))];
+    if (operator === "??") return this.#replace(node, "logical", left);
+    this.#replace(node, "logical", `(${left}) ${operator === "&&" ? "||" : "&&"} (${right})`, left, right);
   }
 
-  function literal(node: Node): void {
+  #mutateUnary(node: Node, isTest: boolean): void {
+    const isMutable = node["operator"] === "!" || node["operator"] === "-";
+    if (isMutable && !isTest) this.#replace(node, "operator", this.#textOf(child(node, "argument")));
+  }
+
+  #mutateUpdate(node: Node, parent: Node | undefined): void {
+    const operator = String(node["operator"]);
+    if (parent?.type === "ForStatement") return;
+    this.#replace(node, "operator", this.#textOf(node).replace(operator, operator === "++" ? "--" : "++"));
+  }
+
+  #mutateAssignment(node: Node): void {
+    const [left, right] = [child(node, "left"), child(node, "right")];
+    const swapped = SWAPPED.get(String(node["operator"]));
+    if (swapped === undefined || isText(right)) return;
+    this.#replace(node, "operator", `${this.#textOf(left)} ${swapped} ${this.#textOf(right)}`);
+  }
+
+  #mutateLiteral(node: Node): void {
     const { value } = node;
-    if (typeof value === "boolean") add(node, "boolean", String(!value));
+    const text = this.#textOf(node);
+    if (typeof value === "boolean") this.#replace(node, "boolean", String(!value));
     if (typeof value !== "number") return;
-    if (value >= LARGE || !Number.isInteger(value)) add(node, "number", `${textOf(node)} * 2`, `${textOf(node)} / 2`);
-    else add(node, "number", String(value + 1), ...(value > 0 ? [String(value - 1)] : []));
+    if (value >= LARGE || !Number.isInteger(value)) this.#replace(node, "number", `${text} * 2`, `${text} / 2`);
+    else this.#replace(node, "number", String(value + 1), ...(value > 0 ? [String(value - 1)] : []));
   }
 
-  function call(node: Node): void {
+  #mutateCall(node: Node): void {
     const callee = child(node, "callee");
-    const property = callee["property"] as Node | undefined;
-    if (callee.type !== "MemberExpression" || callee["computed"] === true || !property) return;
-    const name = textOf(property);
+    if (callee.type !== "MemberExpression" || callee["computed"] === true) return;
+    const property = child(callee, "property");
+    const name = this.#textOf(property);
     const swapped = SWAPPED_METHODS.get(name);
     if (swapped !== undefined) {
-      add(
-        node,
-        "method",
-        textOf(node).slice(0, property.start - node.start) + swapped + source.slice(property.end, node.end),
-      );
+      const [before, after] = [node.start, property.end];
+      const object = this.#source.slice(before, property.start);
+      this.#replace(node, "method", object + swapped + this.#source.slice(after, node.end));
     }
-    if (REMOVED_METHODS.has(name)) add(node, "method", textOf(child(callee, "object")));
+    if (REMOVED_METHODS.has(name)) this.#replace(node, "method", this.#textOf(child(callee, "object")));
   }
 
-  /** `a?.b` without its question mark, for each that a chain has. */
-  function chain(node: Node): void {
+  /** Takes `a?.b` for `a.b`: once for each `?.` of a chain. */
+  #mutateChain(node: Node): void {
     for (let link: Node | undefined = child(node, "expression"); link; link = linkBefore(link)) {
-      if (link["optional"] !== true) continue;
-      const before = linkBefore(link) as Node;
-      const at = source.indexOf("?.", before.end);
-      const isNamed = link.type === "MemberExpression" && link["computed"] !== true;
-      add(
-        node,
-        "optional chaining",
-        source.slice(node.start, at) + (isNamed ? "." : "") + source.slice(at + 2, node.end),
-      );
+      const before = linkBefore(link);
+      if (link["optional"] !== true || !before) continue;
+      const at = this.#source.indexOf("?.", before.end);
+      const dot = link.type === "MemberExpression" && link["computed"] !== true ? "." : "";
+      const [head, tail] = [this.#source.slice(node.start, at), this.#source.slice(at + 2, node.end)];
+      this.#replace(node, "optional chaining", head + dot + tail);
     }
   }
-
-  function statement(node: Node): void {
-    const expression = child(node, "expression");
-    const inner = withoutWrapping(expression);
-    if ((inner["callee"] as Node | undefined)?.type === "Super" || isInitialization(inner)) return;
-    if (REMOVED_STATEMENTS.has(inner.type))
-      edits.push({ ...node, text: "", operator: "removed statement", isStatement: true });
-  }
-
-  function visit(node: Node, { isTest = false, inChain = false, parent, grandparent }: Context): void {
-    const { type } = node;
-    if (isSkipped(node)) return;
-    // A part of a chain cannot be put in parentheses: the chain would no longer end where it ends.
-    if (!inChain) {
-      // A loop that never ends is killed by its time alone, which takes long and says little.
-      if (isTest && type !== "Literal") add(node, "condition", ...(isLoop(parent) ? [] : ["true"]), "false");
-      if (type === "BinaryExpression") binary(node, isTest);
-      if (type === "LogicalExpression") logical(node);
-      if (type === "UnaryExpression" && "!-".includes(String(node["operator"]))) {
-        if (!isTest) add(node, "operator", textOf(child(node, "argument")));
-      }
-      if (type === "Literal") literal(node);
-      if (type === "CallExpression") call(node);
-      if (type === "ChainExpression" && parent?.["operator"] !== "delete") chain(node);
-      if (type === "UpdateExpression" && parent?.type !== "ForStatement") {
-        const swapped = SWAPPED.get(String(node["operator"]));
-        if (swapped !== undefined) add(node, "operator", textOf(node).replace(String(node["operator"]), swapped));
-      }
-      if (type === "AssignmentExpression" && !isText(child(node, "right"))) {
-        const swapped = SWAPPED.get(String(node["operator"]));
-        if (swapped !== undefined)
-          add(node, "operator", `${textOf(child(node, "left"))} ${swapped} ${textOf(child(node, "right"))}`);
-      }
-      if (type === "ExpressionStatement" && node["directive"] == null) statement(node);
-      if (type === "ReturnStatement" && isEarlyExit(parent, grandparent)) {
-        edits.push({ ...node, text: "", operator: "removed return", isStatement: true });
-      }
-    }
-    for (const [key, value] of Object.entries(node)) {
-      if (isName(node, key)) continue;
-      const isSpine =
-        (type === "ChainExpression" && key === "expression") ||
-        (inChain && (key === "object" || key === "callee" || key === "expression"));
-      const isCondition = key === "test" && type !== "SwitchCase";
-      const context = { isTest: isCondition, inChain: isSpine, parent: node, grandparent: parent };
-      for (const item of Array.isArray(value) ? value : [value]) if (isNode(item)) visit(item, context);
-    }
-  }
-
-  visit(program as unknown as Node, {});
-  return edits;
 }
 
 function isNode(value: unknown): value is Node {
@@ -268,6 +299,19 @@ function linkBefore(link: Node): Node | undefined {
   return (link["object"] ??
     link["callee"] ??
     (link.type === "TSNonNullExpression" ? link["expression"] : undefined)) as Node | undefined;
+}
+
+/** Whether a part of a node is a link of a chain. */
+function isLinkOf({ type }: Node, key: string, isLink: boolean): boolean {
+  if (type === "ChainExpression") return key === "expression";
+  return isLink && (key === "object" || key === "callee" || key === "expression");
+}
+
+/** Whether a statement of this expression can be left out. */
+function isRemovable(expression: Node): boolean {
+  const inner = withoutWrapping(expression);
+  const isSuper = (inner["callee"] as Node | undefined)?.type === "Super";
+  return REMOVED_STATEMENTS.has(inner.type) && !isSuper && !isInitialization(inner);
 }
 
 /** The call or assignment that a statement consists of, without `await`, `void` and the like around it. */
@@ -293,15 +337,11 @@ function isLoop(node: Node | undefined): boolean {
 }
 
 /** Whether this is `this.x = x`, as constructors do: without it nothing works, which needs no test to show it. */
-function isInitialization({ type, left, right }: Node): boolean {
-  const target = left as Node | undefined;
-  if (type !== "AssignmentExpression" || target?.type !== "MemberExpression") return false;
-  const [object, property] = [child(target, "object"), child(target, "property")];
-  return (
-    object.type === "ThisExpression" &&
-    (right as Node).type === "Identifier" &&
-    property["name"] === (right as Node)["name"]
-  );
+function isInitialization(node: Node): boolean {
+  if (node.type !== "AssignmentExpression" || child(node, "left").type !== "MemberExpression") return false;
+  const [target, value] = [child(node, "left"), child(node, "right")];
+  const isOwn = child(target, "object").type === "ThisExpression";
+  return isOwn && value.type === "Identifier" && child(target, "property")["name"] === value["name"];
 }
 
 /** Whether a return within these ends its function early. A guard that does nothing else is left to its condition. */
