@@ -5,6 +5,7 @@
  *   --sample N   only N mutants, chosen by the seed (default: all)
  *   --seed S     which ones are chosen, and their order (default: 1)
  *   --only PATH  only in files below this path; may be given several times
+ *   --tests NAME only test files whose path contains this; may be given several times. Quick while you write tests
  *   --jobs N     how many test files run at the same time (default: 2)
  *   --out FILE   where the report goes, as JSON (default: mutation.json)
  *   --resume     go on with the report that is there: what it holds of the chosen mutants is not run again
@@ -45,6 +46,7 @@ const { values: options } = parseArgs({
     sample: { type: "string" },
     seed: { type: "string", default: "1" },
     only: { type: "string", multiple: true, default: [] },
+    tests: { type: "string", multiple: true, default: [""] },
     jobs: { type: "string", default: "2" },
     out: { type: "string", default: "mutation.json" },
     resume: { type: "boolean", default: false },
@@ -156,7 +158,9 @@ interface UsualRun {
 /** Runs each test file without a mutant. One that fails is left out, because its failures would say nothing. */
 async function usualRuns(): Promise<UsualRun[]> {
   const found: UsualRun[] = [];
-  await inParallel(globSync("test/unit/**/*.test.ts").toSorted(), async (file, runner) => {
+  const all = globSync("test/unit/**/*.test.ts").toSorted();
+  const wanted = all.filter((file) => options.tests.some((name) => file.includes(name)));
+  await inParallel(wanted, async (file, runner) => {
     const task = { file, mutant: null };
     // A machine under load may be too slow for a test once.
     let outcome: Outcome | undefined;

@@ -12,6 +12,10 @@ function channel() {
   return { backpressure, heartbeats, join };
 }
 
+it("the limits are those of the protocol: 8 MiB and 90 seconds (CON7)", () => {
+  expect([MAX_UNCONFIRMED, HEARTBEAT_TIMEOUT]).toEqual([8_388_608, 90_000]);
+});
+
 describe("a slow reader", () => {
   it("is one that has confirmed too little of what it was sent", () => {
     const { backpressure, join } = channel();
@@ -103,14 +107,19 @@ describe("a slow reader", () => {
 
   it("is not one for what was broadcast before it joined, or after it left", () => {
     const { backpressure, join } = channel();
-    backpressure.broadcast(MAX_UNCONFIRMED);
+    backpressure.broadcast(MAX_UNCONFIRMED + 1);
     join("a");
+    expect(backpressure.look(1)).toEqual([]);
+    backpressure.setJoined("a", true);
     backpressure.broadcast(MAX_UNCONFIRMED / 2);
     backpressure.setJoined("a", false);
     backpressure.broadcast(MAX_UNCONFIRMED);
     expect(backpressure.look(1)).toEqual([]);
+    backpressure.setJoined("a", false);
     backpressure.setJoined("a", true);
-    backpressure.broadcast(MAX_UNCONFIRMED / 2 + 1);
+    backpressure.broadcast(MAX_UNCONFIRMED / 2);
+    expect(backpressure.look(1)).toEqual([]);
+    backpressure.broadcast(1);
     expect(backpressure.look(1)).toEqual([["a", "slow"]]);
   });
 
