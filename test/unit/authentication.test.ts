@@ -214,6 +214,22 @@ describe("a fetched key set", () => {
   });
 });
 
+describe("a channel whose auth database changes", () => {
+  it("admits the users of the new one and no others at once, each time (AUT3)", async () => {
+    const [one, two] = [await newKeyDatabase(), await newKeyDatabase()];
+    const channel = await newMembersChannel(one.database);
+    const tokens = await Promise.all([one, two].map(({ privateKey }) => sign(privateKey, {})));
+    const statuses = () => Promise.all(tokens.map(async (token) => (await refusal(channel, token)).status));
+    expect(await statuses()).toEqual([200, 401]);
+    for (let change = 1; change <= 3; change++) {
+      const { database } = change % 2 === 1 ? two : one;
+      const settings = { anonymous_clients: false, message_history: 100, database };
+      expect((await call("PUT", `/channels/${encodeURIComponent(channel)}`, settings)).status).toBe(200);
+      expect(await statuses()).toEqual(change % 2 === 1 ? [401, 200] : [200, 401]);
+    }
+  });
+});
+
 describe("a token that expires", () => {
   it("ends its socket when it does, after hibernation too, without a word from anyone (AUT7)", async () => {
     const database = await newDatabase();
@@ -386,6 +402,13 @@ describe("auth databases", () => {
   it("with a key set make no tokens", async () => {
     const { database } = await newKeyDatabase();
     expect((await call("POST", `/databases/${database}/tokens`, { id: 1 })).status).toBe(403);
+  });
+
+  it.each([1, 86_400])("make tokens that last for %i seconds", async (expires_in) => {
+    const before = Math.floor(Date.now() / 1_000);
+    const expiry = expiryOf(await tokenOf(await newDatabase(), 1, { expires_in })) / 1_000;
+    expect(expiry).toBeGreaterThanOrEqual(before + expires_in);
+    expect(expiry).toBeLessThanOrEqual(Date.now() / 1_000 + expires_in);
   });
 
   it.each([{}, { id: 0 }, { id: "" }, { id: 1, expires_in: 0 }, { id: 1, expires_in: 86_401 }, { id: 1, foo: 1 }])(

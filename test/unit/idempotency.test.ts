@@ -1,7 +1,7 @@
-import { evictDurableObject, runInDurableObject } from "cloudflare:test";
+import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
 import { KEY_LIFETIME, Keys } from "../../src/channel/keys.ts";
-import { MAX_KEY_LENGTH } from "../../src/protocol/limits.ts";
+import { LOG_CAPACITY, MAX_KEY_LENGTH } from "../../src/protocol/limits.ts";
 import {
   API_KEY,
   history,
@@ -9,9 +9,12 @@ import {
   newChannel,
   newDatabase,
   newOpenChannel,
+  publish,
+  publishMany,
   request,
   stubOf,
   tokenOf,
+  whileAway,
 } from "./support.ts";
 
 function post(path: string, body: unknown, key: string, authorization = `Bearer ${API_KEY}`): Promise<Response> {
@@ -93,6 +96,23 @@ describe("the same idempotency key on the same channel (IDM1)", () => {
     }
     expect((await post("/message", { channel, message: 1, [field]: value }, "other")).status).toBe(201);
     expect((await history(channel)).seq).toBe(2);
+  });
+
+  it("is not remembered for a message that found the log full (LIM4)", async () => {
+    const channel = newChannel();
+    await publish(channel, "first");
+    await whileAway("messages", async () => {
+      await publishMany(
+        channel,
+        Array.from({ length: LOG_CAPACITY - 1 }, () => "0"),
+      );
+      for (let attempt = 0; attempt < 2; attempt++) expect((await send(channel, "late", "k")).status).toBe(503);
+    });
+    await runDurableObjectAlarm(stubOf(channel));
+    for (let attempt = 0; attempt < 2; attempt++) {
+      expect(await (await send(channel, "late", "k")).json()).toMatchObject({ seq: LOG_CAPACITY + 1 });
+    }
+    expect((await history(channel, "?limit=1")).messages[0]?.payload).toBe("late");
   });
 
   it("may have as many characters as the limit says, for a batch too", async () => {
