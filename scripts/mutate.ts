@@ -62,42 +62,50 @@ class Runner {
     this.#firstIds = firstIds;
   }
 
-  /** Runs a test file; undefined where it takes longer than that. Throws where the process cannot be started. */
+  /** Runs a test file; undefined if it takes too long. Throws if the process ends by itself twice, or does not start. */
   async run(task: Task, timeoutMs: number): Promise<Outcome | undefined> {
-    if (!this.#child) {
-      // In a process group of its own, so that the Workers runtime ends with it.
-      this.#child = fork("scripts/mutation/runner.ts", [JSON.stringify(this.#firstIds)], {
-        detached: true,
-        silent: true,
-      });
-      if ((await this.#message(START_TIMEOUT_MS)) === undefined) throw new Error("Vitest does not start.");
+    for (let attempt = 1; attempt <= 2; attempt++) {
+      const child = (this.#child ??= await this.#start());
+      child.send(task);
+      const message = await messageOf(child, timeoutMs);
+      if (message !== "exit" && message !== "timeout") return message as Outcome;
+      this.stop();
+      if (message === "timeout") return undefined;
     }
-    this.#child.send(task);
-    const outcome = await this.#message(timeoutMs);
-    if (outcome === undefined) this.stop();
-    return outcome as Outcome | undefined;
+    throw new Error(`Vitest ended while it ran ${task.file} with mutant ${task.mutant}.`);
   }
 
   stop(): void {
     const pid = this.#child?.pid;
     this.#child = undefined;
-    if (pid !== undefined) process.kill(-pid, "SIGKILL");
+    try {
+      if (pid !== undefined) process.kill(-pid, "SIGKILL");
+    } catch {
+      // It has ended already.
+    }
   }
 
-  /** The next message; undefined where none arrives in time, or the process ends. */
-  #message(timeoutMs: number): Promise<unknown> {
-    const child = this.#child;
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => end(undefined), timeoutMs);
-      const onExit = () => end(undefined);
-      function end(message: unknown): void {
-        clearTimeout(timer);
-        child?.off("message", end).off("exit", onExit);
-        resolve(message);
-      }
-      child?.once("message", end).once("exit", onExit);
-    });
+  async #start(): Promise<ChildProcess> {
+    // In a process group of its own, so that the Workers runtime ends with it.
+    const group = { detached: true, silent: true };
+    const child = fork("scripts/mutation/runner.ts", [JSON.stringify(this.#firstIds)], group);
+    if ((await messageOf(child, START_TIMEOUT_MS)) !== "ready") throw new Error("Vitest does not start.");
+    return child;
   }
+}
+
+/** The next message of a process; `exit` if it ends, `timeout` if none arrives in time. */
+function messageOf(child: ChildProcess, timeoutMs: number): Promise<unknown> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => end("timeout"), timeoutMs);
+    const onExit = () => end("exit");
+    function end(message: unknown): void {
+      clearTimeout(timer);
+      child.off("message", end).off("exit", onExit);
+      resolve(message);
+    }
+    child.once("message", end).once("exit", onExit);
+  });
 }
 
 const { mutants, firstIds } = findMutants();
