@@ -1,7 +1,10 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
-import { CompactSign, exportJWK, generateKeyPair, SignJWT } from "jose";
+import { CompactSign, decodeJwt, exportJWK, generateKeyPair, SignJWT } from "jose";
+import * as v from "valibot";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { verifyToken } from "../../src/auth/token.ts";
 import { MAX_EXTRAS_LENGTH, MAX_TOKEN_LENGTH } from "../../src/protocol/limits.ts";
+import { AuthDatabase } from "../../src/protocol/schemas.ts";
 import { call, connect, history, join, newDatabase, newOpenChannel, request, stubOf, tokenOf } from "./support.ts";
 
 afterEach(() => vi.restoreAllMocks());
@@ -35,6 +38,11 @@ function sign(key: CryptoKey | Uint8Array, header: object, claims: object = {}):
 /** A token whose claims are this JSON text: it may hold numbers that JSON.stringify never writes. */
 function signText(claims: string): Promise<string> {
   return new CompactSign(new TextEncoder().encode(claims)).setProtectedHeader({ alg: "HS256" }).sign(SECRET);
+}
+
+/** When a token expires, in milliseconds since the epoch. */
+function expiryOf(token = ""): number {
+  return (decodeJwt(token).exp ?? Number.NaN) * 1_000;
 }
 
 async function refusal(channel: string, token: string): Promise<{ status: number; detail: string }> {
@@ -227,6 +235,22 @@ describe("a fetched key set", () => {
   });
 });
 
+describe("a channel whose auth database changes", () => {
+  it("admits the users of the new one and no others at once, each time (AUT3)", async () => {
+    const [one, two] = [await newKeyDatabase(), await newKeyDatabase()];
+    const channel = await newMembersChannel(one.database);
+    const tokens = await Promise.all([one, two].map(({ privateKey }) => sign(privateKey, {})));
+    const statuses = () => Promise.all(tokens.map(async (token) => (await refusal(channel, token)).status));
+    expect(await statuses()).toEqual([200, 401]);
+    for (let change = 1; change <= 3; change++) {
+      const { database } = change % 2 === 1 ? two : one;
+      const settings = { anonymous_clients: false, message_history: 100, database };
+      expect((await call("PUT", `/channels/${encodeURIComponent(channel)}`, settings)).status).toBe(200);
+      expect(await statuses()).toEqual(change % 2 === 1 ? [401, 200] : [200, 401]);
+    }
+  });
+});
+
 describe("a token that expires", () => {
   it("ends its socket when it does, after hibernation too, without a word from anyone (AUT7)", async () => {
     const database = await newDatabase();
@@ -267,6 +291,32 @@ describe("a token that expires", () => {
     expect(alarm).toBe(exp * 1_000);
   });
 
+  it("closes its own socket at its own time, the second and third token too (AUT7)", async () => {
+    const database = await newDatabase();
+    const channel = await newMembersChannel(database);
+    const tokens = await Promise.all([300, 100, 200, 3_600].map((expires_in) => tokenOf(database, 1, { expires_in })));
+    const [last, first, second] = await Promise.all(tokens.map((token) => join(channel, {}, {}, token)));
+    const members = [
+      { socket: first, expiry: expiryOf(tokens[1]) },
+      { socket: second, expiry: expiryOf(tokens[2]) },
+      { socket: last, expiry: expiryOf(tokens[0]) },
+    ];
+    const clock = vi.spyOn(Date, "now");
+    const ringAt = async (time: number) => {
+      clock.mockReturnValue(time);
+      await runDurableObjectAlarm(stubOf(channel));
+    };
+    const socketCount = () => runInDurableObject(stubOf(channel), (_, state) => state.getWebSockets().length);
+    for (const [index, { socket, expiry }] of members.entries()) {
+      expect(await runInDurableObject(stubOf(channel), (_, { storage }) => storage.getAlarm())).toBe(expiry);
+      await ringAt(expiry - 1);
+      expect(await socketCount()).toBe(4 - index);
+      await ringAt(expiry);
+      expect(await socket?.close()).toEqual({ code: 4401, reason: "token expired" });
+      expect(await socketCount()).toBe(3 - index);
+    }
+  });
+
   it("has an alarm of its own, which archiving does not take away", async () => {
     const database = await newDatabase();
     const channel = await newMembersChannel(database);
@@ -278,6 +328,62 @@ describe("a token that expires", () => {
     expect(await alarm()).toBeLessThan(Date.now() + 2_000);
     await runDurableObjectAlarm(stubOf(channel));
     expect(await alarm()).toBe(expiry);
+  });
+});
+
+describe("the limits of a token (AUT6)", () => {
+  const config = (more: object = {}) =>
+    v.parse(AuthDatabase, { dbo_id: 1, secret: "KEY", extras_claim: "extras", ...more });
+  const verdict = async (claims: object, secret = "k".repeat(32), more: object = {}) => {
+    const token = await sign(new TextEncoder().encode(secret), { alg: "HS256" }, claims);
+    const verified = await verifyToken(token, "users", config(more), { KEY: secret });
+    return verified.ok ? "ok" : verified.fault.code;
+  };
+
+  it("begin with a secret of 32 bytes, also when its characters have several", async () => {
+    const secrets = ["k".repeat(32), "k".repeat(31), "é".repeat(16), `${"é".repeat(15)}k`];
+    const verdicts = await Promise.all(secrets.map((secret) => verdict({}, secret)));
+    expect(verdicts).toEqual(["ok", "unavailable", "ok", "unavailable"]);
+  });
+
+  it("let clocks differ by 5 seconds, and no more", async () => {
+    const now = Math.floor(Date.now() / 1_000);
+    vi.useFakeTimers({ toFake: ["Date"], now: now * 1_000 });
+    const expiries = await Promise.all([-4, -5, -6].map((seconds) => verdict({ exp: now + seconds })));
+    const starts = await Promise.all([5, 6].map((seconds) => verdict({ nbf: now + seconds })));
+    vi.useRealTimers();
+    expect([expiries, starts]).toEqual([
+      ["ok", "unauthorized", "unauthorized"],
+      ["ok", "unauthorized"],
+    ]);
+  });
+
+  it("allow ids from 1 on and of 1 to 128 visible characters", async () => {
+    const ids = [1, 0, -1, 1.5, "1", "0", "x".repeat(128), "x".repeat(129), "", "a b", undefined];
+    const verdicts = await Promise.all(ids.map((sub) => verdict({ sub })));
+    const refused = "unauthorized";
+    expect(verdicts).toEqual(["ok", refused, refused, refused, "ok", "ok", "ok", refused, refused, refused, refused]);
+  });
+
+  it("allow as extras an object of 4,096 characters, and nothing else", async () => {
+    const text = (length: number) => ({ text: "x".repeat(length - JSON.stringify({ text: "" }).length) });
+    const all = [text(MAX_EXTRAS_LENGTH), text(MAX_EXTRAS_LENGTH + 1), undefined, null, [], "text", 1];
+    const verdicts = await Promise.all(all.map((extras) => verdict({ extras })));
+    const refused = "unauthorized";
+    expect(verdicts).toEqual(["ok", refused, "ok", "ok", refused, refused, refused]);
+  });
+
+  it("are checked for issuer and audience together", async () => {
+    const asked = { issuer: "https://issuer.test", audience: "channels" };
+    const claims = [
+      { iss: "https://issuer.test", aud: "channels" },
+      { iss: "https://issuer.test" },
+      { aud: "channels" },
+      { iss: "https://other.test", aud: "channels" },
+      { iss: "https://issuer.test", aud: "others" },
+    ];
+    const verdicts = await Promise.all(claims.map((each) => verdict(each, undefined, asked)));
+    expect(verdicts).toEqual(["ok", "unauthorized", "unauthorized", "unauthorized", "unauthorized"]);
   });
 });
 
@@ -344,6 +450,13 @@ describe("auth databases", () => {
   it("with a key set make no tokens", async () => {
     const { database } = await newKeyDatabase();
     expect((await call("POST", `/databases/${database}/tokens`, { id: 1 })).status).toBe(403);
+  });
+
+  it.each([1, 86_400])("make tokens that last for %i seconds", async (expires_in) => {
+    const before = Math.floor(Date.now() / 1_000);
+    const expiry = expiryOf(await tokenOf(await newDatabase(), 1, { expires_in })) / 1_000;
+    expect(expiry).toBeGreaterThanOrEqual(before + expires_in);
+    expect(expiry).toBeLessThanOrEqual(Date.now() / 1_000 + expires_in);
   });
 
   it.each([{}, { id: 0 }, { id: "" }, { id: 1, expires_in: 0 }, { id: 1, expires_in: 86_401 }, { id: 1, foo: 1 }])(

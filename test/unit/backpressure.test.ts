@@ -12,6 +12,10 @@ function channel() {
   return { backpressure, heartbeats, join };
 }
 
+it("the limits are those of the protocol: 8 MiB and 90 seconds (CON7)", () => {
+  expect([MAX_UNCONFIRMED, HEARTBEAT_TIMEOUT]).toEqual([8_388_608, 90_000]);
+});
+
 describe("a slow reader", () => {
   it("is one that has confirmed too little of what it was sent", () => {
     const { backpressure, join } = channel();
@@ -43,6 +47,57 @@ describe("a slow reader", () => {
     expect(backpressure.look(2)).toEqual([["a", "slow"]]);
   });
 
+  it.each([1, 2, 3, 4, 5, 6])(
+    "has confirmed with heartbeat %i exactly what was sent before the previous heartbeat",
+    (beats) => {
+      const { backpressure, heartbeats, join } = channel();
+      join("a");
+      // Powers of two: no two sums are equal, so the test notices a heartbeat that confirms too much or too little.
+      const amounts = Array.from({ length: beats }, (_, index) => 1_000 * 2 ** index);
+      const looks = amounts.map((amount, index) => {
+        backpressure.broadcast(amount);
+        heartbeats.set("a", index + 1);
+        return backpressure.look(index + 1);
+      });
+      expect(looks.flat()).toEqual([]);
+      // Heartbeat n was first seen by look n. So look n - 2 saw only what was sent before heartbeat n - 1.
+      const unconfirmed = amounts.slice(Math.max(0, beats - 2)).reduce((sum, amount) => sum + amount, 0);
+      backpressure.broadcast(MAX_UNCONFIRMED - unconfirmed);
+      expect(backpressure.look(beats)).toEqual([]);
+      backpressure.broadcast(1);
+      expect(backpressure.look(beats)).toEqual([["a", "slow"]]);
+    },
+  );
+
+  it("confirms nothing by a heartbeat that was seen before", () => {
+    const { backpressure, heartbeats, join } = channel();
+    join("a");
+    for (const beat of [1, 2, 3]) {
+      backpressure.broadcast(1_000);
+      heartbeats.set("a", beat);
+      backpressure.look(beat);
+    }
+    // Confirmed is what look 1 saw: the first 1,000 of 3,000.
+    backpressure.broadcast(MAX_UNCONFIRMED - 2_000);
+    for (let look = 0; look < 5; look++) expect(backpressure.look(3)).toEqual([]);
+    backpressure.broadcast(1);
+    expect(backpressure.look(3)).toEqual([["a", "slow"]]);
+  });
+
+  it("confirms in the same way what was sent to it alone", () => {
+    const { backpressure, heartbeats } = channel();
+    backpressure.add("a");
+    for (const beat of [1, 2, 3]) {
+      expect(backpressure.sent("a", 1_000 * beat)).toBe(false);
+      heartbeats.set("a", beat);
+      expect(backpressure.lookAt("a", beat)).toBe(undefined);
+    }
+    expect(backpressure.sent("a", MAX_UNCONFIRMED - 5_000)).toBe(true);
+    expect(backpressure.lookAt("a", 3)).toBe(undefined);
+    backpressure.sent("a", 1);
+    expect(backpressure.lookAt("a", 3)).toBe("slow");
+  });
+
   it("is also one that is sent too much alone: histories and replays count", () => {
     const { backpressure } = channel();
     backpressure.add("a");
@@ -52,14 +107,19 @@ describe("a slow reader", () => {
 
   it("is not one for what was broadcast before it joined, or after it left", () => {
     const { backpressure, join } = channel();
-    backpressure.broadcast(MAX_UNCONFIRMED);
+    backpressure.broadcast(MAX_UNCONFIRMED + 1);
     join("a");
+    expect(backpressure.look(1)).toEqual([]);
+    backpressure.setJoined("a", true);
     backpressure.broadcast(MAX_UNCONFIRMED / 2);
     backpressure.setJoined("a", false);
     backpressure.broadcast(MAX_UNCONFIRMED);
     expect(backpressure.look(1)).toEqual([]);
+    backpressure.setJoined("a", false);
     backpressure.setJoined("a", true);
-    backpressure.broadcast(MAX_UNCONFIRMED / 2 + 1);
+    backpressure.broadcast(MAX_UNCONFIRMED / 2);
+    expect(backpressure.look(1)).toEqual([]);
+    backpressure.broadcast(1);
     expect(backpressure.look(1)).toEqual([["a", "slow"]]);
   });
 
@@ -88,6 +148,30 @@ describe("a reader that is gone", () => {
     const { backpressure, join } = channel();
     join("a");
     expect(backpressure.look(Number.MAX_SAFE_INTEGER)).toEqual([]);
+  });
+});
+
+describe("looking at one reader", () => {
+  it("is due after each 64 KiB that it is sent alone", () => {
+    const { backpressure } = channel();
+    backpressure.add("a");
+    for (let look = 0; look < 3; look++) {
+      expect(backpressure.sent("a", 64 * 1024 - 1)).toBe(false);
+      expect(backpressure.sent("a", 1)).toBe(true);
+      expect(backpressure.lookAt("a", 1)).toBe(undefined);
+    }
+  });
+
+  it("returns nothing for one that was removed", () => {
+    const { backpressure } = channel();
+    backpressure.add("a");
+    backpressure.sent("a", MAX_UNCONFIRMED + 1);
+    backpressure.remove("a");
+    expect([backpressure.sent("a", 1), backpressure.lookAt("a", 1), backpressure.look(1)]).toEqual([
+      false,
+      undefined,
+      [],
+    ]);
   });
 });
 

@@ -1,17 +1,13 @@
 import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import protocol from "../../PROTOCOL.md?raw";
 import { candidatesFor } from "../../src/auth/settings.ts";
 import { MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
+import { ADDRESS_HEADER, IDENTITY_HEADER } from "../../src/channel/channel.ts";
 import { Rate } from "../../src/channel/rate.ts";
 import { Sockets } from "../../src/channel/sockets.ts";
-import {
-  FRAMES_AT_ONCE,
-  MAX_SOCKETS,
-  MAX_SOCKETS_PER_ADDRESS,
-  MAX_SOCKETS_PER_USER,
-  RESERVED_SOCKETS,
-} from "../../src/protocol/limits.ts";
+import * as limits from "../../src/protocol/limits.ts";
 import type { Frame } from "../support/frames.ts";
 import {
   call,
@@ -356,16 +352,72 @@ describe("a client that was not sent something", () => {
   });
 });
 
+describe("a list", () => {
+  it.each([1, 2, 3, 4, 5])("in pages of %i has each name once, and no next page after the last name", async (limit) => {
+    const prefix = `zz-${crypto.randomUUID()}`;
+    const names = ["a", "b", "c", "d"].map((name) => `${prefix}/${name}`);
+    for (const name of names) await put(name, OPEN);
+    const pages: string[][] = [];
+    for (let next: string | null = `/channels?limit=${limit}&after=${prefix}`; next;) {
+      const page: { channels: { channel: string }[]; next: string | null } = await (await call("GET", next)).json();
+      pages.push(page.channels.map(({ channel }) => channel));
+      next = page.next;
+    }
+    expect(pages.flat().filter((name) => name.startsWith(prefix))).toEqual(names);
+    expect(pages.every((page) => page.length > 0 && page.length <= limit)).toBe(true);
+    for (const name of names) await call("DELETE", `/channels/${encodeURIComponent(name)}`);
+  });
+});
+
+describe("the limits", () => {
+  it.each<[string, number[]]>([
+    ["CHA1", [limits.MAX_CHANNEL_NAME_LENGTH]],
+    ["PUB6", [limits.MAX_BATCH_MESSAGES, limits.MAX_BATCH_CHANNELS]],
+    ["IDM1", [limits.MAX_KEY_LENGTH]],
+    ["HIS2", [limits.MAX_PAGE_SIZE, limits.DEFAULT_PAGE_SIZE]],
+    ["HIS5", [limits.MAX_PAGE_BYTES / 1024 / 1024]],
+    ["HIS6", [limits.MAX_SEARCH_LENGTH]],
+    ["RES2", [limits.MAX_REPLAY, limits.MAX_PAGE_BYTES / 1024 / 1024]],
+    ["PRE5", [limits.MAX_PRESENCE]],
+    ["LIM1", [limits.MAX_BODY_BYTES, limits.MAX_BATCH_BYTES]],
+    ["LIM2", [limits.MAX_JSON_DEPTH]],
+    ["LIM4", [limits.LOG_CAPACITY]],
+    ["LIM5", [limits.MAX_SOCKETS]],
+    ["LIM6", [limits.FRAMES_AT_ONCE, limits.FRAMES_PER_SECOND]],
+    ["LIM8", [limits.MAX_SOCKETS_PER_USER, limits.MAX_SOCKETS_PER_ADDRESS]],
+    ["LIM10", [limits.MAX_CHANNELS_PER_SOCKET]],
+    ["AUT6", [limits.MAX_TOKEN_LENGTH, limits.MAX_EXTRAS_LENGTH]],
+  ])("are those that PROTOCOL.md names: %s", (rule, values) => {
+    const text = protocol.split(/^- \*\*/m).find((part) => part.startsWith(`${rule}**`)) ?? "";
+    const numbers = text.slice(rule.length).match(/\d[\d,]*/g) ?? [];
+    expect(numbers.map((number) => Number(number.replaceAll(",", "")))).toEqual(expect.arrayContaining(values));
+  });
+});
+
 describe("limits for strangers", () => {
   it("on frames: so many at once, then so many a second (LIM6)", async () => {
     const channel = await newOpenChannel();
-    // The clock stands still from before the first frame, so that nothing is refilled.
-    const now = Date.now();
+    // The clock stands still before the first frame, so that no part of a second fills the bucket again.
+    let now = Date.now();
     vi.spyOn(Date, "now").mockImplementation(() => now);
     const [eager, calm] = [await join(channel), await join(channel)];
-    for (let n = 0; n < FRAMES_AT_ONCE; n++) eager.send({ action: "leave" });
-    const answers = await eager.frames(FRAMES_AT_ONCE);
-    expect(answers.at(-1)?.payload).toMatchObject({ code: "rate-limited", retryAfter: 1 });
+    const actionsOf = async (count: number) => {
+      for (let n = 0; n < count; n++) eager.send({ action: "leave" });
+      const answers = await eager.frames(count);
+      return answers.map(({ action, payload }) =>
+        payload === null ? action : `${payload.code} ${payload.retryAfter}`,
+      );
+    };
+    const leaves = (count: number) => Array.from({ length: count }, () => "leave");
+    // The join was the first frame.
+    expect(await actionsOf(limits.FRAMES_AT_ONCE)).toEqual([...leaves(limits.FRAMES_AT_ONCE - 1), "rate-limited 1"]);
+    for (let second = 1; second <= 3; second++) {
+      now += 1_000;
+      expect(await actionsOf(limits.FRAMES_PER_SECOND + 1)).toEqual([
+        ...leaves(limits.FRAMES_PER_SECOND),
+        "rate-limited 1",
+      ]);
+    }
     calm.send({ action: "leave" });
     expect((await calm.frame()).action).toBe("leave");
   });
@@ -375,6 +427,15 @@ describe("limits for strangers", () => {
     expect([rate.take(0), rate.take(0), rate.take(0)]).toEqual([0, 0, 1]);
     expect([rate.take(100), rate.take(100)]).toEqual([0, 1]);
     expect([rate.take(10_000), rate.take(10_000), rate.take(10_000)]).toEqual([0, 0, 1]);
+  });
+
+  it("on frames: the wait is what is missing, and a clock that steps back neither fills nor blocks the bucket", () => {
+    const slow = new Rate(0.1, 1, 0);
+    expect([slow.take(0), slow.take(0), slow.take(5_000)]).toEqual([0, 10, 5]);
+    expect([slow.take(10_000), slow.take(10_000), slow.take(15_000), slow.take(20_000)]).toEqual([0, 10, 5, 0]);
+    const stepped = new Rate(10, 2, 60_000);
+    expect([stepped.take(60_000), stepped.take(0), stepped.take(0)]).toEqual([0, 0, 1]);
+    expect([stepped.take(100), stepped.take(100), stepped.take(200)]).toEqual([0, 1, 0]);
   });
 
   it("on requests from one address: 429 with Retry-After; the server side has none (LIM7)", async () => {
@@ -395,10 +456,56 @@ describe("limits for strangers", () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database });
     const token = await tokenOf(database, 1);
-    for (let n = 0; n < MAX_SOCKETS_PER_USER; n++) await join(channel, {}, {}, token);
+    for (let n = 0; n < limits.MAX_SOCKETS_PER_USER; n++) await join(channel, {}, {}, token);
     await expect(join(channel, {}, {}, token)).rejects.toThrow(/^503 .*too-many-sockets/);
     await join(channel, {}, {}, await tokenOf(database, 2));
-    expect(MAX_SOCKETS_PER_ADDRESS).toBeGreaterThan(MAX_SOCKETS_PER_USER);
+    expect(limits.MAX_SOCKETS_PER_ADDRESS).toBeGreaterThan(limits.MAX_SOCKETS_PER_USER);
+  });
+
+  it("on sockets of one user: each closed socket makes room for one more, repeatedly (LIM8)", async () => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database });
+    const token = await tokenOf(database, 1);
+    const sockets = await Promise.all(
+      Array.from({ length: limits.MAX_SOCKETS_PER_USER }, () => join(channel, {}, {}, token)),
+    );
+    for (const socket of sockets.slice(0, 3)) {
+      await expect(connect(channel, { "Sec-WebSocket-Protocol": token })).rejects.toThrow(/too-many-sockets/);
+      socket.socket.close();
+      await socket.close();
+      await join(channel, {}, {}, token);
+    }
+    await expect(connect(channel, { "Sec-WebSocket-Protocol": token })).rejects.toThrow(/too-many-sockets/);
+  });
+
+  it("on sockets of one address: each closed socket makes room for one more, repeatedly (LIM8)", async () => {
+    const channel = await newOpenChannel();
+    // The test calls the object directly, because the Worker limits the requests of one address (LIM7).
+    const open = (address: string) =>
+      stubOf(channel).fetch("https://channels.test", {
+        headers: {
+          Upgrade: "websocket",
+          [IDENTITY_HEADER]: encodeURIComponent(JSON.stringify({ kind: "anonymous" })),
+          [ADDRESS_HEADER]: address,
+        },
+      });
+    const sockets: WebSocket[] = [];
+    for (let n = 0; n < limits.MAX_SOCKETS_PER_ADDRESS; n++) {
+      const { webSocket } = await open("192.0.2.1");
+      webSocket?.accept();
+      if (webSocket) sockets.push(webSocket);
+    }
+    expect(sockets).toHaveLength(limits.MAX_SOCKETS_PER_ADDRESS);
+    for (const socket of sockets.slice(0, 3)) {
+      const refused = await open("192.0.2.1");
+      expect(await refused.json()).toMatchObject({ code: "too-many-sockets", limit: limits.MAX_SOCKETS_PER_ADDRESS });
+      expect((await open("192.0.2.2")).status).toBe(101);
+      const closed = new Promise((resolve) => socket.addEventListener("close", resolve));
+      socket.close();
+      await closed;
+      expect((await open("192.0.2.1")).status).toBe(101);
+    }
+    expect((await open("192.0.2.1")).status).toBe(403);
   });
 
   it("on a channel's sockets: a full channel still lets an API key in, up to a reserve (LIM5)", async () => {
@@ -406,19 +513,21 @@ describe("limits for strangers", () => {
     const key = { Authorization: "Bearer first-key" };
     const spy = vi.spyOn(Sockets.prototype, "count");
     const countAs = (all: number) => spy.mockImplementation((group) => (group === undefined ? all : 0));
-    countAs(MAX_SOCKETS - 1);
+    countAs(limits.MAX_SOCKETS - 1);
     await join(channel);
-    for (const all of [MAX_SOCKETS, MAX_SOCKETS + RESERVED_SOCKETS - 1]) {
+    for (const all of [limits.MAX_SOCKETS, limits.MAX_SOCKETS + limits.RESERVED_SOCKETS - 1]) {
       countAs(all);
-      await expect(join(channel)).rejects.toThrow(new RegExp(`^503 .*too-many-sockets.*"limit":${MAX_SOCKETS},`));
+      await expect(join(channel)).rejects.toThrow(
+        new RegExp(`^503 .*too-many-sockets.*"limit":${limits.MAX_SOCKETS},`),
+      );
       for (let again = 0; again < 2; again++) {
         const socket = await connect(channel, key);
         socket.send({ action: "join" });
         expect((await socket.frame()).action).toBe("join");
       }
     }
-    countAs(MAX_SOCKETS + RESERVED_SOCKETS);
-    const limit = MAX_SOCKETS + RESERVED_SOCKETS;
+    countAs(limits.MAX_SOCKETS + limits.RESERVED_SOCKETS);
+    const limit = limits.MAX_SOCKETS + limits.RESERVED_SOCKETS;
     await expect(connect(channel, key)).rejects.toThrow(new RegExp(`^503 .*too-many-sockets.*"limit":${limit},`));
     expect(limit).toBeLessThan(32_768);
   });

@@ -1,5 +1,5 @@
-import { describe, expect, it, vi } from "vitest";
-import { Fanout, type Traits } from "../../src/channel/fanout.ts";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { asBatch, batchesOf, Fanout, type Traits } from "../../src/channel/fanout.ts";
 
 const ANYBODY: Traits = { identity: { kind: "anonymous" }, batch: true, receives: true, presence: false };
 const SERVER: Traits = { ...ANYBODY, identity: { kind: "server" } };
@@ -20,8 +20,80 @@ function newFanout() {
   };
 }
 
+/** The frames of all batches, in order. */
+const framesOf = (texts: string[]) => texts.flatMap((text) => JSON.parse(text) as number[]);
+
 /** Until all that was to happen at the end of this turn has happened. */
 const turn = () => new Promise<void>((resolve) => queueMicrotask(() => queueMicrotask(resolve)));
+
+describe("frames as few arrays as possible (CON8)", () => {
+  it("ends each array where its text passes 256 KiB, and the last one with the frames", () => {
+    const frames = Array.from({ length: 7 }, (_, index) => String(index).repeat(100 * 1024));
+    const sizes = [...batchesOf(frames)].map((text) => text.split(",").map((frame) => frame.replace("[", "")[0]));
+    expect(sizes).toEqual([["0", "1", "2"], ["3", "4", "5"], ["6"]]);
+    const [half, less] = ["x".repeat(128 * 1024), "x".repeat(128 * 1024 - 1)];
+    expect([...batchesOf([half, half, half, half])]).toEqual([asBatch([half, half]), asBatch([half, half])]);
+    expect([...batchesOf([half, less, "1"])]).toEqual([asBatch([half, less, "1"])]);
+    expect([...batchesOf([])]).toEqual([]);
+  });
+});
+
+describe("a fan-out to thousands", () => {
+  const AT_ONCE = 2_000;
+  const START = 1_000_000;
+
+  afterEach(() => void vi.useRealTimers());
+
+  /** A fan-out to so many sockets that frames wait for each other, and when each batch went to the last socket. */
+  function newCrowd() {
+    vi.useFakeTimers({ toFake: ["setTimeout", "Date"], now: START });
+    const { fanout, add, textsOf } = newFanout();
+    const sockets = Array.from({ length: AT_ONCE }, () => add(ANYBODY));
+    const texts = () => textsOf(sockets.at(-1) as WebSocket);
+    return { fanout, texts };
+  }
+
+  it("lets frames wait 100 milliseconds at most, each time (CON8)", async () => {
+    const { fanout, texts } = newCrowd();
+    fanout.message("1", FOR_ALL);
+    await turn();
+    expect(texts()).toEqual(["[1]"]);
+    for (const round of [2, 3, 4]) {
+      fanout.message(`${round}`, FOR_ALL);
+      await vi.advanceTimersByTimeAsync(99);
+      expect(texts()).toHaveLength(round - 1);
+      await vi.advanceTimersByTimeAsync(1);
+      expect(texts().at(-1)).toBe(`[${round}]`);
+    }
+  });
+
+  it("lets frames wait no longer after a pause, each time", async () => {
+    const { fanout, texts } = newCrowd();
+    for (const pause of [1, 2, 3]) {
+      fanout.message("1", FOR_ALL);
+      await turn();
+      expect(texts()).toHaveLength(2 * pause - 1);
+      fanout.message("2", FOR_ALL);
+      await turn();
+      expect(texts()).toHaveLength(2 * pause - 1);
+      await vi.advanceTimersByTimeAsync(1_000);
+      expect(texts()).toHaveLength(2 * pause);
+    }
+  });
+
+  it("lets nothing wait for a clock that steps back", async () => {
+    const { fanout, texts } = newCrowd();
+    for (const step of [1, 2]) {
+      fanout.message("1", FOR_ALL);
+      await turn();
+      vi.setSystemTime(START - step * 3_600_000);
+      fanout.message("2", FOR_ALL);
+      await turn();
+      expect(texts()).toHaveLength(2 * step);
+      await vi.advanceTimersByTimeAsync(1_000);
+    }
+  });
+});
 
 describe("a fan-out", () => {
   it("sends one frame a text to those who did not ask for batches, at once", () => {
@@ -76,6 +148,20 @@ describe("a fan-out", () => {
     expect(textsOf(socket).map((text) => text.slice(0, 5))).toEqual(['[1,"x']);
   });
 
+  it("measures each batch from its own beginning, the second one too", async () => {
+    const { fanout, add, textsOf } = newFanout();
+    const socket = add(ANYBODY);
+    const frame = JSON.stringify("x".repeat(200 * 1024));
+    for (const count of [1, 2, 3]) {
+      fanout.message(frame, FOR_ALL);
+      expect(textsOf(socket)).toHaveLength(count - 1);
+      await vi.waitUntil(() => textsOf(socket).length === count);
+    }
+    fanout.message(frame, FOR_ALL);
+    fanout.message(frame, FOR_ALL);
+    expect(textsOf(socket).slice(3)).toEqual([asBatch([frame, frame])]);
+  });
+
   it("gives a socket that joins while frames wait just those that came after (JOI3)", async () => {
     const { fanout, add, textsOf } = newFanout();
     const early = add(ANYBODY);
@@ -96,6 +182,27 @@ describe("a fan-out", () => {
     fanout.message("1", FOR_ALL);
     fanout.settle(socket);
     expect(textsOf(socket)).toEqual(["[1]"]);
+  });
+
+  it.each<[string, Partial<Traits>]>([
+    ["joins again", {}],
+    ["joins again for presence", { presence: true }],
+    ["may no longer receive", { receives: false }],
+  ])("sends a socket that %s first the frames that wait for it, once and in order", async (_, change) => {
+    const { fanout, add, textsOf } = newFanout();
+    const [socket, other] = [add(ANYBODY), add(ANYBODY)];
+    for (const round of [1, 2, 3]) {
+      fanout.message(`${round}1`, FOR_ALL);
+      fanout.message(`${round}2`, FOR_ALL);
+      fanout.add(socket, { ...ANYBODY, ...change });
+      expect(textsOf(socket).at(-1)).toBe(`[${round}1,${round}2]`);
+      fanout.add(socket, ANYBODY);
+      fanout.message(`${round}3`, FOR_ALL);
+      await vi.waitUntil(() => textsOf(socket).length === 2 * round);
+    }
+    const frames = [11, 12, 13, 21, 22, 23, 31, 32, 33];
+    for (const each of [socket, other]) expect(framesOf(textsOf(each))).toEqual(frames);
+    expect(fanout.size).toBe(2);
   });
 
   it("does not hurry the others for a socket that nothing waits for", async () => {

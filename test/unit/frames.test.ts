@@ -1,5 +1,7 @@
-import { evictDurableObject } from "cloudflare:test";
+import { evictDurableObject, runInDurableObject } from "cloudflare:test";
+import * as v from "valibot";
 import { describe, expect, it } from "vitest";
+import { ChannelSettings } from "../../src/protocol/schemas.ts";
 import type { Frame } from "../support/frames.ts";
 import { call, connect, newOpenChannel, publish, request, stubOf, type TestSocket } from "./support.ts";
 
@@ -73,6 +75,34 @@ describe("a socket that asked for batches (CON8)", () => {
     const texts = [await socket.text(), await socket.text()].toSorted();
     expect(texts[0]).toMatch(/^\[\{"action":"error".*"invalid-json".*\]$/);
     expect(texts[1]).toBe("pong");
+  });
+
+  it("gets waiting frames first, once and in order, when it joins again or its settings change", async () => {
+    const open = { anonymous_clients: true, public_messaging: { active: true } };
+    const channel = await newOpenChannel(open);
+    const { socket } = await joinBatches(channel);
+    // All in one turn of the object, so that each frame still waits for its batch when the next one follows.
+    await runInDurableObject(stubOf(channel), (object, state) => {
+      const [server] = state.getWebSockets();
+      const receive = (frame: object) => {
+        if (server) void object.webSocketMessage(server, JSON.stringify(frame));
+      };
+      for (const round of ["a", "b"]) {
+        receive({ action: "message", payload: `${round}1` });
+        receive({ action: "message", payload: `${round}2` });
+        receive({ action: "join", payload: { presence: true } });
+        receive({ action: "message", payload: `${round}3` });
+        const settings = v.parse(ChannelSettings, { ...open, presence: round === "a" });
+        object.configure({ channel, settings, authDatabase: null }, 0);
+        receive({ action: "message", payload: `${round}4` });
+      }
+    });
+    socket.send({ action: "leave" });
+    const frames: Frame[] = [];
+    while (frames.at(-1)?.action !== "leave") frames.push(...(await batch(socket)));
+    const seen = frames.map(({ action, payload }) => (action === "message" ? String(payload) : action));
+    const expected = ["a1", "a2", "join", "a3", "a4", "b1", "b2", "join", "presence_full", "b3", "b4", "leave"];
+    expect(seen).toEqual(expected);
   });
 
   it("leaves behind all that was said before (JOI5)", async () => {

@@ -1,7 +1,7 @@
-import { evictDurableObject, runInDurableObject } from "cloudflare:test";
+import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { KEY_LIFETIME, Keys } from "../../src/channel/keys.ts";
-import { MAX_DATABASE_BYTES, MAX_KEY_LENGTH } from "../../src/protocol/limits.ts";
+import { LOG_CAPACITY, MAX_DATABASE_BYTES, MAX_KEY_LENGTH } from "../../src/protocol/limits.ts";
 import {
   API_KEY,
   call,
@@ -10,9 +10,12 @@ import {
   newChannel,
   newDatabase,
   newOpenChannel,
+  publish,
+  publishMany,
   request,
   stubOf,
   tokenOf,
+  whileAway,
 } from "./support.ts";
 
 afterEach(() => vi.restoreAllMocks());
@@ -100,6 +103,57 @@ describe("the same idempotency key on the same channel (IDM1)", () => {
     expect(await (await send(channel, "after", "k", `Bearer ${after}`)).json()).toMatchObject({ seq: 2 });
   });
 
+  it("counts for one user only", async () => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database });
+    const bearers = await Promise.all([1, 2].map(async (id) => `Bearer ${await tokenOf(database, id)}`));
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const places = [];
+      for (const bearer of bearers) places.push(await (await send(channel, "mine", "k", bearer)).json());
+      expect(places).toMatchObject([{ seq: 1 }, { seq: 2 }]);
+    }
+  });
+
+  it.each(["database", "sender"])("with another %s is refused, each time (IDM2)", async (field) => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database });
+    const value = field === "database" ? database : { database, id: 1 };
+    expect((await post("/message", { channel, message: 1 }, "k")).status).toBe(201);
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const answer = await post("/message", { channel, message: 1, [field]: value }, "k");
+      expect(await answer.json()).toMatchObject({ type: "/problems/key-reused" });
+    }
+    expect((await post("/message", { channel, message: 1, [field]: value }, "other")).status).toBe(201);
+    expect((await history(channel)).seq).toBe(2);
+  });
+
+  it("is not remembered for a message that found the log full (LIM4)", async () => {
+    const channel = newChannel();
+    await publish(channel, "first");
+    await whileAway("messages", async () => {
+      await publishMany(
+        channel,
+        Array.from({ length: LOG_CAPACITY - 1 }, () => "0"),
+      );
+      for (let attempt = 0; attempt < 2; attempt++) expect((await send(channel, "late", "k")).status).toBe(503);
+    });
+    await runDurableObjectAlarm(stubOf(channel));
+    for (let attempt = 0; attempt < 2; attempt++) {
+      expect(await (await send(channel, "late", "k")).json()).toMatchObject({ seq: LOG_CAPACITY + 1 });
+    }
+    expect((await history(channel, "?limit=1")).messages[0]?.payload).toBe("late");
+  });
+
+  it("may have as many characters as the limit says, for a batch too", async () => {
+    const [channel, key] = [newChannel(), "x".repeat(MAX_KEY_LENGTH)];
+    const batch = [1, 2].map((message) => ({ channel, message }));
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const { results } = await (await post("/messages", batch, key)).json<{ results: object[] }>();
+      expect(results).toMatchObject([{ seq: 1 }, { seq: 2 }]);
+      expect(await (await send(channel, "alone", key)).json()).toMatchObject({ seq: 3 });
+    }
+  });
+
   it.each([
     ["x".repeat(MAX_KEY_LENGTH + 1), MAX_KEY_LENGTH],
     ["a b", undefined],
@@ -143,8 +197,17 @@ describe("a key's lifetime (IDM3)", () => {
       expect(["a", "b", "c"].map((key) => keys().find(named(key))?.seq)).toEqual([1, 2, 3]);
       remember("d", 4, 2 * KEY_LIFETIME);
       expect(["a", "b", "c", "d"].map((key) => keys().find(named(key))?.seq)).toEqual([undefined, undefined, 3, 4]);
-      remember("e", 5, 3 * KEY_LIFETIME);
-      expect(["c", "d", "e"].map((key) => keys().find(named(key))?.seq)).toEqual([undefined, 4, 5]);
+      remember("e", 5, 3 * KEY_LIFETIME - 1);
+      expect(["c", "d", "e"].map((key) => keys().find(named(key))?.seq)).toEqual([3, 4, 5]);
+      remember("f", 6, 3 * KEY_LIFETIME);
+      expect(["c", "d", "e", "f"].map((key) => keys().find(named(key))?.seq)).toEqual([undefined, 4, 5, 6]);
+      remember("g", 7, 4 * KEY_LIFETIME);
+      expect(["d", "e", "f", "g"].map((key) => keys().find(named(key)))).toMatchObject([
+        undefined,
+        undefined,
+        { seq: 6, time: 3 * KEY_LIFETIME },
+        { seq: 7, time: 4 * KEY_LIFETIME },
+      ]);
     }));
 });
 

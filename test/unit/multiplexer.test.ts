@@ -2,7 +2,7 @@ import { evictDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { app } from "../../src/http/app.ts";
-import { MAX_CHANNELS_PER_SOCKET } from "../../src/protocol/limits.ts";
+import { FRAMES_AT_ONCE, FRAMES_PER_SECOND, MAX_CHANNELS_PER_SOCKET } from "../../src/protocol/limits.ts";
 import type { Frame } from "../support/frames.ts";
 import { connection } from "./multiplexer-support.ts";
 import { call, newDatabase, newOpenChannel, publish, request, stubOf, TestSocket, tokenOf } from "./support.ts";
@@ -68,6 +68,28 @@ describe("one connection for many channels (MUX1)", () => {
     expect(
       (await socket.frames(4)).map(({ action, payload }) => (action === "join" ? action : (payload as unknown))),
     ).toEqual(["join", 1, 2, 3]);
+  });
+
+  it("counts the frames for all of its channels together, in each second, and no heartbeats (LIM6, LIM10)", async () => {
+    const channels = [await newOpenChannel(), await newOpenChannel()];
+    let now = Date.now();
+    const clock = vi.spyOn(Date, "now").mockImplementation(() => now);
+    const socket = await connect();
+    for (const channel of channels) await join(socket, channel);
+    const refusalsOf = async (count: number) => {
+      for (let n = 0; n < count; n++) socket.send({ action: "history", options: { channel: channels[n % 2] } });
+      const answers = await socket.frames(count);
+      return answers.flatMap(({ action, payload }) => (action === "error" ? [String(payload.code)] : []));
+    };
+    // The two joins were the first frames.
+    expect(await refusalsOf(FRAMES_AT_ONCE - 2 + 3)).toEqual(["rate-limited", "rate-limited", "rate-limited"]);
+    for (let second = 1; second <= 2; second++) {
+      now += 1_000;
+      expect(await refusalsOf(FRAMES_PER_SECOND + 2)).toEqual(["rate-limited", "rate-limited"]);
+    }
+    for (let beat = 0; beat < FRAMES_AT_ONCE; beat++) socket.send("ping");
+    for (let beat = 0; beat < FRAMES_AT_ONCE; beat++) expect(await socket.text()).toBe("pong");
+    clock.mockRestore();
   });
 
   it("ends with a leave for that channel, and with the connection for all", async () => {

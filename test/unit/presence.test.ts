@@ -49,6 +49,19 @@ describe("presence (PRE)", () => {
     expect((await presence(channel)).total).toBe(2);
   });
 
+  it("reports a client that joins again only if it has left before (PRE2)", async () => {
+    const channel = await newRoom();
+    const witness = await join(channel, {}, WISH);
+    await witness.frame();
+    const client = await connect(channel);
+    const actions = ["join", "join", "leave", "leave", "join", "join"];
+    for (const action of actions) client.send({ action });
+    expect((await client.frames(actions.length)).map(({ action }) => action)).toEqual(actions);
+    await publish(channel, "after all");
+    const seen = await witness.frames(4);
+    expect(seen.map(({ payload }) => payload.action ?? payload)).toEqual(["join", "leave", "join", "after all"]);
+  });
+
   it("is only where the channel has it", async () => {
     const channel = await newOpenChannel();
     const socket = await connect(channel);
