@@ -7,7 +7,13 @@ import { defineConfig } from "vitest/config";
 const PATIENCE = 60_000;
 
 /** Whether the fault tests run at length (test/support/scale.ts). */
-const define = { __LONG__: JSON.stringify(process.env["LONG"] === "1") };
+const define = {
+  __LONG__: JSON.stringify(process.env["LONG"] === "1"),
+  /** One seed (`7`) or several (`1-100`). */
+  __SEEDS__: JSON.stringify(
+    (process.env["SEED"] ?? "").split("-").flatMap((text) => (text === "" ? [] : Number(text))),
+  ),
+};
 
 export default defineConfig({
   test: {

@@ -52,6 +52,13 @@ type JoinFrame = Extract<ClientFrame, { action: "join" }>;
 type MessageFrame = Extract<ClientFrame, { action: "message" }>;
 
 const DONE = { ok: true, value: null } as const;
+const NO_AUTH_DATABASE = refuse(
+  "forbidden",
+  "This channel has no auth database, so nobody could receive this message.",
+  {
+    field: "options.authenticated",
+  },
+);
 
 /**
  * What clients say over their sockets, and what they are answered. Nothing in here awaits, so a client's frames take
@@ -154,6 +161,8 @@ export class Conversation {
     const allowed = decide(identity, authenticated ? "message-authenticated" : "message", settings.current);
     if (!allowed.ok) return allowed;
     const database = authenticated ? (settings.current?.database ?? null) : null;
+    // Without a database there would be no restriction: everybody would see it.
+    if (authenticated && database === null) return NO_AUTH_DATABASE;
     const message = { action: "message", client: JSON.stringify(client), database } as const;
     const [accepted] = accept({ ...message, payloads: [text] });
     if (accepted?.ok) {

@@ -213,6 +213,16 @@ describe("a client's message", () => {
     expect((await stranger.frame()).payload).toMatchObject({ code: "unauthorized" });
   });
 
+  it("to authenticated clients only is refused on a channel without an auth database, whoever sends it (FRA4)", async () => {
+    const channel = await newOpenChannel();
+    const server = await connect(channel, { Authorization: "Bearer first-key" });
+    for (let again = 0; again < 2; again++) {
+      server.send({ action: "message", options: { authenticated: true }, payload: "for members" });
+      expect((await server.frame()).payload).toMatchObject({ code: "forbidden", field: "options.authenticated" });
+    }
+    expect((await history(channel)).messages).toEqual([]);
+  });
+
   it("to one client reaches just that one, says who sent it, and is not stored (FRA5)", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database, private_messaging: { active: true } });

@@ -1,0 +1,134 @@
+import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import type { Channel } from "../../../src/index.ts";
+import type { Operations } from "./operations.ts";
+import { PLACES, type Place } from "./schedule.ts";
+import type { Stage } from "./stage.ts";
+
+/** What is known of a channel's object. */
+interface Known {
+  /** When its alarm is set for, as it said when it was last awake. */
+  alarm: number | null;
+  isAwake: boolean;
+  hasLostAlarm: boolean;
+}
+
+interface Blocking {
+  blockConcurrencyWhile: <T>(this: DurableObjectState, callback: () => Promise<T>) => Promise<T>;
+}
+
+/** The Durable Objects of the channels: evicts and crashes them, and runs their alarms at the simulated time. */
+export class Objects {
+  readonly #stage: Stage;
+  readonly #operations: Operations;
+  readonly #known: Record<Place, Known> = { room: asleep(), hall: asleep() };
+  #uninstall = () => {};
+
+  constructor(stage: Stage, operations: Operations) {
+    this.#stage = stage;
+    this.#operations = operations;
+  }
+
+  /** Notes from now on which objects are blocked (`blockConcurrencyWhile`). */
+  async install(): Promise<void> {
+    const state = await runInDurableObject(this.stub("room"), (_, own) => Object.getPrototypeOf(own) as Blocking);
+    const { blockConcurrencyWhile } = state;
+    const { blocked } = this.#stage;
+    state.blockConcurrencyWhile = async function <T>(this: DurableObjectState, callback: () => Promise<T>): Promise<T> {
+      const channel = this.id.name ?? "";
+      blocked.add(channel);
+      try {
+        return (await blockConcurrencyWhile.call(this, callback)) as T;
+      } finally {
+        blocked.delete(channel);
+      }
+    };
+    this.#uninstall = () => Object.assign(state, { blockConcurrencyWhile });
+  }
+
+  uninstall(): void {
+    this.#uninstall();
+  }
+
+  stub(place: Place): DurableObjectStub<Channel> {
+    return env.CHANNELS.getByName(this.#stage.channels[place]);
+  }
+
+  /** Notes that a request or frame wakes objects. */
+  wake(places: readonly Place[]): void {
+    for (const place of places) this.#known[place].isAwake = true;
+  }
+
+  hasLostAlarm(place: Place): boolean {
+    return this.#known[place].hasLostAlarm;
+  }
+
+  async evict(place: Place, webSockets: "hibernate" | "close"): Promise<void> {
+    await this.#askAlarm(place);
+    await this.unblocked(place);
+    await evictDurableObject(this.stub(place), { webSockets }).catch(() => {}); // It is not awake.
+    this.#known[place].isAwake = false;
+  }
+
+  /** Ends the object in the middle of its work. */
+  async crash(place: Place): Promise<void> {
+    await this.unblocked(place);
+    const crash = (_: unknown, state: DurableObjectState) => state.abort("simulated crash");
+    await runInDurableObject(this.stub(place), crash).catch(() => {}); // The crash fails this call, too.
+    this.#stage.blocked.delete(this.#stage.channels[place]);
+    this.#known[place].isAwake = false;
+  }
+
+  /** Loses the alarm while the object is awake. */
+  async loseAlarm(place: Place): Promise<void> {
+    const known = this.#known[place];
+    if (!known.isAwake) return;
+    await this.unblocked(place);
+    await runInDurableObject(this.stub(place), (_, { storage }) => storage.deleteAlarm());
+    known.hasLostAlarm = true;
+  }
+
+  /** When the next alarm is due, by `elapsed`; Infinity if none is set. */
+  get nextAlarm(): number {
+    const { elapsed, wall } = this.#stage.clock;
+    const alarms = PLACES.map((place) => (this.#isAlarmRunning(place) ? null : this.#known[place].alarm));
+    return elapsed + Math.max(0, Math.min(...alarms.map((alarm) => alarm ?? Infinity)) - wall);
+  }
+
+  /** Runs the alarms that are due. An alarm that waits for D1 stays pending. */
+  async runDueAlarms(): Promise<void> {
+    for (const place of PLACES) {
+      await this.#askAlarm(place);
+      const known = this.#known[place];
+      if (known.alarm === null || known.alarm > this.#stage.clock.wall || this.#isAlarmRunning(place)) continue;
+      known.alarm = null;
+      known.isAwake = true;
+      const operation = { kind: "alarm" as const, label: `the alarm of ${place}`, places: [place] };
+      await this.#operations.start(operation, runDurableObjectAlarm(this.stub(place)));
+    }
+  }
+
+  /** Reads when the alarm is set for. A hibernating object is not asked, because that would wake it. */
+  async #askAlarm(place: Place): Promise<void> {
+    const known = this.#known[place];
+    if (!known.isAwake || this.#isAlarmRunning(place)) return;
+    await this.unblocked(place);
+    known.alarm = await runInDurableObject(this.stub(place), (_, { storage }) => storage.getAlarm());
+  }
+
+  /** Lets time pass until an object receives something again: a call from here would wait for that, too. */
+  async unblocked(place: Place): Promise<void> {
+    const { clock, d1, blocked, channels } = this.#stage;
+    await this.#operations.calm();
+    while (blocked.has(channels[place])) {
+      clock.advanceTo(Math.min(clock.laterTimer, d1.laterAnswer));
+      await this.#operations.calm();
+    }
+  }
+
+  #isAlarmRunning(place: Place): boolean {
+    return this.#operations.pendingAt(place).some(({ kind }) => kind === "alarm");
+  }
+}
+
+const asleep = (): Known => ({ alarm: null, isAwake: false, hasLostAlarm: false });
