@@ -17,6 +17,8 @@ const define = {
 
 export default defineConfig({
   test: {
+    // Many tests wait for servers, browsers and timers, so two files at once are faster even on a single core.
+    maxWorkers: 2,
     projects: [
       {
         define,

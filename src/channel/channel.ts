@@ -193,6 +193,7 @@ export class Channel extends DurableObject<Env> {
   async state(times: readonly number[]): Promise<Result<ChannelState>> {
     const ready = await this.#ready();
     if (!ready.ok) return ready;
+    this.#schedule();
     const { last, archived, backlog, capacity, oldest } = this.#log;
     const positions = this.#log.positionsAt(times);
     const [sockets, joined] = [this.#sockets.count(), this.#sockets.subscribed];
