@@ -23,7 +23,7 @@ import type { FirstIds, Outcome, Task } from "./mutation/runner.ts";
 /** The sources that are mutated. */
 const SOURCES = ["src/auth/**/*.ts", "src/channel/**/*.ts", "src/http/**/*.ts", "src/protocol/**/*.ts"];
 /** Files that try at random what others test one by one: they run only for mutants that nothing else reaches. */
-const LAST_RESORT = /\/(?:corpora|model)\.test\.ts$/;
+const LAST_RESORT = /\/(?:corpora|simulation)\.test\.ts$/;
 /** A file counts as failed where it takes so many times its usual time, and so many milliseconds more. */
 const TIMEOUT_FACTOR = 3;
 const TIMEOUT_GRACE_MS = 10_000;
