@@ -1,4 +1,4 @@
-/** Finds the mutants of a source, and writes the source with all of them in it, each behind a switch (mutant schemata). */
+/** Finds the mutants of a source, and writes the source with all of them in it, each enabled by a switch (mutant schemata). */
 import { createHash } from "node:crypto";
 import { parseSync } from "vite";
 

@@ -5,7 +5,7 @@ import { Cache } from "./cache.ts";
 import { DatabaseStore } from "./databases.ts";
 import { candidatesFor, type EffectiveSettings, SettingsStore } from "./settings.ts";
 
-/** A refusal is final if the settings are no older. So a stranger makes D1 work about once a second for each name. */
+/** A refusal is final if the settings are at most this old. So refused callers cost one D1 query per second and name. */
 const REFUSAL_MAX_AGE_MS = 1_000;
 
 /** What this isolate knows of D1. */
