@@ -116,10 +116,11 @@ export class Sockets {
 
   /** Lets a socket join, or changes what it joined for: from now on it gets what is broadcast. */
   join(socket: WebSocket, presence: boolean): void {
+    // First, so that the socket is not told of clients that left before it joined.
+    this.dropStale();
     const attachment = { ...this.attachment(socket), joined: true, presence };
     this.#attach(socket, attachment);
     this.#subscribe(socket, attachment);
-    this.dropStale();
     // Its heartbeats have yet to begin, so no look at them can say when to look at it.
     this.#nextGone = Math.min(this.#nextGone, Date.now() + HEARTBEAT_TIMEOUT);
   }

@@ -215,6 +215,22 @@ describe("a client that vanishes without closing (PRE4)", () => {
     expect(await presence(channel)).toEqual({ total: 1, presence: [stays.client] });
   });
 
+  it("does not come between a join and its answer (JOI2)", async () => {
+    const channel = await newRoom();
+    for (let round = 1; round <= 2; round++) {
+      await joinAndVanish(channel);
+      at(Date.now() + round * 120_000);
+      const socket = await connect(channel);
+      socket.send({ action: "join", payload: WISH });
+      const [first, second] = await socket.frames(2);
+      expect([first?.action, second?.action]).toEqual(["join", "presence_full"]);
+      expect(second?.payload).toEqual({ presence: [first?.client] });
+      socket.socket.close(1000);
+      await socket.close();
+      vi.restoreAllMocks();
+    }
+  });
+
   it("costs no alarm while nobody would notice", async () => {
     const channel = await newRoom();
     const [first, second] = [await join(channel), await join(channel)];
