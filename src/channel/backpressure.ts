@@ -33,8 +33,8 @@ export type Verdict = "slow" | "gone";
  * Tells the clients that fell too far behind, or are gone, from the others: by their heartbeats, which cost nothing.
  *
  * A client sends a heartbeat only after the answer to its previous one (CON3), and that answer waits in line behind
- * all that was sent before it. So each new heartbeat confirms what had been sent before the one before. The socket's
- * own `bufferedAmount` cannot say it: workerd reads it as 0 while the peer reads nothing.
+ * all that was sent before it. So each new heartbeat confirms what had been sent before the one before. The socket
+ * itself cannot say it: workerd does not implement `bufferedAmount`.
  *
  * The object forgets this when it hibernates, which it only does after ten quiet seconds; counting then starts again.
  */
