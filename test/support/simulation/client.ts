@@ -267,9 +267,10 @@ export class Client {
     const after = resumed === true ? (join?.after ?? subscription.position ?? seq) : seq;
     const who = this.#identity(isAnonymous);
     if (join) this.#checkJoin(subscription.channel, who, join, seq, reason);
-    const { name, plan } = this;
+    const { name, plan, socketId } = this;
     subscription.run = {
       client: name,
+      socketId,
       way: plan.way,
       channel: subscription.channel,
       who,

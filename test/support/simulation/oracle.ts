@@ -89,6 +89,8 @@ export interface Row {
 /** What a subscriber saw, from the answer to its join until it left, joined again or was closed. */
 export interface Run {
   client: string;
+  /** How others know the client during this run. */
+  socketId: string | undefined;
   way: "direct" | "batch" | "rt";
   channel: string;
   who: Identity;
@@ -308,6 +310,8 @@ export class Oracle {
     if (seq <= run.joinedAt) return "must";
     const to = this.#storedBy(sent, seq);
     if (this.mustAllow(run.channel, run.who, "receive", sent.from, to)) return "must";
+    // A sender receives its own message also where it receives no others (FRA2).
+    if (sent.sender !== null && sent.sender.socketId === run.socketId) return "may";
     return this.mayAllow(run.channel, run.who, "receive", sent.from, to) ? "may" : "must not";
   }
 
