@@ -287,7 +287,8 @@ export class Channel extends DurableObject<Env> {
 
   /** Sees that the alarm fires for what is due next. */
   #schedule(): void {
-    if (this.#nextDue < Infinity) this.#alarm.scheduleNoLaterThan(this.#nextDue);
+    const due = this.#nextDue;
+    if (due < Infinity) this.#alarm.scheduleNoLaterThan(due);
   }
 
   #expire(): void {

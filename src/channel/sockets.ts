@@ -77,7 +77,8 @@ export class Sockets {
    * would notice: only a client that asked for presence is told, and only of others.
    */
   get nextGone(): number {
-    return this.#fanout.size > 1 && this.#fanout.isWatched ? this.#nextGone : Infinity;
+    if (this.#nextGone === Infinity || this.#fanout.size < 2) return Infinity;
+    return this.#fanout.isWatched ? this.#nextGone : Infinity;
   }
 
   /** How many sockets there are, of all or of a group. */
