@@ -114,7 +114,8 @@ export class Archiver {
   }
 
   /** Finds out whether a message of a batch is the cause of a failure. Throws the failure when D1 is. */
-  async #narrowDown({ count, last }: ArchiveBatch, error: unknown): Promise<void> {
+  async #narrowDown(batch: ArchiveBatch, error: unknown): Promise<void> {
+    const { count, last } = batch;
     const isRefusal = REFUSAL.test(rootCauseOf(error));
     this.#batchRows = Math.max(1, Math.floor(count / 2));
     if (count > 1) {
@@ -122,16 +123,11 @@ export class Archiver {
       throw error;
     }
     if (!isRefusal && this.#failures < MAX_UNCLEAR_FAILURES) throw error;
-    if (!(await this.#takesOthers())) throw error;
-    this.#putAside(last, error);
-  }
-
-  async #takesOthers(): Promise<boolean> {
-    const { archive, channel } = this.#deps;
-    return withDeadline(STORE_TIMEOUT_MS, archive.probe(channel)).then(
-      () => true,
-      () => false,
-    );
+    const { archive, channel, log } = this.#deps;
+    if (!(await succeeds(withDeadline(STORE_TIMEOUT_MS, archive.probe(channel))))) throw error;
+    // D1 may have been away and be back, so the message is offered once more.
+    if (await succeeds(this.#store(batch))) log.markArchived(last);
+    else this.#putAside(last, error);
   }
 
   /** Keeps a message elsewhere in this object, and counts it as archived: those after it go on. */
@@ -177,6 +173,13 @@ export class Archiver {
 export function retryDelayMs(failures: number, random: number): number {
   const ceiling = Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** (failures - 1));
   return Math.round(ceiling * (1 - random / 2));
+}
+
+function succeeds(work: Promise<unknown>): Promise<boolean> {
+  return work.then(
+    () => true,
+    () => false,
+  );
 }
 
 function batchOf({ seq, time, action, client, database, payload }: StoredMessage): ArchiveBatch {

@@ -234,6 +234,27 @@ describe("a message that D1 refuses for ever", () => {
   });
 });
 
+describe("a D1 that is back just after a failure", () => {
+  it("gets the message again before that counts as refused", async () => {
+    const channel = newChannel();
+    await publish(channel, "only");
+    let isAway = true;
+    const failing = interceptWrites((write) => {
+      if (!isAway) return write();
+      // In the last of these runs D1 is back right after its failure.
+      failures += 1;
+      isAway = failures < 6;
+      return Promise.reject(new Error("D1_ERROR: internal error"));
+    });
+    let failures = 0;
+    for (let attempt = 1; attempt <= 6; attempt++) await runDurableObjectAlarm(stubOf(channel));
+    failing.mockRestore();
+    expect(failures).toBe(6);
+    expect(payloadsOf(await archived(channel))).toEqual(["only"]);
+    expect(await alarmOf(channel)).toBeNull();
+  });
+});
+
 describe("a run of the archiver", () => {
   it("ends under steady traffic: what arrives meanwhile is for the next one", async () => {
     const channel = newChannel();
