@@ -23,10 +23,10 @@ export function logFailure(message: LogEvent, error: unknown, fields: Record<str
 }
 
 /**
- * What to log of an error: its root cause's words. drizzle wraps what D1 said into an error whose own message holds
+ * Returns what may be logged of an error: its root cause's words. drizzle wraps what D1 said into an error whose own message holds
  * the query's parameters; and a SyntaxError quotes the text that it could not parse.
  */
-function causeOf(error: unknown): string {
+export function causeOf(error: unknown): string {
   if (!(error instanceof Error)) return "not an Error";
   if (error.cause !== undefined) return causeOf(error.cause);
   return error instanceof SyntaxError ? error.name : `${error.name}: ${error.message}`;

@@ -1,5 +1,5 @@
 import type { ArchiveBatch, HistoryStore } from "../history/store.ts";
-import { logFailure } from "../logging.ts";
+import { causeOf, logFailure } from "../logging.ts";
 import type { StoredMessage } from "../protocol/frames.ts";
 import { withDeadline } from "./deadline.ts";
 import type { Log } from "./log.ts";
@@ -116,7 +116,7 @@ export class Archiver {
   /** Finds out whether a message of a batch is the cause of a failure. Throws the failure when D1 is. */
   async #narrowDown(batch: ArchiveBatch, error: unknown): Promise<void> {
     const { count, last } = batch;
-    const isRefusal = REFUSAL.test(rootCauseOf(error));
+    const isRefusal = REFUSAL.test(causeOf(error));
     this.#batchRows = Math.max(1, Math.floor(count / 2));
     if (count > 1) {
       if (isRefusal) return;
@@ -185,10 +185,4 @@ function succeeds(work: Promise<unknown>): Promise<boolean> {
 function batchOf({ seq, time, action, client, database, payload }: StoredMessage): ArchiveBatch {
   const rows = JSON.stringify([[seq, time, action, client === null ? null : 0, database, payload]]);
   return { rows, clients: JSON.stringify(client === null ? [] : [client]), count: 1, last: seq, since: time };
-}
-
-/** drizzle wraps what D1 said into an error of its own. */
-function rootCauseOf(error: unknown): string {
-  if (!(error instanceof Error)) return "";
-  return error.cause === undefined ? error.message : rootCauseOf(error.cause);
 }

@@ -1,5 +1,6 @@
 import { MAX_BODY_BYTES, MAX_JSON_DEPTH } from "./limits.ts";
 import { type Fault, refuse, type Result } from "./errors.ts";
+import { utf8Length } from "./utf8.ts";
 
 /**
  * Parses text from a stranger within the bounds on bytes and depth.
@@ -41,10 +42,8 @@ function inspect(value: unknown, levels: number): Result<never> | undefined {
   return undefined;
 }
 
-const encoder = new TextEncoder();
-
 /** Whether a text has more bytes in UTF-8: one to three for each UTF-16 unit, so most need no counting. */
 export function isLongerThan(text: string, bytes: number): boolean {
   if (text.length > bytes) return true;
-  return text.length * 3 > bytes && encoder.encode(text).length > bytes;
+  return text.length * 3 > bytes && utf8Length(text) > bytes;
 }
