@@ -13,16 +13,11 @@ interface Known {
   hasLostAlarm: boolean;
 }
 
-interface Blocking {
-  blockConcurrencyWhile: <T>(this: DurableObjectState, callback: () => Promise<T>) => Promise<T>;
-}
-
 /** The Durable Objects of the channels: evicts and crashes them, and runs their alarms at the simulated time. */
 export class Objects {
   readonly #stage: Stage;
   readonly #operations: Operations;
   readonly #known: Record<Place, Known> = { room: asleep(), hall: asleep() };
-  #uninstall = () => {};
 
   constructor(stage: Stage, operations: Operations) {
     this.#stage = stage;
@@ -31,23 +26,8 @@ export class Objects {
 
   /** Notes from now on which objects are blocked (`blockConcurrencyWhile`). */
   async install(): Promise<void> {
-    const state = await runInDurableObject(this.stub("room"), (_, own) => Object.getPrototypeOf(own) as Blocking);
-    const { blockConcurrencyWhile } = state;
-    const { blocked } = this.#stage;
-    state.blockConcurrencyWhile = async function <T>(this: DurableObjectState, callback: () => Promise<T>): Promise<T> {
-      const channel = this.id.name ?? "";
-      blocked.add(channel);
-      try {
-        return (await blockConcurrencyWhile.call(this, callback)) as T;
-      } finally {
-        blocked.delete(channel);
-      }
-    };
-    this.#uninstall = () => Object.assign(state, { blockConcurrencyWhile });
-  }
-
-  uninstall(): void {
-    this.#uninstall();
+    const prototype = (_: unknown, state: DurableObjectState) => Object.getPrototypeOf(state) as DurableObjectState;
+    this.#stage.blocks.install(await runInDurableObject(this.stub("room"), prototype));
   }
 
   stub(place: Place): DurableObjectStub<Channel> {
@@ -73,9 +53,13 @@ export class Objects {
   /** Ends the object in the middle of its work. */
   async crash(place: Place): Promise<void> {
     await this.unblocked(place);
-    const crash = (_: unknown, state: DurableObjectState) => state.abort("simulated crash");
+    const { blocks, d1, channels } = this.#stage;
+    const crash = (_: unknown, state: DurableObjectState) => {
+      blocks.forget(channels[place]);
+      d1.forget(channels[place]);
+      state.abort("simulated crash");
+    };
     await runInDurableObject(this.stub(place), crash).catch(() => {}); // The crash fails this call, too.
-    this.#stage.blocked.delete(this.#stage.channels[place]);
     this.#known[place].isAwake = false;
   }
 
@@ -118,10 +102,12 @@ export class Objects {
 
   /** Lets time pass until an object receives something again: a call from here would wait for that, too. */
   async unblocked(place: Place): Promise<void> {
-    const { clock, d1, blocked, channels } = this.#stage;
+    const { clock, d1, blocks, channels } = this.#stage;
     await this.#operations.calm();
-    while (blocked.has(channels[place])) {
-      clock.advanceTo(Math.min(clock.laterTimer, d1.laterAnswer));
+    while (blocks.has(channels[place])) {
+      const next = Math.min(clock.laterTimer, d1.laterAnswer);
+      if (next === Infinity) throw new Error(`The object of ${place} is blocked and waits for nothing.`);
+      clock.advanceTo(next);
       await this.#operations.calm();
     }
   }

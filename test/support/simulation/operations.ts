@@ -68,7 +68,7 @@ export class Operations {
 
   /** Waits until a condition holds; returns false if nothing happens any more before it does. */
   async settle(holds: () => boolean, quietTurns = QUIET_TURNS.whileWaiting): Promise<boolean> {
-    const { clock, d1, blocked } = this.#stage;
+    const { clock, d1, blocks } = this.#stage;
     let [quiet, firing, seen] = [0, 0, this.#activity];
     while (!holds()) {
       await turn();
@@ -76,7 +76,7 @@ export class Operations {
       firing = (clock.isFiring || d1.isAnswering) && this.#activity === seen ? firing + 1 : 0;
       const isStuck = firing > DEAD_TIMER_TURNS;
       // The timers of a blocked object fire later.
-      if (isStuck && blocked.size === 0) {
+      if (isStuck && !blocks.isAny) {
         clock.dropDue();
         d1.dropDue();
       }

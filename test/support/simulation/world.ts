@@ -75,7 +75,7 @@ export class World {
     for (const client of this.#clients.all) if (client.isOpen) client.disconnect();
     this.#stage.clock.uninstall();
     this.#sockets.uninstall();
-    this.#objects.uninstall();
+    this.#stage.blocks.uninstall();
     await turn();
   }
 
