@@ -241,6 +241,27 @@ describe("a channel's object that is reset (MUX3)", () => {
     for (const n of [1, 2, 3]) socket.send({ action: "message", options: { channel }, payload: n });
     expect((await socket.frames(3)).map(({ payload }) => payload as unknown)).toEqual([1, 2, 3]);
   });
+
+  it("is left, with an error, if it no longer accepts the client's token; other channels stay joined", async () => {
+    const config = { dbo_id: 4_201, secret: "AUTH_SECRET" };
+    const database = await newDatabase(config);
+    const [channel, other] = [await newOpenChannel({ database }), await newOpenChannel()];
+    const socket = await connect({ "Sec-WebSocket-Protocol": await tokenOf(database, 42) });
+    await join(socket, channel);
+    await join(socket, other);
+    const changed = await call("PUT", `/databases/${database}`, { ...config, issuer: "https://new.test" });
+    expect(changed.ok).toBe(true);
+    await evictDurableObject(stubOf(channel), { webSockets: "close" });
+    expect(await socket.frame()).toMatchObject({
+      action: "error",
+      options: { channel },
+      payload: { code: "unauthorized" },
+    });
+    socket.send({ action: "message", options: { channel }, payload: 1 });
+    expect(await socket.frame()).toMatchObject({ options: { channel }, payload: { code: "not-joined" } });
+    await publish(other, "still joined");
+    expect(await socket.frame()).toMatchObject({ options: { channel: other }, payload: "still joined" });
+  });
 });
 
 describe("the way to a channel", () => {

@@ -30,6 +30,14 @@ export interface Frame {
   payload: unknown;
 }
 
+/** What a connection was opened with. */
+export interface Credential {
+  /** In milliseconds since the epoch. */
+  expires: number;
+  /** Whether the server may have refused it at some time between two moments. */
+  mayBeRefused: (from: Moment, to: Moment) => boolean;
+}
+
 /** A join that was not answered yet. */
 interface PendingJoin {
   after: number | undefined;
@@ -75,8 +83,7 @@ export class Client {
   nextBeat = Infinity;
   #awaitsPong = false;
   #unconfirmed = 0;
-  /** When its token expires, in milliseconds since the epoch. */
-  expires = Infinity;
+  #credential: Credential = { expires: Infinity, mayBeRefused: () => false };
   /** The ids of private messages that it got. */
   readonly #whispers: string[] = [];
   /** Grows with each frame that it receives. */
@@ -94,11 +101,11 @@ export class Client {
   }
 
   /** Uses a new connection. */
-  take(socket: WebSocket, expires: number): void {
+  take(socket: WebSocket, credential: Credential): void {
     this.#socket = socket;
     this.socketId = undefined;
     this.hasVanished = false;
-    this.expires = expires;
+    this.#credential = credential;
     this.nextBeat = this.plan.beats ? this.#stage.clock.elapsed + BEAT_EVERY_MS : Infinity;
     this.#awaitsPong = false;
     this.#unconfirmed = 0;
@@ -159,7 +166,7 @@ export class Client {
 
   /** Whether it is still connected directly to a channel although its token has expired. */
   get hasExpired(): boolean {
-    return this.isOpen && this.plan.way !== "rt" && this.expires < this.#stage.clock.wall;
+    return this.isOpen && this.plan.way !== "rt" && this.#credential.expires < this.#stage.clock.wall;
   }
 
   runOn(channel: string): Run | undefined {
@@ -216,7 +223,7 @@ export class Client {
           ? !this.plan.beats || this.hasVanished
           : this.hasVanished || this.clockStepped > 50_000;
       case 4401:
-        return this.expires <= now.wall;
+        return this.#credential.expires <= now.wall;
       case 4403:
         return this.channels.some(
           ({ channel }) => !this.#stage.oracle.mustAllow(channel, this.#identity(), "subscribe", now, now),
@@ -325,7 +332,7 @@ export class Client {
   #checkRefusal(channel: string, { from }: PendingJoin, code: string): void {
     const to = this.#stage.clock.moment();
     const { oracle } = this.#stage;
-    const mayFail = this.plan.way === "rt" && (isUser(this.plan.who) || this.isDisturbed);
+    const mayFail = this.plan.way === "rt" && (this.isDisturbed || this.#credential.mayBeRefused(from, to));
     if (mayFail || oracle.isTroubled(from, to) || !oracle.mustAllow(channel, this.#identity(), "subscribe", from, to))
       return;
     oracle.failSettings(channel, "a permitted request succeeds", `${this.name} got ${code} for its join of ${channel}`);
@@ -373,8 +380,9 @@ export class Client {
     if (this.plan.way !== "rt" || !run) return;
     const now = this.#stage.clock.moment();
     const isExcluded =
-      (code === "unauthorized" || code === "forbidden") &&
-      !this.#stage.oracle.mustAllow(channel, run.who, "subscribe", now, now);
+      (code === "unauthorized" && this.#credential.mayBeRefused(now, now)) ||
+      ((code === "unauthorized" || code === "forbidden") &&
+        !this.#stage.oracle.mustAllow(channel, run.who, "subscribe", now, now));
     if (!isExpired && !isExcluded && code !== "not-joined") return;
     subscription.end();
     subscription.isDoubtful = true;

@@ -5,7 +5,7 @@ import type { Operation, Operations } from "./operations.ts";
 import { type ClientPlan, PLACES, type Place, type StepOf } from "./schedule.ts";
 import type { Server } from "./server.ts";
 import type { SocketFaults } from "./sockets.ts";
-import { ANONYMOUS, isUser, type Stage } from "./stage.ts";
+import { ANONYMOUS, type Stage } from "./stage.ts";
 
 /** How long a socket may outlive its token, in simulated milliseconds. */
 const LONGEST_EXPIRY_MS = 60_000;
@@ -181,12 +181,12 @@ export class Clients {
     const [place = "room"] = places;
     const query = way === "batch" ? "?frames=batch" : "";
     const path = way === "rt" ? "/rt/simulation" : `${this.#stage.path(place)}/socket${query}`;
-    const expires = isUser(who) ? (this.#server.tokens.get(who)?.expires ?? Infinity) : Infinity;
+    const credential = this.#server.credentialOf(who);
     const question = { label: `the connection of ${client.name}`, places, method: "GET" as const, path, who };
     await this.#server.ask({ ...question, headers: { Upgrade: "websocket" } }, (answer, operation) => {
       this.#connecting.delete(client);
       if (!answer.webSocket) return this.#checkRefusal(client, answer.status, operation);
-      client.take(answer.webSocket, expires);
+      client.take(answer.webSocket, credential);
       this.#joinAll(client, wishes);
     });
   }
