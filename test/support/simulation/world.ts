@@ -27,6 +27,9 @@ const SLOW_TEXT = 8.75 * 1024 * 1024;
 /** How long traffic waits between two messages, in milliseconds. */
 const TRAFFIC_EVERY_MS = 2_000;
 
+/** How long to wait for answers before looking whether they have arrived, in milliseconds. */
+const WAIT_STEP_MS = 1_000;
+
 /** Runs one schedule with real channels and real clients. */
 export class World {
   readonly #stage: Stage;
@@ -210,11 +213,21 @@ export class World {
     for (let batches = 0; batches < 10; batches++) {
       await this.#publisher.publish({ ...batch, sizes });
       await this.#operations.calm();
+      // Batches that wait for D1 would all be delivered in one instant, in which no client can confirm what it receives.
+      await this.#answerRequests(place);
     }
     for (const [client, unconfirmed] of before) {
       if (!client.isOpen || client.plan.way === "rt" || client.unconfirmed - unconfirmed <= SLOW_TEXT) continue;
       this.#stage.oracle.fail("a slow client is closed", `${client.name} is open after a flood`);
     }
+  }
+
+  /** Lets time pass until an object has answered its requests, or is late. */
+  async #answerRequests(place: Place): Promise<void> {
+    const { clock } = this.#stage;
+    const end = clock.elapsed + LONGEST_REQUEST_MS;
+    const isWaiting = () => this.#operations.pendingAt(place).some(({ kind }) => kind === "request");
+    while (isWaiting() && clock.elapsed < end) await this.#pass(WAIT_STEP_MS);
   }
 
   async #traffic({ place, seconds }: StepOf<"traffic">): Promise<void> {
