@@ -157,7 +157,8 @@ export const databases: Operation[] = [
     path: "/databases/{name}",
     tag: "Auth databases",
     summary: "Set an auth database",
-    description: "Changes concern new connections, within five seconds.",
+    description:
+      "Changes concern new connections, within five seconds. Refused if another database has this `dbo_id`, or has one of its keys with the same `audience` and no other `issuer`: each would accept the other's tokens.",
     access: "server",
     parameters: [database],
     body: { schema: "AuthDatabase", example: examples.AUTH_DATABASE },
@@ -186,7 +187,8 @@ export const databases: Operation[] = [
     path: "/databases/{name}/tokens",
     tag: "Auth databases",
     summary: "Make a token",
-    description: "For a user of a database that has a `secret`.",
+    description:
+      "For a user of a database that has a `secret`. Its `aud` is the database's `audience`, by default `durable-channels:{name}`.",
     access: "server",
     parameters: [database],
     body: { schema: "TokenRequest", example: { id: 42, extras: { name: "Carol" }, expires_in: 3600 } },
