@@ -25,6 +25,7 @@ import { Alarm } from "./alarm.ts";
 import { Archiver } from "./archiver.ts";
 import { Conversation } from "./conversation.ts";
 import { withDeadline } from "./deadline.ts";
+import { identityOf } from "./identity-header.ts";
 import { Keys } from "./keys.ts";
 import { Log, type Place } from "./log.ts";
 import { Metrics } from "./metrics.ts";
@@ -33,8 +34,6 @@ import { SetAside } from "./set-aside.ts";
 import { type Holding, SettingsCopy, UNAVAILABLE } from "./settings.ts";
 import { Sockets } from "./sockets.ts";
 
-/** In which the Worker tells the object who is behind a socket. The object is reached through the Worker only. */
-export const IDENTITY_HEADER = "X-Identity";
 /** In which the Worker tells the object the chosen subprotocol, and the object the client. */
 export const PROTOCOL_HEADER = "Sec-WebSocket-Protocol";
 
@@ -225,7 +224,7 @@ export class Channel extends DurableObject<Env> {
 
   /** Accepts a socket. A refusal is answered with its fault as JSON, for the Worker to put into words. */
   override async fetch(request: Request): Promise<Response> {
-    const who = JSON.parse(decodeURIComponent(request.headers.get(IDENTITY_HEADER) ?? "")) as Identity;
+    const who = identityOf(request.headers);
     const admitted = await this.#admit(who, "subscribe");
     const group = groupOf(who, request.headers.get(ADDRESS_HEADER));
     const fault = admitted.ok ? this.#crowded(who, group) : admitted.fault;
