@@ -17,7 +17,7 @@ CREATE TRIGGER `database_keys_insert` AFTER INSERT ON `databases` BEGIN
 	) WHERE `key` IS NOT NULL;
 END;
 --> statement-breakpoint
-CREATE TRIGGER `database_keys_update` AFTER UPDATE ON `databases` BEGIN
+CREATE TRIGGER `database_keys_update` AFTER UPDATE OF `name`, `config` ON `databases` BEGIN
 	DELETE FROM `database_keys` WHERE `name` = old.name;
 	INSERT OR IGNORE INTO `database_keys` (`name`, `key`)
 	SELECT new.name, `key` FROM (

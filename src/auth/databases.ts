@@ -2,6 +2,7 @@ import { asc, eq, gt, sql } from "drizzle-orm";
 import { drizzle, type DrizzleD1Database } from "drizzle-orm/d1";
 import { databases } from "../history/schema.ts";
 import { type AuthDatabase, withTrueAlgorithm } from "../protocol/schemas.ts";
+import { type Revocations, revoked } from "./revocations.ts";
 
 export interface NamedDatabase {
   database: string;
@@ -12,6 +13,8 @@ export interface NamedDatabase {
 export interface VerifyingDatabase extends AuthDatabase {
   /** Whether another database would verify its tokens with the same key; undefined if that is not known. */
   sharesKeys?: boolean;
+  /** Whose tokens are revoked, and until when. */
+  revocations?: Revocations;
 }
 
 /** A stored database that stands in the way of another one's configuration. */
@@ -53,13 +56,17 @@ export class DatabaseStore {
   }
 
   async get(name: string): Promise<AuthDatabase | null> {
-    const row = await this.#db.select().from(databases).where(eq(databases.name, name)).get();
+    const row = await this.#db
+      .select({ config: databases.config })
+      .from(databases)
+      .where(eq(databases.name, name))
+      .get();
     return row ? withTrueAlgorithm(row.config) : null;
   }
 
   async list(after: string, limit: number): Promise<NamedDatabase[]> {
     const rows = await this.#db
-      .select()
+      .select({ name: databases.name, config: databases.config })
       .from(databases)
       .where(gt(databases.name, after))
       .orderBy(asc(databases.name))
@@ -82,6 +89,27 @@ export class DatabaseStore {
     );
     const obstacle = found?.results[0];
     return obstacle ? { name: obstacle.name, hasNumber: obstacle.hasNumber === 1 } : null;
+  }
+
+  /**
+   * Revokes the tokens that a user has by now, or all users have if there is no id. Repeats itself if another revocation was
+   * stored meanwhile.
+   *
+   * @returns Whether it is stored; `missing` if there is no such database, `full` if as many users are revoked as can be.
+   */
+  async revoke(name: string, id: number | string | undefined, now: number): Promise<"stored" | "missing" | "full"> {
+    const select = this.#d1.prepare("SELECT revocations FROM databases WHERE name = ?").bind(name);
+    for (;;) {
+      const row = await select.first<{ revocations: string }>();
+      if (!row) return "missing";
+      const changed = revoked(JSON.parse(row.revocations) as Revocations, id, now);
+      if (!changed) return "full";
+      const { meta } = await this.#d1
+        .prepare("UPDATE databases SET revocations = ?1 WHERE name = ?2 AND revocations = ?3")
+        .bind(JSON.stringify(changed), name, row.revocations)
+        .run();
+      if (meta.changes > 0) return "stored";
+    }
   }
 
   async delete(name: string): Promise<void> {

@@ -35,13 +35,18 @@ export class SettingsStore {
         settings: channels.settings,
         authDatabase: databases.config,
         sharesKeys: SHARES_KEYS,
+        revocations: databases.revocations,
       })
       .from(channels)
       .leftJoin(databases, sql`${databases.name} = ${channels.settings} ->> 'database'`)
       .where(sql`${channels.name} IN (SELECT value FROM json_each(${names}))`);
     const found = new Map(
-      rows.map(({ authDatabase, sharesKeys, ...row }) => {
-        const verifying = authDatabase && { ...authDatabase, sharesKeys: sharesKeys === 1 };
+      rows.map(({ authDatabase, sharesKeys, revocations, ...row }) => {
+        const verifying = authDatabase && {
+          ...authDatabase,
+          sharesKeys: sharesKeys === 1,
+          revocations: revocations ?? {},
+        };
         return [row.name, { ...parsed(row), authDatabase: verifying }];
       }),
     );

@@ -10,6 +10,7 @@ import { audienceFault, defaultAudienceOf } from "./audience.ts";
 import type { VerifyingDatabase } from "./databases.ts";
 import { type KeySet, KeySetError, keySetAt } from "./key-sets.ts";
 import type { User } from "./policy.ts";
+import { isRevoked, REVOKED } from "./revocations.ts";
 
 /** How far the issuer's clock may be off, in seconds. */
 const CLOCK_SKEW = 5;
@@ -106,7 +107,7 @@ function userOf(claims: JWTPayload, name: string, database: VerifyingDatabase): 
     const fault = audienceFault(claims, name, database.sharesKeys ?? true);
     if (fault !== undefined) return refuse("unauthorized", fault);
   }
-  const id = v.safeParse(UserId, asNumber(ownClaim(claims, database.id_claim)));
+  const id = v.safeParse(UserId, canonicalId(ownClaim(claims, database.id_claim)));
   if (!id.success) return refuse("unauthorized", `The token's claim ${database.id_claim} holds no user's id.`);
   const extras = database.extras_claim === undefined ? {} : (ownClaim(claims, database.extras_claim) ?? {});
   if (!isExtras(extras)) {
@@ -114,8 +115,10 @@ function userOf(claims: JWTPayload, name: string, database: VerifyingDatabase): 
     return refuse("unauthorized", detail, { limit: MAX_EXTRAS_BYTES });
   }
   const expires = Math.min(Math.floor(claims.exp ?? 0) * 1000, LATEST_EXPIRY_MS);
-  const user = { kind: "user" as const, database: name, dbo_id: database.dbo_id, row_id: id.output, extras, expires };
-  return { ok: true, value: user };
+  const issued = claims.iat === undefined ? undefined : Math.floor(claims.iat) * 1000;
+  const { dbo_id } = database;
+  const user = { kind: "user" as const, database: name, dbo_id, row_id: id.output, extras, expires, issued };
+  return isRevoked(user, database.revocations) ? REVOKED : { ok: true, value: user };
 }
 
 /** What a token itself says, and not what every object has. */
@@ -133,7 +136,7 @@ function isExtras(value: unknown): value is Record<string, unknown> {
  * A JWT's `sub` is always text (RFC 7519, section 4.1.2), while the row ids of a table are numbers: a text that is a row id's
  * digits is that number, so no two users have ids that look the same.
  */
-function asNumber(claim: unknown): unknown {
+export function canonicalId(claim: unknown): unknown {
   if (typeof claim !== "string" || !/^[1-9]\d{0,15}$/.test(claim)) return claim;
   return Number.isSafeInteger(Number(claim)) ? Number(claim) : claim;
 }

@@ -1,5 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import { type Action, decide, type Identity } from "../auth/policy.ts";
+import { isRevoked, REVOKED } from "../auth/revocations.ts";
 import { SettingsStore } from "../auth/settings.ts";
 import { askD1 } from "../ask-d1.ts";
 import type { Env } from "../env.ts";
@@ -20,7 +21,6 @@ import {
   MAX_SOCKETS_PER_USER,
   RESERVED_SOCKETS,
 } from "../protocol/limits.ts";
-import type { ChannelSettings } from "../protocol/schemas.ts";
 import { Alarm } from "./alarm.ts";
 import { Archiver } from "./archiver.ts";
 import { Conversation } from "./conversation.ts";
@@ -88,7 +88,7 @@ export class Channel extends DurableObject<Env> {
     this.#name = nameOf(ctx.id);
     this.#archive = new HistoryStore(env.DB);
     this.#settings = new SettingsCopy(ctx.storage.kv, () => new SettingsStore(env.DB).resolve(this.#name), {
-      changed: (settings) => this.#reconsider(settings),
+      changed: () => this.#reconsider(),
       failed: (error) => logFailure("D1 did not answer", error, { channel: this.#name }),
     });
     this.#log = new Log(ctx.storage);
@@ -246,6 +246,8 @@ export class Channel extends DurableObject<Env> {
 
   override webSocketMessage(socket: WebSocket, data: string | ArrayBuffer): Promise<void> {
     return this.#inOrder(() => {
+      // Its client may have been disconnected, perhaps by the settings that this frame waited for.
+      if (!this.#sockets.holds(socket)) return;
       this.#conversation.hear(socket, data);
       this.#schedule();
     });
@@ -297,15 +299,22 @@ export class Channel extends DurableObject<Env> {
     }
   }
 
-  /** Tells and closes the sockets of clients whom changed settings no longer admit. */
-  #reconsider(settings: ChannelSettings | null): void {
+  /** Tells and closes the sockets of clients whom changed settings no longer admit, or who were disconnected. */
+  #reconsider(): void {
     for (const socket of this.#sockets.clients()) {
-      const allowed = decide(this.#sockets.attachment(socket).identity, "subscribe", settings);
+      const { identity } = this.#sockets.attachment(socket);
+      const allowed = this.#decide(identity, "subscribe");
       if (allowed.ok) continue;
       this.#conversation.fault(socket, allowed.fault);
-      this.#sockets.close(socket, CLOSE.forbidden, allowed.fault.code);
+      if (allowed === REVOKED) this.#sockets.close(socket, CLOSE.expired, "disconnected");
+      else this.#sockets.close(socket, CLOSE.forbidden, allowed.fault.code);
     }
     this.#sockets.reconsider();
+  }
+
+  /** Decides by the settings, and by whose tokens are revoked. The Worker may know less than the object. */
+  #decide(who: Identity, action: Action): Result<null> {
+    return isRevoked(who, this.#settings.revocations) ? REVOKED : decide(who, action, this.#settings.current);
   }
 
   /**
@@ -336,7 +345,7 @@ export class Channel extends DurableObject<Env> {
       if (!this.#settings.isUsable()) await this.#settings.refreshed();
       if (!this.#settings.isKnown) return UNAVAILABLE;
     }
-    const allowed = decide(who, action, this.#settings.current);
+    const allowed = this.#decide(who, action);
     if (!allowed.ok || this.#log.started) return allowed;
     const ready = await this.#ready();
     // Starting the log takes time, in which the settings may have changed.

@@ -5,6 +5,8 @@ import { DatabaseName, DatabaseNumber, JsonObject, UserId } from "../protocol/sc
 /** Carries the caller's identity from the Worker to the object, which is reached through the Worker only. */
 export const IDENTITY_HEADER = "X-Identity";
 
+const Milliseconds = v.pipe(v.number(), v.finite(), v.minValue(0));
+
 const IdentitySchema = v.variant("kind", [
   v.object({ kind: v.literal("server") }),
   v.object({ kind: v.literal("anonymous") }),
@@ -14,7 +16,8 @@ const IdentitySchema = v.variant("kind", [
     dbo_id: DatabaseNumber,
     row_id: UserId,
     extras: JsonObject,
-    expires: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+    expires: Milliseconds,
+    issued: v.optional(Milliseconds),
   }),
 ]) satisfies v.GenericSchema<Identity>;
 

@@ -77,6 +77,8 @@ export const PAGE = {
 
 export const TOKEN = { token: "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl", expires: TIME };
 
+export const DISCONNECTED = { database: DATABASE, id: 42, revoked_until: TIME };
+
 /** What an error says, by its code: one that may well happen. */
 export const FAULTS: Record<ErrorCode, Omit<Fault, "code">> = {
   "invalid-json": { detail: "Expected property name or '}' in JSON at position 1 (line 1 column 2)" },

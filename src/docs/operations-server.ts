@@ -195,4 +195,22 @@ export const databases: Operation[] = [
     answer: { status: 201, description: "A token.", content: { schema: "Token", example: examples.TOKEN } },
     errors: [...BODY, ...ASKING, "forbidden", "not-found", "unavailable", "internal"],
   },
+  {
+    id: "disconnectUsers",
+    method: "post",
+    path: "/databases/{name}/disconnect",
+    tag: "Auth databases",
+    summary: "Disconnect a user",
+    description:
+      "Revokes the tokens that a user has by now, or all users have if `id` is left out: those issued at or before this second, and those without `iat`. They are refused within five seconds, for 30 days. A channel closes the user's sockets with 4401 before it delivers or accepts anything else, at most five seconds later.",
+    access: "server",
+    parameters: [database],
+    body: { schema: "DisconnectRequest", example: { id: 42 } },
+    answer: {
+      status: 200,
+      description: "The tokens are revoked.",
+      content: { schema: "Disconnected", example: examples.DISCONNECTED },
+    },
+    errors: [...BODY, ...ASKING, "not-found", "unavailable", "internal"],
+  },
 ];

@@ -5,6 +5,7 @@ import {
   ChannelPattern,
   ChannelSettings,
   DatabaseName,
+  DisconnectRequest,
   PublishRequest,
   TokenRequest,
 } from "../protocol/schemas.ts";
@@ -12,6 +13,7 @@ import {
   BatchResults,
   ClientInfo,
   DatabaseList,
+  Disconnected,
   Health,
   HistoryPage,
   NamedDatabase,
@@ -147,6 +149,14 @@ export const HTTP = {
     id: "The user's id within the database.",
     extras: "What others may know of the user; needs a database with an `extras_claim`. At most 4,096 bytes as JSON.",
     expires_in: "Seconds until the token expires.",
+  }),
+  DisconnectRequest: component(DisconnectRequest, "Whom to disconnect.", {
+    id: "The user's id within the database; left out for all users.",
+  }),
+  Disconnected: component(Disconnected, "Whose tokens are revoked.", {
+    database: "The database.",
+    id: "The user's id, null for all users.",
+    revoked_until: "Tokens that were issued until this time are refused.",
   }),
   Token: component(Token, "A user's token.", { token: "A JWT.", expires: "When it expires." }),
   ProblemType: component(ProblemType, "What a problem's type stands for.", {

@@ -2,12 +2,20 @@ import { Hono } from "hono";
 import { defaultAudienceOf, isDefaultOfAnother } from "../auth/audience.ts";
 import { DatabaseStore, type Obstacle } from "../auth/databases.ts";
 import { databaseOf, forgetDatabase } from "../auth/known-settings.ts";
-import { mintToken } from "../auth/token.ts";
+import { canonicalId, mintToken } from "../auth/token.ts";
 import type { Env } from "../env.ts";
 import { type Fault, FaultError } from "../protocol/errors.ts";
 import { isoTime } from "../protocol/frames.ts";
 import { isLocal } from "../protocol/key-set-address.ts";
-import { AuthDatabase, DatabaseName, TokenRequest, validate } from "../protocol/schemas.ts";
+import { MAX_REVOCATIONS } from "../protocol/limits.ts";
+import {
+  AuthDatabase,
+  DatabaseName,
+  DisconnectRequest,
+  TokenRequest,
+  type UserId,
+  validate,
+} from "../protocol/schemas.ts";
 import { requireServer } from "./caller.ts";
 import { fromD1 } from "./d1.ts";
 import { listPage } from "./listing.ts";
@@ -15,7 +23,8 @@ import { type AppContext, jsonBody, unwrap } from "./request.ts";
 
 /**
  * `GET`, `PUT`, `DELETE /databases/{name}`: the auth databases, `GET /databases`: all of them, and
- * `POST /databases/{name}/tokens`: a token for a user. For the server side only.
+ * `POST /databases/{name}/tokens`: a token for a user, and `POST /databases/{name}/disconnect`: the end of users' tokens. For
+ * the server side only.
  */
 export const databases = new Hono<{ Bindings: Env }>()
   .get("/databases", async (c) => {
@@ -59,6 +68,17 @@ export const databases = new Hono<{ Bindings: Env }>()
     const { token, expires } = unwrap(await mintToken(request, name, database, c.env));
     c.header("Cache-Control", "no-store");
     return c.json({ token, expires: isoTime(expires) }, 201);
+  })
+  .post("/databases/:name/disconnect", async (c) => {
+    await requireServer(c);
+    const name = nameOf(c);
+    const id = canonicalId((await jsonBody(c, DisconnectRequest)).id) as UserId | undefined;
+    const now = Date.now();
+    const outcome = await fromD1(c, () => new DatabaseStore(c.env.DB).revoke(name, id, now));
+    if (outcome === "missing") throw new FaultError(noSuchDatabase(name));
+    if (outcome === "full") throw new FaultError(TOO_MANY_REVOCATIONS);
+    forgetDatabase(name);
+    return c.json({ database: name, id: id ?? null, revoked_until: isoTime(now) });
   });
 
 function nameOf(c: AppContext): string {
@@ -92,6 +112,17 @@ function faultOfObstacle({ name, hasNumber }: Obstacle, { dbo_id }: AuthDatabase
 
 async function known(c: AppContext, name: string): Promise<AuthDatabase> {
   const database = unwrap(await databaseOf(name, c.env));
-  if (database === null) throw new FaultError({ code: "not-found", detail: `There is no auth database ${name}.` });
+  if (database === null) throw new FaultError(noSuchDatabase(name));
   return database;
 }
+
+function noSuchDatabase(name: string): Fault {
+  return { code: "not-found", detail: `There is no auth database ${name}.` };
+}
+
+const TOO_MANY_REVOCATIONS: Fault = {
+  code: "invalid-field",
+  detail: `id is one too many: ${MAX_REVOCATIONS} users of the database were disconnected in 30 days. Leave id out to disconnect all users.`,
+  field: "id",
+  limit: MAX_REVOCATIONS,
+};

@@ -95,5 +95,12 @@ export const MAX_ADDRESS_LENGTH = 2_048;
 export const MAX_KEYS_PER_SET = 100;
 export const MAX_KEY_SET_BYTES = 256 * 1024;
 
+/**
+ * Users of a database that are disconnected one by one, and for how long that counts: longer than tokens live. The entries
+ * travel with each copy of the channels' settings.
+ */
+export const MAX_REVOCATIONS = 1_000;
+export const REVOCATION_LIFETIME_MS = 30 * 24 * 60 * 60 * 1_000;
+
 /** `seq` counts up by one from 1, so this bound is never met; it keeps a position an exact number. */
 export const MAX_SEQ = Number.MAX_SAFE_INTEGER;

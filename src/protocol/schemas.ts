@@ -76,6 +76,8 @@ export const UserId = v.union(
   "must be a whole number above 0, or a text of 1 to 128 visible ASCII characters",
 );
 
+export type UserId = v.InferOutput<typeof UserId>;
+
 /** The body of `POST /message`. */
 export const PublishRequest = fields({
   channel: ChannelName,
@@ -373,6 +375,9 @@ export const TokenRequest = fields({
     3_600,
   ),
 });
+
+/** The body of `POST /databases/{name}/disconnect`: a user, or no field for all users. */
+export const DisconnectRequest = fields({ id: v.optional(UserId) });
 
 /**
  * Validates at the door.

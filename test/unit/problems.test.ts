@@ -170,6 +170,7 @@ async function taken({ access, body, id, answer }: Operation): Promise<Attempt> 
     writeSettings: {},
     writeDatabase: { dbo_id: crypto.getRandomValues(new Uint32Array(1))[0], secret: "AUTH_SECRET" },
     makeToken: { id: 42 },
+    disconnectUsers: { id: 42 },
   };
   return {
     channel,
