@@ -29,7 +29,9 @@ export default defineConfig({
               bindings: {
                 API_KEYS: "first-key,second-key",
                 AUTH_SECRET: "a secret of the tests, of at least 32 bytes",
-                SHORT_SECRET: "too short",
+                AUTH_SECRET_SHORT: "too short",
+                AUTH_SECRET_OLD: "a secret of the tests, of at least 32 bytes",
+                OLD_SECRET: "a secret of the tests, of at least 32 bytes",
                 ALLOWED_ORIGINS: "https://front.test, https://other.test",
                 CORPORA: JSON.stringify({ parsing, naughtyStrings }),
                 MIGRATIONS: await readD1Migrations("migrations"),

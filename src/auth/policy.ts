@@ -11,6 +11,8 @@ export interface User {
   extras: Record<string, unknown>;
   /** When its token expires, in milliseconds since the epoch. */
   expires: number;
+  /** When its token was issued, in milliseconds since the epoch, if the token says so. */
+  issued?: number | undefined;
 }
 
 /** Who is asking: the server side, by an API key; a user, by a token; or anybody, without credentials. */

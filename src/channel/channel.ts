@@ -1,5 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import { type Action, decide, type Identity } from "../auth/policy.ts";
+import { isRevoked, REVOKED } from "../auth/revocations.ts";
 import { SettingsStore } from "../auth/settings.ts";
 import { askD1 } from "../ask-d1.ts";
 import type { Env } from "../env.ts";
@@ -20,11 +21,11 @@ import {
   MAX_SOCKETS_PER_USER,
   RESERVED_SOCKETS,
 } from "../protocol/limits.ts";
-import type { ChannelSettings } from "../protocol/schemas.ts";
 import { Alarm } from "./alarm.ts";
 import { Archiver } from "./archiver.ts";
 import { Conversation } from "./conversation.ts";
 import { withDeadline } from "./deadline.ts";
+import { identityOf } from "./identity-header.ts";
 import { Keys } from "./keys.ts";
 import { Log, type Place } from "./log.ts";
 import { Metrics } from "./metrics.ts";
@@ -33,8 +34,6 @@ import { SetAside } from "./set-aside.ts";
 import { type Holding, SettingsCopy, UNAVAILABLE } from "./settings.ts";
 import { Sockets } from "./sockets.ts";
 
-/** In which the Worker tells the object who is behind a socket. The object is reached through the Worker only. */
-export const IDENTITY_HEADER = "X-Identity";
 /** In which the Worker tells the object the chosen subprotocol, and the object the client. */
 export const PROTOCOL_HEADER = "Sec-WebSocket-Protocol";
 
@@ -89,7 +88,7 @@ export class Channel extends DurableObject<Env> {
     this.#name = nameOf(ctx.id);
     this.#archive = new HistoryStore(env.DB);
     this.#settings = new SettingsCopy(ctx.storage.kv, () => new SettingsStore(env.DB).resolve(this.#name), {
-      changed: (settings) => this.#reconsider(settings),
+      changed: () => this.#reconsider(),
       failed: (error) => logFailure("D1 did not answer", error, { channel: this.#name }),
     });
     this.#log = new Log(ctx.storage);
@@ -225,7 +224,7 @@ export class Channel extends DurableObject<Env> {
 
   /** Accepts a socket. A refusal is answered with its fault as JSON, for the Worker to put into words. */
   override async fetch(request: Request): Promise<Response> {
-    const who = JSON.parse(decodeURIComponent(request.headers.get(IDENTITY_HEADER) ?? "")) as Identity;
+    const who = identityOf(request.headers);
     const admitted = await this.#admit(who, "subscribe");
     const group = groupOf(who, request.headers.get(ADDRESS_HEADER));
     const fault = admitted.ok ? this.#crowded(who, group) : admitted.fault;
@@ -247,6 +246,8 @@ export class Channel extends DurableObject<Env> {
 
   override webSocketMessage(socket: WebSocket, data: string | ArrayBuffer): Promise<void> {
     return this.#inOrder(() => {
+      // Its client may have been disconnected, perhaps by the settings that this frame waited for.
+      if (!this.#sockets.holds(socket)) return;
       this.#conversation.hear(socket, data);
       this.#schedule();
     });
@@ -298,15 +299,22 @@ export class Channel extends DurableObject<Env> {
     }
   }
 
-  /** Tells and closes the sockets of clients whom changed settings no longer admit. */
-  #reconsider(settings: ChannelSettings | null): void {
+  /** Tells and closes the sockets of clients whom changed settings no longer admit, or who were disconnected. */
+  #reconsider(): void {
     for (const socket of this.#sockets.clients()) {
-      const allowed = decide(this.#sockets.attachment(socket).identity, "subscribe", settings);
+      const { identity } = this.#sockets.attachment(socket);
+      const allowed = this.#decide(identity, "subscribe");
       if (allowed.ok) continue;
       this.#conversation.fault(socket, allowed.fault);
-      this.#sockets.close(socket, CLOSE.forbidden, allowed.fault.code);
+      if (allowed === REVOKED) this.#sockets.close(socket, CLOSE.expired, "disconnected");
+      else this.#sockets.close(socket, CLOSE.forbidden, allowed.fault.code);
     }
     this.#sockets.reconsider();
+  }
+
+  /** Decides by the settings, and by whose tokens are revoked. The Worker may know less than the object. */
+  #decide(who: Identity, action: Action): Result<null> {
+    return isRevoked(who, this.#settings.revocations) ? REVOKED : decide(who, action, this.#settings.current);
   }
 
   /**
@@ -337,7 +345,7 @@ export class Channel extends DurableObject<Env> {
       if (!this.#settings.isUsable()) await this.#settings.refreshed();
       if (!this.#settings.isKnown) return UNAVAILABLE;
     }
-    const allowed = decide(who, action, this.#settings.current);
+    const allowed = this.#decide(who, action);
     if (!allowed.ok || this.#log.started) return allowed;
     const ready = await this.#ready();
     // Starting the log takes time, in which the settings may have changed.

@@ -1,4 +1,5 @@
 import { FreshCopy } from "../auth/fresh-copy.ts";
+import type { Revocations } from "../auth/revocations.ts";
 import type { EffectiveSettings } from "../auth/settings.ts";
 import { refuse } from "../protocol/errors.ts";
 import type { ChannelSettings } from "../protocol/schemas.ts";
@@ -13,7 +14,7 @@ export const UNAVAILABLE = refuse("unavailable", "The channel's history or setti
 
 interface SettingsEvents {
   /** Called with each change, once it is the copy. */
-  changed: (settings: ChannelSettings | null) => void;
+  changed: () => void;
   /** Called with the error of each failed load. */
   failed: (error: unknown) => void;
 }
@@ -25,7 +26,7 @@ interface SettingsEvents {
 export class SettingsCopy {
   readonly #kv: SyncKvStorage;
   readonly #load: () => Promise<Holding>;
-  readonly #changed: (settings: ChannelSettings | null) => void;
+  readonly #changed: () => void;
   readonly #copy: FreshCopy<Holding>;
   /** The copy's JSON as it was when it last changed. */
   #json: string | undefined;
@@ -49,6 +50,11 @@ export class SettingsCopy {
   /** The settings as last known, null if none hold or none are known. */
   get current(): ChannelSettings | null {
     return this.#copy.known?.value?.settings ?? null;
+  }
+
+  /** Whose tokens of the channel's auth database are revoked, as last known. */
+  get revocations(): Revocations {
+    return this.#copy.known?.value?.authDatabase?.revocations ?? {};
   }
 
   /** What holds as last known, undefined if that is not known. */
@@ -97,6 +103,6 @@ export class SettingsCopy {
     if (json === this.#json) return;
     this.#json = json;
     if (this.#isStored) this.#kv.put("settings", { holding });
-    this.#changed(this.current);
+    this.#changed();
   }
 }

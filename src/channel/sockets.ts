@@ -110,6 +110,11 @@ export class Sockets {
     return this.#ctx.getWebSockets(`id:${socketId}`).find((socket) => this.#fanout.has(socket));
   }
 
+  /** Whether a socket is open, as far as this object is concerned. */
+  holds(socket: WebSocket): boolean {
+    return this.#held.has(socket);
+  }
+
   /** Whether a socket has joined. */
   hasJoined(socket: WebSocket): boolean {
     return this.#fanout.has(socket);

@@ -42,7 +42,7 @@ export const ALL_SETTINGS = {
 export const NAMED_SETTINGS = { channel: CHANNEL, settings: ALL_SETTINGS };
 
 export const AUTH_DATABASE = { dbo_id: 1138, secret: "AUTH_SECRET", extras_claim: "extras" };
-export const FULL_DATABASE = { ...AUTH_DATABASE, algorithm: "RS256", id_claim: "sub" };
+export const FULL_DATABASE = { ...AUTH_DATABASE, algorithm: "HS256", id_claim: "sub" };
 export const NAMED_DATABASE = { database: DATABASE, config: FULL_DATABASE };
 
 export const MESSAGE = {
@@ -76,6 +76,8 @@ export const PAGE = {
 };
 
 export const TOKEN = { token: "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl", expires: TIME };
+
+export const DISCONNECTED = { database: DATABASE, id: 42, revoked_until: TIME };
 
 /** What an error says, by its code: one that may well happen. */
 export const FAULTS: Record<ErrorCode, Omit<Fault, "code">> = {

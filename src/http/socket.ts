@@ -1,12 +1,7 @@
 import { Hono } from "hono";
 import { decide, type Identity } from "../auth/policy.ts";
-import {
-  ADDRESS_HEADER,
-  FRAMES_HEADER,
-  IDENTITY_HEADER,
-  PROTOCOL_HEADER,
-  SOCKET_ID_HEADER,
-} from "../channel/channel.ts";
+import { ADDRESS_HEADER, FRAMES_HEADER, PROTOCOL_HEADER, SOCKET_ID_HEADER } from "../channel/channel.ts";
+import { IDENTITY_HEADER, identityHeaderOf } from "../channel/identity-header.ts";
 import type { Env } from "../env.ts";
 import { type Fault, FaultError, type Result } from "../protocol/errors.ts";
 import { SocketQuery, validate } from "../protocol/schemas.ts";
@@ -64,8 +59,12 @@ async function openChannel(
 ): Promise<Response> {
   const admitted = await admission(c, channel, who, (settings) => decide(who, "subscribe", settings));
   if (!admitted.ok) return Response.json(admitted.fault, { status: 403 });
-  const identity = encodeURIComponent(JSON.stringify(who));
-  const all = { Upgrade: "websocket", [IDENTITY_HEADER]: identity, [ADDRESS_HEADER]: addressOf(c), ...headers };
+  const all = {
+    Upgrade: "websocket",
+    [IDENTITY_HEADER]: identityHeaderOf(who),
+    [ADDRESS_HEADER]: addressOf(c),
+    ...headers,
+  };
   return stubOf(c, channel).fetch(new Request(c.req.url, { headers: all }));
 }
 

@@ -7,7 +7,7 @@ export const CLOSE = {
   restart: 1012,
   /** The client reads too slowly, or its heartbeat stopped: come back and resume. */
   tryAgain: 1013,
-  /** The token has expired. */
+  /** The token has expired, or its user was disconnected. */
   expired: 4401,
   /** Changed settings no longer admit the client. */
   forbidden: 4403,

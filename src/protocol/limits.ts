@@ -86,9 +86,21 @@ export const MAX_PRESENCE = 1_000;
 /** Characters of a channel's description. */
 export const MAX_DESCRIPTION_LENGTH = 500;
 
-/** Characters of a token, and of what it brings as `extras`: both travel with every socket. */
+/** Characters of a token, and bytes of the JSON text of its `extras`: both travel with every socket. */
 export const MAX_TOKEN_LENGTH = 8_192;
-export const MAX_EXTRAS_LENGTH = 4_096;
+export const MAX_EXTRAS_BYTES = 4_096;
+
+/** Characters of an address of a key set, keys in a set, and bytes of one that is fetched: providers have two or three keys. */
+export const MAX_ADDRESS_LENGTH = 2_048;
+export const MAX_KEYS_PER_SET = 100;
+export const MAX_KEY_SET_BYTES = 256 * 1024;
+
+/**
+ * Users of a database that are disconnected one by one, and for how long that counts: longer than tokens live. The entries
+ * travel with each copy of the channels' settings.
+ */
+export const MAX_REVOCATIONS = 1_000;
+export const REVOCATION_LIFETIME_MS = 30 * 24 * 60 * 60 * 1_000;
 
 /** `seq` counts up by one from 1, so this bound is never met; it keeps a position an exact number. */
 export const MAX_SEQ = Number.MAX_SAFE_INTEGER;

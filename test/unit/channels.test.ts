@@ -4,7 +4,8 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import protocol from "../../PROTOCOL.md?raw";
 import { candidatesFor } from "../../src/auth/settings.ts";
 import { MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
-import { ADDRESS_HEADER, IDENTITY_HEADER } from "../../src/channel/channel.ts";
+import { ADDRESS_HEADER } from "../../src/channel/channel.ts";
+import { IDENTITY_HEADER } from "../../src/channel/identity-header.ts";
 import { Rate } from "../../src/channel/rate.ts";
 import { Sockets } from "../../src/channel/sockets.ts";
 import * as limits from "../../src/protocol/limits.ts";
@@ -396,7 +397,7 @@ describe("the limits", () => {
     ["LIM6", [limits.FRAMES_AT_ONCE, limits.FRAMES_PER_SECOND]],
     ["LIM8", [limits.MAX_SOCKETS_PER_USER, limits.MAX_SOCKETS_PER_ADDRESS]],
     ["LIM10", [limits.MAX_CHANNELS_PER_SOCKET]],
-    ["AUT6", [limits.MAX_TOKEN_LENGTH, limits.MAX_EXTRAS_LENGTH]],
+    ["AUT6", [limits.MAX_TOKEN_LENGTH, limits.MAX_EXTRAS_BYTES]],
   ])("are those that PROTOCOL.md names: %s", (rule, values) => {
     const text = protocol.split(/^- \*\*/m).find((part) => part.startsWith(`${rule}**`)) ?? "";
     const numbers = text.slice(rule.length).match(/\d[\d,]*/g) ?? [];

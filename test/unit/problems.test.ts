@@ -138,7 +138,7 @@ const PROVOCATIONS: Record<
   },
   unavailable: async (_, { id }) => {
     if (id === "health") return { bindings: { DB: NO_D1 } };
-    if (id === "makeToken") return { database: await newDatabase({ secret: "SHORT_SECRET" }) };
+    if (id === "makeToken") return { database: await newDatabase({ secret: "AUTH_SECRET_SHORT" }) };
     return { bindings: { DB: NO_D1, CHANNELS: failing(Object.assign(new Error("reset"), { retryable: true })) } };
   },
   internal: () => ({ bindings: { API_KEYS: {}, CHANNELS: failing(new Error("a mistake of ours")) } }),
@@ -170,6 +170,7 @@ async function taken({ access, body, id, answer }: Operation): Promise<Attempt> 
     writeSettings: {},
     writeDatabase: { dbo_id: crypto.getRandomValues(new Uint32Array(1))[0], secret: "AUTH_SECRET" },
     makeToken: { id: 42 },
+    disconnectUsers: { id: 42 },
   };
   return {
     channel,

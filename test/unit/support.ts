@@ -31,8 +31,8 @@ export function stubOf(channel: string): DurableObjectStub<Channel> {
 }
 
 /** A request to the Worker. */
-export function request(path: string, init: RequestInit = {}): Promise<Response> {
-  return exports.default.fetch(new Request(`${ORIGIN}${path}`, init));
+export function request(path: string, init: RequestInit = {}, origin = ORIGIN): Promise<Response> {
+  return exports.default.fetch(new Request(`${origin}${path}`, init));
 }
 
 /** A request with a JSON body, by the server side unless `key` says otherwise. */
