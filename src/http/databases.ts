@@ -57,7 +57,6 @@ export const databases = new Hono<{ Bindings: Env }>()
     const request = await jsonBody(c, TokenRequest);
     const database = await known(c, nameOf(c));
     const { token, expires } = unwrap(await mintToken(database, c.env, request));
-    c.header("Cache-Control", "no-store");
     return c.json({ token, expires: isoTime(expires) }, 201);
   });
 

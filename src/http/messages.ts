@@ -31,7 +31,6 @@ export const messages = new Hono<{ Bindings: Env }>().get("/channels/:channel/me
   const next = nextPage(channel, query, bounds, held.last, page);
 
   c.header("Content-Type", "application/json");
-  c.header("Cache-Control", "no-store");
   if (next !== null) c.header("Link", `<${next}>; rel="next"`);
   const head = JSON.stringify({ channel, seq: held.last, next });
   return c.body(`${head.slice(0, -1)},"messages":${messageFrames(channel, page.messages)}}`);
