@@ -12,6 +12,8 @@ export type LogEvent =
   | "alarm not set"
   /** A token could not be verified, and not for a fault of its own. */
   | "token not verifiable"
+  /** One of `API_KEYS` is too short, too long, or holds what cannot be sent: it lets nobody in. Logged once, like the next. */
+  | "API key ignored"
   /** An entry of `ALLOWED_ORIGINS` is no origin: pages of it are refused. Logged once by each instance of the Worker. */
   | "allowed origin not usable";
 

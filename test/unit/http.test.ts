@@ -136,7 +136,7 @@ describe("a channel's name (CHA1)", () => {
 });
 
 describe("credentials (AUT1)", () => {
-  it.each(["first-key", "second-key"])("are any of the API keys: %s", async (key) => {
+  it.each(["first-key-of-the-tests", "second-key-of-the-tests"])("are any of the API keys: %s", async (key) => {
     expect((await call("POST", "/message", { channel: "x", message: 1 }, key)).status).toBe(201);
   });
 
@@ -144,10 +144,10 @@ describe("credentials (AUT1)", () => {
     "Bearer wrong",
     "Bearer",
     "Bearer ",
-    "Bearer first-key,second-key",
-    "Basic first-key",
-    "first-key",
-    "Bearer first-key x",
+    "Bearer first-key-of-the-tests,second-key-of-the-tests",
+    "Basic first-key-of-the-tests",
+    "first-key-of-the-tests",
+    "Bearer first-key-of-the-tests x",
   ])("that are wrong are refused, also where a stranger would be let in: %s", async (authorization) => {
     const channel = await newOpenChannel();
     const answer = await post(JSON.stringify({ channel, message: 1 }), { Authorization: authorization });
