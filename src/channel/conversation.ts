@@ -22,6 +22,7 @@ import {
   REPLAY_TEXT_AT_ONCE,
   REPLAY_TEXT_PER_SECOND,
 } from "../protocol/limits.ts";
+import { messageText } from "../protocol/json.ts";
 import { historyPath } from "../protocol/paths.ts";
 import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
 import type { Log, NewMessages, Place } from "./log.ts";
@@ -155,7 +156,9 @@ export class Conversation {
   #message(speaker: Speaker, { options, payload }: MessageFrame): Result<unknown> {
     const { channel, settings, sockets, accept } = this.#needs;
     const { socket, identity, client } = speaker;
-    const text = JSON.stringify(payload);
+    const written = messageText(payload, "payload");
+    if (!written.ok) return written;
+    const text = written.value;
     if (options?.socketId !== undefined) return this.#messagePrivately(speaker, options.socketId, text);
     const authenticated = options?.authenticated === true;
     const allowed = decide(identity, authenticated ? "message-authenticated" : "message", settings.current);

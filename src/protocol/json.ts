@@ -20,6 +20,17 @@ export function parseJson(text: string, maxBytes = MAX_BODY_BYTES): Result<unkno
   return inspect(value, MAX_JSON_DEPTH) ?? { ok: true, value };
 }
 
+/**
+ * Writes a message as the JSON that is stored and sent. It may be longer than the text that it was parsed from: `1e20` becomes
+ * `100000000000000000000`. So the limit holds for it, too.
+ *
+ * @param field What the message is called where it is too large.
+ */
+export function messageText(message: unknown, field: string): Result<string> {
+  const text = JSON.stringify(message);
+  return isLongerThan(text, MAX_BODY_BYTES) ? tooLarge(MAX_BODY_BYTES, { field }) : { ok: true, value: text };
+}
+
 /** @param limit In bytes. */
 export function tooLarge(limit: number, more: { field?: string } = {}): { ok: false; fault: Fault } {
   return refuse("too-large", `At most ${limit} bytes are accepted.`, { limit, ...more });
