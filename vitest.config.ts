@@ -27,7 +27,7 @@ export default defineConfig({
             wrangler: { configPath: "./wrangler.toml" },
             miniflare: {
               bindings: {
-                API_KEYS: "first-key,second-key",
+                API_KEYS: "first-key-of-the-tests,second-key-of-the-tests",
                 AUTH_SECRET: "a secret of the tests, of at least 32 bytes",
                 AUTH_SECRET_SHORT: "too short",
                 AUTH_SECRET_OLD: "a secret of the tests, of at least 32 bytes",

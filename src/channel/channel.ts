@@ -1,5 +1,5 @@
 import { DurableObject } from "cloudflare:workers";
-import { type Action, decide, type Identity } from "../auth/policy.ts";
+import { type Action, decide, type Identity, mayRead } from "../auth/policy.ts";
 import { isRevoked, REVOKED } from "../auth/revocations.ts";
 import { SettingsStore } from "../auth/settings.ts";
 import { askD1 } from "../ask-d1.ts";
@@ -7,7 +7,7 @@ import type { Env } from "../env.ts";
 import type { LogPage } from "../history/page.ts";
 import { endOf, latestRun, type PageBounds, pageRange, takeWithin } from "../history/range.ts";
 import { HistoryStore } from "../history/store.ts";
-import type { LogPositions } from "../history/times.ts";
+import { blockEnd, type LogPositions } from "../history/times.ts";
 import { logFailure } from "../logging.ts";
 import { CLOSE } from "../protocol/close.ts";
 import type { Fault, Result } from "../protocol/errors.ts";
@@ -185,7 +185,16 @@ export class Channel extends DurableObject<Env> {
   async locate(who: Identity, times: readonly number[]): Promise<Result<LogPositions>> {
     const admitted = await this.#admit(who, "history");
     if (!admitted.ok) return admitted;
-    return { ok: true, value: { oldest: this.#log.oldest, positions: this.#log.positionsAt(times) } };
+    const positions = this.#log.positionsAt(times);
+    const visible = who.kind === "server" ? positions : positions.map((position) => this.#firstVisible(who, position));
+    return { ok: true, value: { oldest: this.#log.oldest, positions, visible } };
+  }
+
+  /** Returns the first position from this one on that its reader may know, or the one after its block (history/times.ts). */
+  #firstVisible(who: Identity, position: number): number {
+    const to = Math.min(blockEnd(position), this.#log.last);
+    for (const message of this.#log.read({ from: position, to })) if (mayRead(who, message)) return message.seq;
+    return to + 1;
   }
 
   /** How the channel is doing, and where in its log certain times begin. For the server side; the Worker has seen to that. */

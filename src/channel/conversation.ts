@@ -22,6 +22,7 @@ import {
   REPLAY_TEXT_AT_ONCE,
   REPLAY_TEXT_PER_SECOND,
 } from "../protocol/limits.ts";
+import { messageText } from "../protocol/json.ts";
 import { historyPath } from "../protocol/paths.ts";
 import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
 import type { Log, NewMessages, Place } from "./log.ts";
@@ -127,18 +128,20 @@ export class Conversation {
     const { socket, identity, client } = speaker;
     const allowed = decide(identity, "subscribe", settings.current);
     if (!allowed.ok) return allowed;
-    const may = (action: "history" | "presence") => decide(identity, action, settings.current).ok;
+    const may = (action: "receive" | "history" | "presence") => decide(identity, action, settings.current).ok;
     const granted = {
       history: payload?.history === true && may("history"),
       presence: payload?.presence === true && may("presence"),
     };
-    const resume = options?.after === undefined ? undefined : this.#resume(options.after, identity, may("history"));
+    // A client that receives nothing misses nothing, and is not told how far the channel is.
+    const seq = may("receive") ? log.last : 0;
+    const resume = options?.after === undefined ? undefined : this.#resume(options.after, identity, may);
 
     const isNew = !sockets.hasJoined(socket);
     // The others, who do not include it yet.
     if (isNew && identity.kind !== "server") sockets.announce(presenceUpdateFrame(channel, "join", client));
     sockets.join(socket, granted.presence);
-    const frames = [joinFrame(channel, client, { seq: log.last, granted, ...resume?.answer })];
+    const frames = [joinFrame(channel, client, { seq, granted, ...resume?.answer })];
     if (resume?.missed) frames.push(...resume.missed);
     else if (granted.history) frames.push(this.#historyFrame(identity));
     if (granted.presence) frames.push(presenceFullFrame(channel, sockets.members(MAX_PRESENCE)));
@@ -155,7 +158,9 @@ export class Conversation {
   #message(speaker: Speaker, { options, payload }: MessageFrame): Result<unknown> {
     const { channel, settings, sockets, accept } = this.#needs;
     const { socket, identity, client } = speaker;
-    const text = JSON.stringify(payload);
+    const written = messageText(payload, "payload");
+    if (!written.ok) return written;
+    const text = written.value;
     if (options?.socketId !== undefined) return this.#messagePrivately(speaker, options.socketId, text);
     const authenticated = options?.authenticated === true;
     const allowed = decide(identity, authenticated ? "message-authenticated" : "message", settings.current);
@@ -190,11 +195,16 @@ export class Conversation {
   }
 
   /** All that came after a position, or why it cannot be replayed whole and where to read on instead. */
-  #resume(after: number, who: Identity, readable: boolean): { answer: Resume; missed?: string[] } {
+  #resume(
+    after: number,
+    who: Identity,
+    may: (action: "receive" | "history") => boolean,
+  ): { answer: Resume; missed?: string[] } {
     const { channel, log } = this.#needs;
+    if (!may("receive")) return { answer: { resumed: true, replayed: 0 } };
     const count = log.last - after;
     if (count < 0) return { answer: { resumed: false, reason: "ahead" } };
-    if (count > 0 && !readable) return { answer: { resumed: false, reason: "no-history" } };
+    if (count > 0 && !may("history")) return { answer: { resumed: false, reason: "no-history" } };
     const isTooMuch = count > MAX_REPLAY || (count > 0 && this.#isReplayingTooMuch());
     const held = isTooMuch ? [] : takeWithin(log.read({ from: after + 1, to: log.last }), MAX_PAGE_BYTES);
     if (held.length < count) {

@@ -88,9 +88,11 @@ export const FAULTS: Record<ErrorCode, Omit<Fault, "code">> = {
   unauthorized: { detail: "The token has expired.", field: "Authorization" },
   forbidden: { detail: "This channel takes no such messages from clients." },
   "wrong-origin": { detail: "Pages of this origin may not use this server.", field: "Origin" },
+  "wrong-host": { detail: "This development server does not answer at example.test.", field: "Host" },
   "rate-limited": { detail: "There are too many requests from this address.", retryAfter: 10 },
   "unknown-recipient": { detail: "No client of this channel has that socketId.", field: "options.socketId" },
   "not-found": { detail: "docs/avengers has no settings." },
+  "method-not-allowed": { detail: "/message answers POST only; got GET." },
   "too-large": { detail: "At most 65536 bytes are accepted.", limit: 65_536 },
   "unsupported-media-type": {
     detail: "Send the body as JSON, with the header Content-Type: application/json.",

@@ -120,7 +120,7 @@ export const FRAMES: Record<string, Frame> = {
       action: ACTION,
       client: "Who the client is to others.",
       options: WHERE,
-      "options.seq": "The channel's last `seq`.",
+      "options.seq": "The channel's last `seq`; 0 for a client that may not receive.",
       "options.resumed": "After a `join` with `after`: whether all that was missed follows now, before anything new.",
       "options.replayed": "How many frames that is.",
       "options.reason": "Why it is not replayed.",

@@ -1,5 +1,6 @@
 import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
+import { methodNotAllowed } from "hono/method-not-allowed";
 import { routePath } from "hono/route";
 import type { Env } from "../env.ts";
 import { type ErrorCode, ERRORS, problemType } from "../protocol/errors.ts";
@@ -7,21 +8,36 @@ import { tooLarge } from "../protocol/json.ts";
 import { MAX_BATCH_BYTES, MAX_BODY_BYTES } from "../protocol/limits.ts";
 import { databases } from "./databases.ts";
 import { health } from "./health.ts";
+import { hosts } from "./hosts.ts";
 import { messages } from "./messages.ts";
 import { origins } from "./origins.ts";
 import { presence } from "./presence.ts";
 import { faultOf, problem } from "./problem.ts";
 import { BATCH_PATH, publish } from "./publish.ts";
+import { securityHeaders } from "./security-headers.ts";
 import { settings } from "./settings.ts";
 import { socket } from "./socket.ts";
 import { stats } from "./stats.ts";
 
 export const app = new Hono<{ Bindings: Env }>();
 
+app.use(securityHeaders);
+app.use(hosts);
+app.use(origins);
+
 const [single, batch] = [limitBody(MAX_BODY_BYTES), limitBody(MAX_BATCH_BYTES)];
 app.use((c, next) => (c.req.path === BATCH_PATH ? batch : single)(c, next));
 
-app.use(origins);
+app.use(
+  methodNotAllowed({
+    app,
+    onMethodNotAllowed: (c, methods) => {
+      c.header("Allow", methods.join(", "));
+      const detail = `${c.req.path} answers ${methods.join(", ")} only; got ${c.req.method}.`;
+      return problem(c, { code: "method-not-allowed", detail });
+    },
+  }),
+);
 
 app.route("/", publish);
 app.route("/", messages);

@@ -66,7 +66,6 @@ export const databases = new Hono<{ Bindings: Env }>()
     const name = nameOf(c);
     const database = await known(c, name);
     const { token, expires } = unwrap(await mintToken(request, name, database, c.env));
-    c.header("Cache-Control", "no-store");
     return c.json({ token, expires: isoTime(expires) }, 201);
   })
   .post("/databases/:name/disconnect", async (c) => {

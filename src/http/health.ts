@@ -18,7 +18,6 @@ export const health = new Hono<{ Bindings: Env }>().get("/health", async (c) => 
   await callerOf(c);
   if (!(await isWell(c.env.DB)))
     throw new FaultError({ code: "unavailable", detail: "D1 does not answer.", retryAfter: 1 });
-  c.header("Cache-Control", "no-store");
   return c.json({ status: "ok" });
 });
 

@@ -8,9 +8,10 @@ import { clientOf } from "../channel/sockets.ts";
 import type { Env } from "../env.ts";
 import { type Fault, FaultError, problemOf, refuse, type Result } from "../protocol/errors.ts";
 import { type Client, isoTime } from "../protocol/frames.ts";
-import { isLongerThan, tooLarge } from "../protocol/json.ts";
-import { MAX_BATCH_BYTES, MAX_BATCH_CHANNELS, MAX_BODY_BYTES } from "../protocol/limits.ts";
+import { messageText, tooLarge } from "../protocol/json.ts";
+import { MAX_BATCH_BYTES, MAX_BATCH_CHANNELS } from "../protocol/limits.ts";
 import { BatchRequest, IdempotencyKey, PublishRequest, validate } from "../protocol/schemas.ts";
+import { utf8Length } from "../protocol/utf8.ts";
 import { admission } from "./admission.ts";
 import { callerOf } from "./caller.ts";
 import { Coalescer } from "./coalescer.ts";
@@ -35,7 +36,7 @@ export const publish = new Hono<{ Bindings: Env }>()
     const requests = await jsonBody(c, BatchRequest, MAX_BATCH_BYTES);
     // One key for the whole batch: each message has its own by its place in it.
     const batch = requests.map((request, index) => partOf(request, key && [...key, index], `${index}.`));
-    for (const { payload, field } of batch) requireSize(payload, `${field}message`);
+    requireSize(batch);
     const channels = [...Map.groupBy(batch, ({ request }) => request.channel)];
     if (channels.length > MAX_BATCH_CHANNELS) throw new FaultError(tooManyChannels());
     const answers = await Promise.all(
@@ -61,7 +62,7 @@ interface Part {
 type PartKey = readonly [key: string, index?: number];
 
 function partOf(request: PublishRequest, key: PartKey | undefined, field: string): Part {
-  return { request, payload: JSON.stringify(request.message), key, field };
+  return { request, payload: unwrap(messageText(request.message, `${field}message`)), key, field };
 }
 
 /** Sends a channel its messages by one call. What fails here fails this channel's messages, not those for others. */
@@ -167,9 +168,11 @@ function keyOf(c: AppContext): [key: string] | undefined {
   return header === undefined ? undefined : [unwrap(validate(IdempotencyKey, header, "Idempotency-Key"))];
 }
 
-/** A message of a batch may be no larger than one of its own. */
-function requireSize(payload: string, field: string): void {
-  if (isLongerThan(payload, MAX_BODY_BYTES)) unwrap(tooLarge(MAX_BODY_BYTES, { field }));
+/** The messages of a batch together may be no larger than its body, as they are stored. */
+function requireSize(batch: Part[]): void {
+  let bytes = 0;
+  for (const { payload } of batch) bytes += utf8Length(payload);
+  if (bytes > MAX_BATCH_BYTES) unwrap(tooLarge(MAX_BATCH_BYTES, { field: "body" }));
 }
 
 function tooManyChannels(): Fault {

@@ -73,8 +73,9 @@ async function socketFrom(answer: Response): Promise<Result<WebSocket>> {
   return { ok: true, value: answer.webSocket };
 }
 
+/** A handshake is a GET (RFC 6455, section 4.1); Hono hands a HEAD to the same route. */
 function requireUpgrade(c: AppContext): void {
-  if (c.req.header("Upgrade")?.toLowerCase() === "websocket") return;
+  if (c.req.method === "GET" && c.req.header("Upgrade")?.toLowerCase() === "websocket") return;
   throw new FaultError({ code: "upgrade-required", detail: "Open this address as a WebSocket." });
 }
 

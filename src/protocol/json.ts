@@ -25,6 +25,17 @@ export function jsonFault(value: unknown): { ok: false; fault: Fault } | undefin
   return inspect(value, MAX_JSON_DEPTH);
 }
 
+/**
+ * Writes a message as the JSON that is stored and sent. It may be longer than the text that it was parsed from: `1e20` becomes
+ * `100000000000000000000`. So the limit holds for it, too.
+ *
+ * @param field What the message is called where it is too large.
+ */
+export function messageText(message: unknown, field: string): Result<string> {
+  const text = JSON.stringify(message);
+  return isLongerThan(text, MAX_BODY_BYTES) ? tooLarge(MAX_BODY_BYTES, { field }) : { ok: true, value: text };
+}
+
 /** @param limit In bytes. */
 export function tooLarge(limit: number, more: { field?: string } = {}): { ok: false; fault: Fault } {
   return refuse("too-large", `At most ${limit} bytes are accepted.`, { limit, ...more });

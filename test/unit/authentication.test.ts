@@ -6,7 +6,18 @@ import { IDENTITY_HEADER } from "../../src/channel/identity-header.ts";
 import { verifyToken } from "../../src/auth/token.ts";
 import { MAX_EXTRAS_BYTES, MAX_JSON_DEPTH, MAX_TOKEN_LENGTH } from "../../src/protocol/limits.ts";
 import { AuthDatabase } from "../../src/protocol/schemas.ts";
-import { call, connect, history, join, newDatabase, newOpenChannel, request, stubOf, tokenOf } from "./support.ts";
+import {
+  API_KEY,
+  call,
+  connect,
+  history,
+  join,
+  newDatabase,
+  newOpenChannel,
+  request,
+  stubOf,
+  tokenOf,
+} from "./support.ts";
 
 afterEach(() => vi.restoreAllMocks());
 
@@ -74,19 +85,39 @@ describe("a user's token", () => {
     }
   });
 
-  it("is echoed as the chosen subprotocol, or durable-channels.v1 is (CON5)", async () => {
-    const database = await newDatabase();
-    const path = `/channels/${encodeURIComponent(await newMembersChannel(database))}/socket`;
-    const token = await tokenOf(database, 1);
-    for (const [offered, chosen] of [
-      [token, token],
-      [`durable-channels.v1, ${token}`, "durable-channels.v1"],
-    ] as const) {
-      const answer = await request(path, { headers: { Upgrade: "websocket", "Sec-WebSocket-Protocol": offered } });
-      expect(answer.headers.get("Sec-WebSocket-Protocol")).toBe(chosen);
-      answer.webSocket?.accept();
-      answer.webSocket?.close();
-    }
+  describe.each(["a channel's socket", "a channel's socket with batches", "/rt/"])("offered for %s", (endpoint) => {
+    it.each<[string, (credential: string) => string, string | null]>([
+      ["durable-channels.v1", (credential) => `durable-channels.v1, ${credential}`, "durable-channels.v1"],
+      ["durable-channels.v1 after it", (credential) => `${credential}, durable-channels.v1`, "durable-channels.v1"],
+      ["no space", (credential) => `${credential},durable-channels.v1`, "durable-channels.v1"],
+      ["another", (credential) => `${credential}, other, durable-channels.v1`, "durable-channels.v1"],
+      ["itself", (credential) => `${credential}, durable-channels.v1, ${credential}`, "durable-channels.v1"],
+      ["nothing", (credential) => credential, null],
+    ])("is echoed only where it is alone, as a browser demands: beside %s (CON5)", async (_, offer, chosen) => {
+      const database = await newDatabase();
+      const channel = encodeURIComponent(await newMembersChannel(database));
+      const paths: Record<string, string> = {
+        "a channel's socket": `/channels/${channel}/socket`,
+        "a channel's socket with batches": `/channels/${channel}/socket?frames=batch`,
+        "/rt/": "/rt/any",
+      };
+      for (const credential of [await tokenOf(database, 1), API_KEY]) {
+        const headers = { Upgrade: "websocket", "Sec-WebSocket-Protocol": offer(credential) };
+        const answer = await request(paths[endpoint] ?? "", { headers });
+        expect([answer.status, answer.headers.get("Sec-WebSocket-Protocol")]).toEqual([101, chosen ?? credential]);
+        answer.webSocket?.accept();
+        answer.webSocket?.close();
+      }
+    });
+
+    it("is not echoed where it is refused (CON5)", async () => {
+      const channel = encodeURIComponent(await newMembersChannel(await newDatabase()));
+      const path = endpoint === "/rt/" ? "/rt/any" : `/channels/${channel}/socket`;
+      const headers = { "Sec-WebSocket-Protocol": "durable-channels.v1, some.secret.token" };
+      const answer = await request(path, { headers });
+      const text = [...answer.headers].join() + (await answer.text());
+      expect([answer.status, text.includes("secret")]).toEqual([426, false]);
+    });
   });
 
   it.each(["RS256", "PS256", "ES256", "EdDSA"])("is verified by a key set: %s (AUT6)", async (alg) => {

@@ -216,7 +216,7 @@ describe("a client's message", () => {
 
   it("to authenticated clients only is refused on a channel without an auth database, whoever sends it (FRA4)", async () => {
     const channel = await newOpenChannel();
-    const server = await connect(channel, { Authorization: "Bearer first-key" });
+    const server = await connect(channel, { Authorization: "Bearer first-key-of-the-tests" });
     for (let again = 0; again < 2; again++) {
       server.send({ action: "message", options: { authenticated: true }, payload: "for members" });
       expect((await server.frame()).payload).toMatchObject({ code: "forbidden", field: "options.authenticated" });
@@ -521,7 +521,7 @@ describe("limits for strangers", () => {
 
   it("on a channel's sockets: a full channel still lets an API key in, up to a reserve (LIM5)", async () => {
     const channel = await newOpenChannel({ database: await newDatabase() });
-    const key = { Authorization: "Bearer first-key" };
+    const key = { Authorization: "Bearer first-key-of-the-tests" };
     const spy = vi.spyOn(Sockets.prototype, "count");
     const countAs = (all: number) => spy.mockImplementation((group) => (group === undefined ? all : 0));
     countAs(limits.MAX_SOCKETS - 1);
@@ -546,7 +546,7 @@ describe("limits for strangers", () => {
   it("on the sockets of one address: an API key's are not counted with those of anonymous clients (LIM8)", async () => {
     const channel = await newOpenChannel();
     const address = { "CF-Connecting-IP": crypto.randomUUID() };
-    await connect(channel, { ...address, Authorization: "Bearer first-key" });
+    await connect(channel, { ...address, Authorization: "Bearer first-key-of-the-tests" });
     await connect(channel, address);
     const counted = await runInDurableObject(stubOf(channel), (_, state) =>
       state.getWebSockets().map((socket) => state.getTags(socket).at(-1)),

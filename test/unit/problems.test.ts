@@ -15,7 +15,7 @@ import { Problem } from "../../src/docs/answers.ts";
 import * as frames from "../../src/docs/frames.ts";
 import type { Operation } from "../../src/docs/operation.ts";
 import { RESULT_ERRORS } from "../../src/docs/operations-clients.ts";
-import { OPERATIONS } from "../../src/docs/operations.ts";
+import { OPERATIONS, OTHER_ERRORS } from "../../src/docs/operations.ts";
 import { app } from "../../src/http/app.ts";
 import { type ErrorCode, ERRORS } from "../../src/protocol/errors.ts";
 import {
@@ -81,7 +81,7 @@ function raise(): never {
 }
 
 const PROVOCATIONS: Record<
-  Exclude<ErrorCode, "unknown-recipient" | "not-joined" | "too-many-channels" | "not-text">,
+  Exclude<ErrorCode, "unknown-recipient" | "not-joined" | "too-many-channels" | "not-text" | "method-not-allowed">,
   Provocation
 > = {
   "invalid-json": () => ({ text: "{" }),
@@ -117,6 +117,7 @@ const PROVOCATIONS: Record<
     database: "never-set",
     ...(id === "openMultiplexedSocket" && { bindings: { REALTIME_CANONICAL: "another" } }),
   }),
+  "wrong-host": () => ({ bindings: { LOCAL_HOSTS: "my-machine" } }),
   "upgrade-required": ({ headers }) => ({ headers: without("Upgrade", headers) }),
   "too-many-sockets": async () => {
     const database = await newDatabase();
@@ -205,7 +206,12 @@ describe("the document of the HTTP interface", () => {
   });
 
   it("names each error somewhere, here or among a socket's", () => {
-    const named = [...OPERATIONS.flatMap(({ errors }) => errors), ...RESULT_ERRORS, ...frames.FRAME_ERRORS];
+    const named = [
+      ...OPERATIONS.flatMap(({ errors }) => errors),
+      ...RESULT_ERRORS,
+      ...OTHER_ERRORS,
+      ...frames.FRAME_ERRORS,
+    ];
     expect([...new Set(named)].toSorted()).toEqual(Object.keys(ERRORS).toSorted());
   });
 

@@ -9,7 +9,7 @@ import { type Checker, everything, sightingsIn } from "../support/checker.ts";
 import { type Frame, Inbox } from "../support/frames.ts";
 
 /** One of the keys that vitest.config.ts binds as API_KEYS. */
-export const API_KEY = "first-key";
+export const API_KEY = "first-key-of-the-tests";
 const ORIGIN = "https://channels.test";
 
 /** A channel that no other test uses, closed to all but the server side. */

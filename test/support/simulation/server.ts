@@ -7,7 +7,7 @@ import type { Place, Who } from "./schedule.ts";
 import { isUser, type Stage } from "./stage.ts";
 import { Timeline } from "./timeline.ts";
 
-const API_KEY = "first-key";
+const API_KEY = "first-key-of-the-tests";
 const ORIGIN = "https://channels.test";
 
 export interface Token {
