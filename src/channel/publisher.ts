@@ -10,7 +10,7 @@ import type { Sockets } from "./sockets.ts";
 export interface Publication {
   /** JSON. */
   payload: string;
-  /** JSON: who sent it, where that is known. */
+  /** JSON: who sent it; null for an API-key client that names no sender. */
   client: string | null;
   /** The auth database whose users alone may see it, which must be the channel's. */
   database: string | null;

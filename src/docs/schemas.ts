@@ -43,8 +43,8 @@ export const SHARED = {
     extras: "What its token says of it, for everyone in the channel to see.",
   }),
   StoredFrame: component(StoredFrame, "A stored message, the same live, in history and in a resume.", {
-    action: "`event`: published by the server side. `message`: sent by a client.",
-    client: "Who sent it, where that is known.",
+    action: "`event`: published over HTTP. `message`: sent over a socket.",
+    client: "Who sent it. An event of an API-key client that named no `sender` has none.",
     options: "Where it is in the channel's order.",
     "options.channel": "The channel.",
     "options.seq": SEQ,

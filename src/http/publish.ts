@@ -133,14 +133,14 @@ async function digestOf(...parts: unknown[]): Promise<ArrayBuffer> {
   return (await sha256(JSON.stringify(parts))).slice(0, 16);
 }
 
-/** Who an event is from: the user who posts it, or whom the server side names; null where that is not known. */
+/** Returns the client that published an event, or the one that an API-key client names; null if it names none. */
 async function senderOf(
   c: AppContext,
   who: Identity,
   { channel, sender }: PublishRequest,
   prefix: string,
 ): Promise<Client | null> {
-  if (sender === undefined) return who.kind === "user" ? clientOf(who, "") : null;
+  if (sender === undefined) return who.kind === "server" ? null : clientOf(who, "");
   const field = `${prefix}sender`;
   if (who.kind !== "server") {
     throw new FaultError({ code: "forbidden", detail: "Only the server side may name a sender.", field });
