@@ -43,7 +43,7 @@ export const publishing: Operation[] = [
       description: "One result for each message.",
       content: { schema: "BatchResults", example: examples.RESULTS },
     },
-    errors: [...BODY, "wrong-origin"],
+    errors: [...BODY, "wrong-origin", "rate-limited"],
   },
 ];
 

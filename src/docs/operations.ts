@@ -42,7 +42,7 @@ const about: Operation[] = [
         example: problemType("backlog-full"),
       },
     },
-    errors: ["not-found", "wrong-origin"],
+    errors: ["not-found", "wrong-origin", "rate-limited"],
   },
 ];
 

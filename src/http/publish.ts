@@ -12,7 +12,7 @@ import { isLongerThan, tooLarge } from "../protocol/json.ts";
 import { MAX_BATCH_BYTES, MAX_BATCH_CHANNELS, MAX_BODY_BYTES } from "../protocol/limits.ts";
 import { BatchRequest, IdempotencyKey, PublishRequest, validate } from "../protocol/schemas.ts";
 import { admission } from "./admission.ts";
-import { callerOf } from "./caller.ts";
+import { callerOf, countRequest } from "./caller.ts";
 import { Coalescer } from "./coalescer.ts";
 import { faultOf } from "./problem.ts";
 import { type AppContext, jsonBody, stubOf, unwrap } from "./request.ts";
@@ -39,7 +39,7 @@ export const publish = new Hono<{ Bindings: Env }>()
     const channels = [...Map.groupBy(batch, ({ request }) => request.channel)];
     if (channels.length > MAX_BATCH_CHANNELS) throw new FaultError(tooManyChannels());
     const answers = await Promise.all(
-      channels.map(async ([channel, parts]) => [channel, (await publishTo(c, channel, parts)).values()] as const),
+      channels.map(async ([channel, parts]) => [channel, (await publishCounted(c, channel, parts)).values()] as const),
     );
     // Each channel answered in the order of its own messages; this puts them back into the order of the batch.
     const results = new Map(answers);
@@ -62,6 +62,12 @@ type PartKey = readonly [key: string, index?: number];
 
 function partOf(request: PublishRequest, key: PartKey | undefined, field: string): Part {
   return { request, payload: JSON.stringify(request.message), key, field };
+}
+
+/** Counts the call to the channel, as the batch was counted itself (LIM7). */
+async function publishCounted(c: AppContext, channel: string, parts: Part[]): Promise<Result<Place>[]> {
+  const counted = await countRequest(c);
+  return counted.ok ? publishTo(c, channel, parts) : parts.map(() => counted);
 }
 
 /** Sends a channel its messages by one call. What fails here fails this channel's messages, not those for others. */

@@ -423,7 +423,9 @@ describe("the publish view", () => {
     const field = page.getByLabel("Only for users of").and(page.locator("[aria-invalid=true]"));
     await field.waitFor();
     await page.getByRole("link", { name: "Live" }).click();
-    await rows(page).filter({ has: page.locator(".who", { hasText: ":42" }) }).waitFor();
+    await rows(page)
+      .filter({ has: page.locator(".who", { hasText: ":42" }) })
+      .waitFor();
   });
 });
 

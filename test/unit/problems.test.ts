@@ -228,10 +228,19 @@ describe("the document of the HTTP interface", () => {
     const operation = OPERATIONS.find(({ id }) => id === "publishMany");
     if (!operation) throw new Error("there is no such operation");
     const attempt = await taken(operation);
-    const provoke: Provocation =
-      code === "invalid-field"
-        ? () => ({ body: [{ channel: attempt.channel, message: 1, sender: { database: "never-set", id: 1 } }] })
-        : PROVOCATIONS[code as keyof typeof PROVOCATIONS];
+    const passing = [true, false];
+    // What refuses a whole batch otherwise, here concerns one of its channels.
+    const ofOne: Partial<Record<ErrorCode, Provocation>> = {
+      "invalid-field": () => ({
+        body: [{ channel: attempt.channel, message: 1, sender: { database: "never-set", id: 1 } }],
+      }),
+      "rate-limited": ({ headers }) => ({
+        headers: without("Authorization", headers),
+        bindings: { STRANGERS: { limit: () => Promise.resolve({ success: passing.shift() }) } },
+      }),
+      internal: () => ({ bindings: { CHANNELS: failing(new Error("a mistake of ours")) } }),
+    };
+    const provoke = ofOne[code] ?? PROVOCATIONS[code as keyof typeof PROVOCATIONS];
     const changed = { ...attempt, ...(await provoke(attempt, operation)) };
     const headers = { "Content-Type": "application/json", ...changed.headers };
     const answer = await send({ ...changed, headers }, operation);
