@@ -29,6 +29,7 @@ import { Keys } from "./keys.ts";
 import { Log, type Place } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { dependsOnSettings, Publisher, type Submission } from "./publisher.ts";
+import { AnonymousQuota } from "./quota.ts";
 import { SetAside } from "./set-aside.ts";
 import { type Holding, SettingsCopy, UNAVAILABLE } from "./settings.ts";
 import { Sockets } from "./sockets.ts";
@@ -111,11 +112,16 @@ export class Channel extends DurableObject<Env> {
       metrics: this.#metrics,
     });
     const shared = { channel: this.#name, log: this.#log, sockets: this.#sockets, settings: this.#settings };
-    this.#publisher = new Publisher({ ...shared, keys: new Keys(ctx.storage), stored: () => this.#schedule() });
+    const quota = new AnonymousQuota(
+      ctx.storage.kv,
+      this.#log,
+      () => this.#settings.current?.anonymous_bytes_per_day ?? null,
+    );
+    this.#publisher = new Publisher({ ...shared, keys: new Keys(ctx.storage), quota, stored: () => this.#schedule() });
     this.#conversation = new Conversation({
       ...shared,
       metrics: this.#metrics,
-      accept: (messages) => this.#publisher.accept(messages),
+      accept: (who, messages) => this.#publisher.accept(who, messages),
     });
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
     // The runtime gives up on an alarm after six failures that are not ours to catch: see that there is always one.

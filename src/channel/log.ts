@@ -151,6 +151,28 @@ export class Log {
   }
 
   /**
+   * Returns how many bytes the messages held from a position on have whose clients are anonymous: their payloads and clients.
+   *
+   * @param since Counts only messages of this time or later, in milliseconds since the epoch.
+   */
+  anonymousBytes(position: number, since: number): number {
+    const from = Math.max(position, this.oldest);
+    if (from > this.#last) return 0;
+    const counts = this.#slotRuns({ from, to: this.#last }).map(([start, end]) =>
+      this.#storage.sql
+        .exec<{ bytes: number }>(
+          `SELECT coalesce(sum(octet_length(payload) + octet_length(client)), 0) AS bytes FROM log
+           WHERE slot BETWEEN ? AND ? AND time >= ? AND client ->> '$.permissions.dbo_id' = 0`,
+          start,
+          end,
+          since,
+        )
+        .one(),
+    );
+    return counts.reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  /**
    * Returns the next messages for the archive within these bounds, or undefined when none wait. The first is always among
    * them, however large it is.
    *

@@ -100,6 +100,8 @@ export const HTTP = {
       private_messaging: "Whether clients may send to each other (`active`), or only authenticated ones (`auth`).",
       nested_channels: "These settings also hold below the channel (`room` for `room/42`), where nothing nearer does.",
       auth_channel: "Only authenticated clients receive: live, in history, and in presence.",
+      anonymous_bytes_per_day:
+        "How many bytes anonymous clients may store per day (UTC), payloads and clients together; null for no limit.",
       database: "The auth database whose users may authenticate on the channel; null where nobody can.",
     },
   ),

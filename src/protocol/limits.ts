@@ -83,6 +83,13 @@ export const FRAMES_AT_ONCE = 100;
 /** Members listed in one answer about presence; the total is always given. */
 export const MAX_PRESENCE = 1_000;
 
+/**
+ * Bytes that anonymous clients may store in a channel per day: unless its settings say otherwise, and at most. They end up in
+ * D1, of which a database holds 10 GB.
+ */
+export const DEFAULT_ANONYMOUS_BYTES_PER_DAY = 64 * 1024 ** 2;
+export const MAX_ANONYMOUS_BYTES_PER_DAY = 1024 ** 4;
+
 /** Characters of a channel's description. */
 export const MAX_DESCRIPTION_LENGTH = 500;
 

@@ -101,6 +101,7 @@ describe("channels and their settings", () => {
       await page.getByLabel(label).check();
     for (const label of ["Private messages", "… between authenticated clients"]) await page.getByLabel(label).check();
     await page.getByLabel("Message history").selectOption("250");
+    await page.getByLabel("Daily anonymous quota").selectOption("16 MiB");
     await page.getByLabel("Auth database").selectOption(database);
     await page.getByRole("button", { name: "Save" }).click();
     await page.getByRole("heading", { level: 1, name: channel }).waitFor();
@@ -114,6 +115,7 @@ describe("channels and their settings", () => {
       private_messaging: { active: true, auth: true },
       nested_channels: true,
       auth_channel: true,
+      anonymous_bytes_per_day: 16 * 1024 ** 2,
       database,
     });
   });

@@ -104,6 +104,10 @@ const PROVOCATIONS: Record<
       return { database: await newDatabase({ secret: undefined, jwks: { keys: [] }, extras_claim: undefined }) };
     return { channel: await newOpenChannel({ active: false }), headers: without("Authorization", headers) };
   },
+  "quota-exceeded": async ({ headers }) => ({
+    channel: await newOpenChannel({ anonymous_bytes_per_day: 0 }),
+    headers: without("Authorization", headers),
+  }),
   "key-reused": async ({ channel, headers, body }) => {
     const all = { ...headers, "Idempotency-Key": crypto.randomUUID() };
     const batch = Array.isArray(body);
@@ -283,6 +287,11 @@ describe("each error that a socket may be told", () => {
     "rate-limited": async () => {
       vi.spyOn(Date, "now").mockReturnValue(Date.now());
       return saying(...Array.from({ length: FRAMES_AT_ONCE + 1 }, () => ({ action: "leave" })))();
+    },
+    "quota-exceeded": async () => {
+      const socket = await connect(await newOpenChannel({ anonymous_bytes_per_day: 0 }));
+      socket.send({ action: "message", payload: 1 });
+      return socket;
     },
     "unknown-recipient": async () => {
       const socket = await connect(await newOpenChannel({ private_messaging: { active: true } }));
