@@ -88,7 +88,7 @@ export class Publisher {
     const { keys } = this.#needs;
     const known = keys.find(keyed);
     if (known) return [known.isSame ? placed(known) : KEY_REUSED];
-    const retryAfter = keys.secondsUntilRoom(Date.now());
+    const retryAfter = keys.secondsUntilRoom(who.kind, Date.now());
     if (retryAfter > 0) return [keysFull(retryAfter)];
     return this.accept(who, message, (place) => keys.remember(keyed, place));
   }

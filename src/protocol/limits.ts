@@ -12,10 +12,10 @@ export const MAX_BATCH_CHANNELS = 100;
 export const MAX_KEY_LENGTH = 255;
 
 /**
- * Bytes of an object's storage at which it takes no more idempotency keys. Storage ends at 10 GB, and the log may grow to
- * 0.7 GB.
+ * Bytes of an object's storage at which it takes no more idempotency keys of API-key clients, users and anonymous clients. So
+ * each kind leaves a reserve to the one before it. Storage ends at 10 GB, and the log may grow to 0.7 GB.
  */
-export const MAX_DATABASE_BYTES = 8 * 1024 ** 3;
+export const MAX_DATABASE_BYTES = { server: 8 * 1024 ** 3, user: 4 * 1024 ** 3, anonymous: 2 * 1024 ** 3 };
 
 /** Levels of arrays and objects in a message: keeps every recursive reader, ours and yours, off its stack's end. */
 export const MAX_JSON_DEPTH = 64;

@@ -132,7 +132,7 @@ const PROVOCATIONS: Record<
   "keys-full": async ({ channel, headers }) => {
     await runInDurableObject(stubOf(channel), (_, { storage }) => {
       const sql = Object.getPrototypeOf(storage.sql) as SqlStorage;
-      vi.spyOn(sql, "databaseSize", "get").mockReturnValue(MAX_DATABASE_BYTES);
+      vi.spyOn(sql, "databaseSize", "get").mockReturnValue(MAX_DATABASE_BYTES.server);
     });
     return { headers: { ...headers, "Idempotency-Key": crypto.randomUUID() } };
   },
