@@ -94,15 +94,17 @@ export class Channel extends DurableObject<Env> {
       failed: (error) => logFailure("D1 did not answer", error, { channel: this.#name }),
     });
     this.#log = new Log(ctx.storage);
-    if (this.#log.started) this.#settings.store();
+    if (this.#log.isStored) this.#settings.store();
     this.#alarm = new Alarm(ctx.storage);
     this.#metrics = new Metrics(this.#name, env.METRICS);
     this.#sockets = new Sockets(
       ctx,
-      () => this.#settings.current,
+      () => (this.#settings.isKnown ? this.#settings.current : undefined),
       (client) => this.#sockets.announce(presenceUpdateFrame(this.#name, "leave", client)),
       this.#metrics,
     );
+    // Sockets were only accepted after the log had started. Nothing is stored, so it was empty, and still is.
+    if (!this.#log.started && this.#sockets.count() > 0) this.#log.start([]);
     this.#setAside = new SetAside(ctx.storage);
     this.#archiver = new Archiver({
       channel: this.#name,
@@ -117,7 +119,7 @@ export class Channel extends DurableObject<Env> {
       this.#log,
       () => this.#settings.current?.anonymous_bytes_per_day ?? null,
     );
-    this.#publisher = new Publisher({ ...shared, keys: new Keys(ctx.storage), quota, stored: () => this.#schedule() });
+    this.#publisher = new Publisher({ ...shared, keys: new Keys(ctx.storage), quota, stored: () => this.#stored() });
     this.#conversation = new Conversation({
       ...shared,
       metrics: this.#metrics,
@@ -253,7 +255,8 @@ export class Channel extends DurableObject<Env> {
 
   override webSocketMessage(socket: WebSocket, data: string | ArrayBuffer): Promise<void> {
     return this.#inOrder(() => {
-      this.#conversation.hear(socket, data);
+      if (this.#canDecide(socket)) this.#conversation.hear(socket, data);
+      else this.#conversation.fault(socket, UNAVAILABLE.fault);
       this.#schedule();
     });
   }
@@ -284,6 +287,12 @@ export class Channel extends DurableObject<Env> {
       this.#metrics.report({ joined: this.#sockets.subscribed, backlog: this.#log.backlog, failures });
       this.#schedule();
     }
+  }
+
+  /** Called after messages were stored. From now on the settings are stored, too, and the archiver has work. */
+  #stored(): void {
+    this.#settings.store();
+    this.#schedule();
   }
 
   /** When something is due next, in milliseconds since the epoch; Infinity when nothing is. */
@@ -333,6 +342,11 @@ export class Channel extends DurableObject<Env> {
     if (failure) throw failure.error;
   }
 
+  /** Whether it can be decided what this client may do. An object that stores nothing forgets its settings as it hibernates. */
+  #canDecide(socket: WebSocket): boolean {
+    return this.#settings.isKnown || this.#sockets.attachment(socket).identity.kind === "server";
+  }
+
   /**
    * Decides by fresh settings whether a caller may do what it came for, and sees that the log has started and that a lost
    * alarm is replaced.
@@ -368,7 +382,7 @@ export class Channel extends DurableObject<Env> {
       const loaded = Promise.all([this.#latestArchived(), this.#settings.refreshed()]);
       const [archived] = await withDeadline(START_TIMEOUT_MS, loaded);
       this.#log.start(archived);
-      this.#settings.store();
+      if (this.#log.isStored) this.#settings.store();
     } finally {
       this.#starting = undefined;
     }

@@ -55,7 +55,8 @@ export class Keys {
 
   /** Returns 0 if there is room for another key of this kind of caller, otherwise the seconds after which there may be. */
   secondsUntilRoom(kind: Identity["kind"], now: number): number {
-    const { since } = this.#takeTurns(now);
+    // Nothing is stored for a key whose message may yet be refused.
+    const { since } = this.#marks ? this.#takeTurns(now) : { since: now };
     if (this.#storage.sql.databaseSize < MAX_DATABASE_BYTES[kind]) return 0;
     return Math.max(1, Math.min(LONGEST_WAIT_S, Math.ceil((since + KEY_LIFETIME - now) / 1000)));
   }
