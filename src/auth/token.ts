@@ -29,7 +29,12 @@ export type Secrets = object;
 type TextBinding = { [K in keyof Env]-?: Env[K] extends string | undefined ? K : never }[keyof Env];
 
 /** Bindings that never verify a token: their texts are public, or are credentials of their own. */
-const NO_SECRETS: Record<TextBinding, true> = { API_KEYS: true, ALLOWED_ORIGINS: true, REALTIME_CANONICAL: true };
+const NO_SECRETS: Record<TextBinding, true> = {
+  API_KEYS: true,
+  ALLOWED_ORIGINS: true,
+  REALTIME_CANONICAL: true,
+  LOCAL_HOSTS: true,
+};
 
 /** The times that a token may name, in seconds since the epoch (RFC 7519, section 2). */
 const TIME_CLAIMS = ["exp", "nbf", "iat"] as const;

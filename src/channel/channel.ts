@@ -30,6 +30,7 @@ import { Keys } from "./keys.ts";
 import { Log, type Place } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { dependsOnSettings, Publisher, type Submission } from "./publisher.ts";
+import { AnonymousQuota } from "./quota.ts";
 import { SetAside } from "./set-aside.ts";
 import { type Holding, SettingsCopy, UNAVAILABLE } from "./settings.ts";
 import { Sockets } from "./sockets.ts";
@@ -92,15 +93,17 @@ export class Channel extends DurableObject<Env> {
       failed: (error) => logFailure("D1 did not answer", error, { channel: this.#name }),
     });
     this.#log = new Log(ctx.storage);
-    if (this.#log.started) this.#settings.store();
+    if (this.#log.isStored) this.#settings.store();
     this.#alarm = new Alarm(ctx.storage);
     this.#metrics = new Metrics(this.#name, env.METRICS);
     this.#sockets = new Sockets(
       ctx,
-      () => this.#settings.current,
+      () => (this.#settings.isKnown ? this.#settings.current : undefined),
       (client) => this.#sockets.announce(presenceUpdateFrame(this.#name, "leave", client)),
       this.#metrics,
     );
+    // Sockets were only accepted after the log had started. Nothing is stored, so it was empty, and still is.
+    if (!this.#log.started && this.#sockets.count() > 0) this.#log.start([]);
     this.#setAside = new SetAside(ctx.storage);
     this.#archiver = new Archiver({
       channel: this.#name,
@@ -110,11 +113,16 @@ export class Channel extends DurableObject<Env> {
       metrics: this.#metrics,
     });
     const shared = { channel: this.#name, log: this.#log, sockets: this.#sockets, settings: this.#settings };
-    this.#publisher = new Publisher({ ...shared, keys: new Keys(ctx.storage), stored: () => this.#schedule() });
+    const quota = new AnonymousQuota(
+      ctx.storage.kv,
+      this.#log,
+      () => this.#settings.current?.anonymous_bytes_per_day ?? null,
+    );
+    this.#publisher = new Publisher({ ...shared, keys: new Keys(ctx.storage), quota, stored: () => this.#stored() });
     this.#conversation = new Conversation({
       ...shared,
       metrics: this.#metrics,
-      accept: (messages) => this.#publisher.accept(messages),
+      accept: (who, messages) => this.#publisher.accept(who, messages),
     });
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
     // The runtime gives up on an alarm after six failures that are not ours to catch: see that there is always one.
@@ -257,7 +265,8 @@ export class Channel extends DurableObject<Env> {
     return this.#inOrder(() => {
       // Its client may have been disconnected, perhaps by the settings that this frame waited for.
       if (!this.#sockets.holds(socket)) return;
-      this.#conversation.hear(socket, data);
+      if (this.#canDecide(socket)) this.#conversation.hear(socket, data);
+      else this.#conversation.fault(socket, UNAVAILABLE.fault);
       this.#schedule();
     });
   }
@@ -288,6 +297,12 @@ export class Channel extends DurableObject<Env> {
       this.#metrics.report({ joined: this.#sockets.subscribed, backlog: this.#log.backlog, failures });
       this.#schedule();
     }
+  }
+
+  /** Called after messages were stored. From now on the settings are stored, too, and the archiver has work. */
+  #stored(): void {
+    this.#settings.store();
+    this.#schedule();
   }
 
   /** When something is due next, in milliseconds since the epoch; Infinity when nothing is. */
@@ -344,6 +359,11 @@ export class Channel extends DurableObject<Env> {
     if (failure) throw failure.error;
   }
 
+  /** Whether it can be decided what this client may do. An object that stores nothing forgets its settings as it hibernates. */
+  #canDecide(socket: WebSocket): boolean {
+    return this.#settings.isKnown || this.#sockets.attachment(socket).identity.kind === "server";
+  }
+
   /**
    * Decides by fresh settings whether a caller may do what it came for, and sees that the log has started and that a lost
    * alarm is replaced.
@@ -379,7 +399,7 @@ export class Channel extends DurableObject<Env> {
       const loaded = Promise.all([this.#latestArchived(), this.#settings.refreshed()]);
       const [archived] = await withDeadline(START_TIMEOUT_MS, loaded);
       this.#log.start(archived);
-      this.#settings.store();
+      if (this.#log.isStored) this.#settings.store();
     } finally {
       this.#starting = undefined;
     }

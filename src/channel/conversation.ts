@@ -39,7 +39,7 @@ interface Needs {
   settings: SettingsCopy;
   metrics: Metrics;
   /** Stores and delivers. */
-  accept: (messages: NewMessages) => Result<Place>[];
+  accept: (who: Identity, messages: NewMessages) => Result<Place>[];
 }
 
 /** Who sent a frame: read from its socket's attachment once, for all that the frame makes necessary. */
@@ -169,7 +169,7 @@ export class Conversation {
     // Without a database there would be no restriction: everybody would see it.
     if (authenticated && database === null) return NO_AUTH_DATABASE;
     const message = { action: "message", client: JSON.stringify(client), database } as const;
-    const [accepted] = accept({ ...message, payloads: [text] });
+    const [accepted] = accept(identity, { ...message, payloads: [text] });
     if (accepted?.ok) {
       sockets.echo(socket, message, () => messageFrame(channel, { ...message, ...accepted.value, payload: text }));
     }

@@ -3,6 +3,7 @@ import { refuse, type Result } from "../protocol/errors.ts";
 import { messageFrame } from "../protocol/frames.ts";
 import type { KeyedMessage, Keys } from "./keys.ts";
 import { type Log, MAX_RUN_TEXT, type NewMessages, type Place } from "./log.ts";
+import type { AnonymousQuota } from "./quota.ts";
 import { type SettingsCopy, UNAVAILABLE } from "./settings.ts";
 import type { Sockets } from "./sockets.ts";
 
@@ -10,7 +11,7 @@ import type { Sockets } from "./sockets.ts";
 export interface Publication {
   /** JSON. */
   payload: string;
-  /** JSON: who sent it, where that is known. */
+  /** JSON: who sent it; null for an API-key client that names no sender. */
   client: string | null;
   /** The auth database whose users alone may see it, which must be the channel's. */
   database: string | null;
@@ -29,6 +30,7 @@ interface Needs {
   channel: string;
   log: Log;
   keys: Keys;
+  quota: AnonymousQuota;
   sockets: Sockets;
   settings: SettingsCopy;
   /** Called for each message that was stored, and so waits for the archive. */
@@ -58,16 +60,20 @@ export class Publisher {
   /**
    * Numbers, stores and delivers in one turn: the output gate lets no frame out before the commit is durable.
    *
+   * @param who The client that publishes or sends them.
    * @param within Stores in the same commit what belongs to the first message.
    */
-  accept({ payloads, ...shared }: NewMessages, within?: (place: Place) => void): Result<Place>[] {
-    const { channel, log, sockets, stored } = this.#needs;
+  accept(who: Identity, { payloads, ...shared }: NewMessages, within?: (place: Place) => void): Result<Place>[] {
+    const { channel, log, quota, sockets, stored } = this.#needs;
     const fitting = payloads.slice(0, log.room);
-    if (fitting.length === 0) return payloads.map(() => BACKLOG_FULL);
-    const kept = log.append({ ...shared, payloads: fitting }, within);
+    const taken = who.kind === "anonymous" ? quota.take(fitting, shared.client) : fitting;
+    const kept = taken.length > 0 ? log.append({ ...shared, payloads: taken }, within) : [];
+    quota.save();
     for (const message of kept) sockets.broadcast(messageFrame(channel, message), message);
-    stored();
-    return payloads.map((_, index) => resultOf(kept[index]));
+    if (kept.length > 0) stored();
+    const results = kept.map(placed);
+    const tooMany = payloads.slice(fitting.length).map(() => BACKLOG_FULL);
+    return [...results, ...fitting.slice(kept.length).map(() => quota.refusal()), ...tooMany];
   }
 
   #publishRun(who: Identity, run: Run): Result<Place>[] {
@@ -75,16 +81,16 @@ export class Publisher {
     const allowed = this.decide(who, { database });
     if (!allowed.ok) return run.map(() => allowed);
     const messages: NewMessages = { action: "event", client, database, payloads: run.map(({ payload }) => payload) };
-    return idempotency ? this.#acceptOnce(messages, idempotency) : this.accept(messages);
+    return idempotency ? this.#acceptOnce(who, messages, idempotency) : this.accept(who, messages);
   }
 
-  #acceptOnce(message: NewMessages, keyed: KeyedMessage): Result<Place>[] {
+  #acceptOnce(who: Identity, message: NewMessages, keyed: KeyedMessage): Result<Place>[] {
     const { keys } = this.#needs;
     const known = keys.find(keyed);
-    if (known) return [known.isSame ? resultOf(known) : KEY_REUSED];
-    const retryAfter = keys.secondsUntilRoom(Date.now());
+    if (known) return [known.isSame ? placed(known) : KEY_REUSED];
+    const retryAfter = keys.secondsUntilRoom(who.kind, Date.now());
     if (retryAfter > 0) return [keysFull(retryAfter)];
-    return this.accept(message, (place) => keys.remember(keyed, place));
+    return this.accept(who, message, (place) => keys.remember(keyed, place));
   }
 }
 
@@ -101,8 +107,8 @@ function keysFull(retryAfter: number): Result<never> {
   return refuse("keys-full", detail, { field: "Idempotency-Key", retryAfter });
 }
 
-function resultOf(kept: Place | undefined): Result<Place> {
-  return kept ? { ok: true, value: { seq: kept.seq, time: kept.time } } : BACKLOG_FULL;
+function placed({ seq, time }: Place): Result<Place> {
+  return { ok: true, value: { seq, time } };
 }
 
 /** Whether settings decide if a message may be published: API-key clients may publish all but restricted messages. */

@@ -1,8 +1,9 @@
+import * as v from "valibot";
 import { FreshCopy } from "../auth/fresh-copy.ts";
 import type { Revocations } from "../auth/revocations.ts";
 import type { EffectiveSettings } from "../auth/settings.ts";
 import { refuse } from "../protocol/errors.ts";
-import type { ChannelSettings } from "../protocol/schemas.ts";
+import { type ChannelSettings, StoredSettings } from "../protocol/schemas.ts";
 
 /** What holds for a channel; null where nothing does. */
 export type Holding = EffectiveSettings | null;
@@ -37,7 +38,7 @@ export class SettingsCopy {
     this.#kv = kv;
     this.#load = load;
     this.#changed = changed;
-    const stored = kv.get<{ holding: Holding }>("settings");
+    const stored = storedIn(kv);
     this.#json = stored && JSON.stringify(stored.holding);
     this.#isStored = stored !== undefined;
     this.#copy = new FreshCopy(
@@ -105,4 +106,11 @@ export class SettingsCopy {
     if (this.#isStored) this.#kv.put("settings", { holding });
     this.#changed();
   }
+}
+
+/** Returns the copy in the object's storage. A setting that the version which stored it did not know has its default. */
+function storedIn(kv: SyncKvStorage): { holding: Holding } | undefined {
+  const stored = kv.get<{ holding: Holding }>("settings");
+  if (!stored?.holding) return stored;
+  return { holding: { ...stored.holding, settings: v.parse(StoredSettings, stored.holding.settings) } };
 }

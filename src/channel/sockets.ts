@@ -15,6 +15,8 @@ export interface Attachment {
   joined: boolean;
   /** Whether it wants to know who comes and goes. */
   presence: boolean;
+  /** Whether it may receive messages, by the settings that held last. It counts while the settings are not known. */
+  receives: boolean;
 }
 
 /** What is looked up of a socket so often that its attachment is not deserialized for it. */
@@ -26,7 +28,7 @@ type Held = Pick<Attachment, "batch"> & { group: string };
  */
 export class Sockets {
   readonly #ctx: DurableObjectState;
-  readonly #settings: () => ChannelSettings | null;
+  readonly #settings: () => ChannelSettings | null | undefined;
   readonly #left: (client: Client) => void;
   readonly #metrics: Metrics;
   readonly #held = new Map<WebSocket, Held>();
@@ -40,10 +42,13 @@ export class Sockets {
   /** No client turns out to be gone before, in milliseconds since the epoch. */
   #nextGone = Infinity;
 
-  /** @param left Called for each client that joined and is no longer here, but for the server side's. */
+  /**
+   * @param settings Returns the settings that hold, null if none do, undefined if that is not known.
+   * @param left Called for each client that joined and is no longer here, but for the server side's.
+   */
   constructor(
     ctx: DurableObjectState,
-    settings: () => ChannelSettings | null,
+    settings: () => ChannelSettings | null | undefined,
     left: (client: Client) => void,
     metrics: Metrics,
   ) {
@@ -91,7 +96,7 @@ export class Sockets {
     const { identity, socketId, batch } = opened;
     // The group comes last: it is found there when the object wakes.
     this.#ctx.acceptWebSocket(socket, [`kind:${identity.kind}`, `id:${socketId}`, group]);
-    this.#attach(socket, { ...opened, joined: false, presence: false });
+    this.#attach(socket, { ...opened, joined: false, presence: false, receives: false });
     this.#hold(socket, { batch, group });
     this.#noteExpiry(identity);
   }
@@ -238,14 +243,21 @@ export class Sockets {
     const attachment = this.attachment(socket);
     this.#attach(socket, { ...attachment, joined: false });
     this.#backpressure.setJoined(socket, false);
-    if (!this.#fanout.remove(socket)) return;
+    this.#fanout.remove(socket);
+    // The object does not hold a socket whose closing woke it, so only the attachment says whether it had joined.
+    if (!attachment.joined) return;
     if (attachment.identity.kind !== "server") this.#left(clientOf(attachment.identity, attachment.socketId));
   }
 
-  #subscribe(socket: WebSocket, { identity, batch, presence }: Attachment): void {
-    const may = (action: "receive" | "presence") => decide(identity, action, this.#settings()).ok;
-    const receives = may("receive");
-    this.#fanout.add(socket, { identity, batch, receives, presence: presence && may("presence") });
+  /** Lets a socket that joined receive what it may, and keeps that in its attachment. */
+  #subscribe(socket: WebSocket, attachment: Attachment): void {
+    const { identity, batch, presence } = attachment;
+    const settings = this.#settings();
+    const may = (action: "receive" | "presence", otherwise: boolean) =>
+      settings === undefined && identity.kind !== "server" ? otherwise : decide(identity, action, settings ?? null).ok;
+    const receives = may("receive", attachment.receives);
+    if (receives !== attachment.receives) this.#attach(socket, { ...attachment, receives });
+    this.#fanout.add(socket, { identity, batch, receives, presence: presence && may("presence", true) });
     this.#backpressure.setJoined(socket, receives);
   }
 

@@ -36,6 +36,7 @@ export const ALL_SETTINGS = {
   description: "",
   nested_channels: false,
   auth_channel: false,
+  anonymous_bytes_per_day: 67_108_864,
   ...SETTINGS,
 };
 
@@ -89,6 +90,11 @@ export const FAULTS: Record<ErrorCode, Omit<Fault, "code">> = {
   forbidden: { detail: "This channel takes no such messages from clients." },
   "wrong-origin": { detail: "Pages of this origin may not use this server.", field: "Origin" },
   "wrong-host": { detail: "This development server does not answer at example.test.", field: "Host" },
+  "quota-exceeded": {
+    detail: "Anonymous clients may store 67108864 bytes per day in this channel; this message does not fit any more.",
+    limit: 67_108_864,
+    retryAfter: 3_600,
+  },
   "rate-limited": { detail: "There are too many requests from this address.", retryAfter: 10 },
   "unknown-recipient": { detail: "No client of this channel has that socketId.", field: "options.socketId" },
   "not-found": { detail: "docs/avengers has no settings." },

@@ -68,12 +68,16 @@ export const FRAMES: Record<string, Frame> = {
   Event: frame(
     "server",
     "An event",
-    component(frames.EventFrame, "A message that the server side published.", {
-      action: ACTION,
-      client: "To whom it is attributed, where that is known.",
-      options: WHERE,
-      payload: PAYLOAD,
-    }),
+    component(
+      frames.EventFrame,
+      "A message that was published over HTTP. Without `client` it is from an API-key client.",
+      {
+        action: ACTION,
+        client: "To whom it is attributed, where that is known.",
+        options: WHERE,
+        payload: PAYLOAD,
+      },
+    ),
     EVENT,
   ),
   ClientMessage: frame(

@@ -42,7 +42,7 @@ const about: Operation[] = [
         example: problemType("backlog-full"),
       },
     },
-    errors: ["not-found", "wrong-origin", "wrong-host"],
+    errors: ["not-found", "wrong-origin", "wrong-host", "rate-limited"],
   },
 ];
 

@@ -45,8 +45,8 @@ export const SHARED = {
     extras: "What its token says of it, for everyone in the channel to see.",
   }),
   StoredFrame: component(StoredFrame, "A stored message, the same live, in history and in a resume.", {
-    action: "`event`: published by the server side. `message`: sent by a client.",
-    client: "Who sent it, where that is known.",
+    action: "`event`: published over HTTP. `message`: sent over a socket.",
+    client: "Who sent it. An event of an API-key client that named no `sender` has none.",
     options: "Where it is in the channel's order.",
     "options.channel": "The channel.",
     "options.seq": SEQ,
@@ -102,6 +102,8 @@ export const HTTP = {
       private_messaging: "Whether clients may send to each other (`active`), or only authenticated ones (`auth`).",
       nested_channels: "These settings also hold below the channel (`room` for `room/42`), where nothing nearer does.",
       auth_channel: "Only authenticated clients receive: live, in history, and in presence.",
+      anonymous_bytes_per_day:
+        "How many bytes anonymous clients may store per day (UTC), payloads and clients together; null for no limit.",
       database: "The auth database whose users may authenticate on the channel; null where nobody can.",
     },
   ),

@@ -13,7 +13,7 @@ export const messages = sqliteTable(
     /** Milliseconds since the epoch. */
     time: integer().notNull(),
     action: text({ enum: ["event", "message"] }).notNull(),
-    /** JSON, or null where the sender is not known. */
+    /** JSON; null if an API-key client published the message and named no sender. */
     client: text(),
     /** Null where everybody may see the message; else only clients that this auth database authenticated. */
     database: text(),

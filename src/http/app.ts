@@ -6,6 +6,7 @@ import type { Env } from "../env.ts";
 import { type ErrorCode, ERRORS, problemType } from "../protocol/errors.ts";
 import { tooLarge } from "../protocol/json.ts";
 import { MAX_BATCH_BYTES, MAX_BODY_BYTES } from "../protocol/limits.ts";
+import { countRequest } from "./caller.ts";
 import { databases } from "./databases.ts";
 import { health } from "./health.ts";
 import { hosts } from "./hosts.ts";
@@ -23,7 +24,11 @@ export const app = new Hono<{ Bindings: Env }>();
 
 app.use(securityHeaders);
 app.use(hosts);
-app.use(origins);
+// Before anything of a request is read. The refusal passes through `origins`, so that allowed pages can read it.
+app.use(async (c, next) => {
+  const counted = await countRequest(c);
+  return origins(c, counted.ok ? next : async () => void (c.res = problem(c, counted.fault)));
+});
 
 const [single, batch] = [limitBody(MAX_BODY_BYTES), limitBody(MAX_BATCH_BYTES)];
 app.use((c, next) => (c.req.path === BATCH_PATH ? batch : single)(c, next));

@@ -109,7 +109,8 @@ export class ChannelLink {
       const opened = await this.#open();
       if (opened.ok) return this.#attach(opened.value);
       fault = opened.fault;
-      if (!ERRORS[fault.code].retryable) break;
+      // An address over its limit is told so: more attempts would count, too.
+      if (!ERRORS[fault.code].retryable || fault.code === "rate-limited") break;
     }
     if (this.#isClosed) return;
     if (this.#position === undefined || !ERRORS[fault.code].retryable) {

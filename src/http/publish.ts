@@ -13,7 +13,7 @@ import { MAX_BATCH_BYTES, MAX_BATCH_CHANNELS } from "../protocol/limits.ts";
 import { BatchRequest, IdempotencyKey, PublishRequest, validate } from "../protocol/schemas.ts";
 import { utf8Length } from "../protocol/utf8.ts";
 import { admission } from "./admission.ts";
-import { callerOf } from "./caller.ts";
+import { callerOf, countRequest } from "./caller.ts";
 import { Coalescer } from "./coalescer.ts";
 import { faultOf } from "./problem.ts";
 import { type AppContext, jsonBody, stubOf, unwrap } from "./request.ts";
@@ -40,7 +40,7 @@ export const publish = new Hono<{ Bindings: Env }>()
     const channels = [...Map.groupBy(batch, ({ request }) => request.channel)];
     if (channels.length > MAX_BATCH_CHANNELS) throw new FaultError(tooManyChannels());
     const answers = await Promise.all(
-      channels.map(async ([channel, parts]) => [channel, (await publishTo(c, channel, parts)).values()] as const),
+      channels.map(async ([channel, parts]) => [channel, (await publishCounted(c, channel, parts)).values()] as const),
     );
     // Each channel answered in the order of its own messages; this puts them back into the order of the batch.
     const results = new Map(answers);
@@ -63,6 +63,12 @@ type PartKey = readonly [key: string, index?: number];
 
 function partOf(request: PublishRequest, key: PartKey | undefined, field: string): Part {
   return { request, payload: unwrap(messageText(request.message, `${field}message`)), key, field };
+}
+
+/** Counts the call to the channel, as the batch was counted itself (LIM7). */
+async function publishCounted(c: AppContext, channel: string, parts: Part[]): Promise<Result<Place>[]> {
+  const counted = await countRequest(c);
+  return counted.ok ? publishTo(c, channel, parts) : parts.map(() => counted);
 }
 
 /** Sends a channel its messages by one call. What fails here fails this channel's messages, not those for others. */
@@ -134,14 +140,14 @@ async function digestOf(...parts: unknown[]): Promise<ArrayBuffer> {
   return (await sha256(JSON.stringify(parts))).slice(0, 16);
 }
 
-/** Who an event is from: the user who posts it, or whom the server side names; null where that is not known. */
+/** Returns the client that published an event, or the one that an API-key client names; null if it names none. */
 async function senderOf(
   c: AppContext,
   who: Identity,
   { channel, sender }: PublishRequest,
   prefix: string,
 ): Promise<Client | null> {
-  if (sender === undefined) return who.kind === "user" ? clientOf(who, "") : null;
+  if (sender === undefined) return who.kind === "server" ? null : clientOf(who, "");
   const field = `${prefix}sender`;
   if (who.kind !== "server") {
     throw new FaultError({ code: "forbidden", detail: "Only the server side may name a sender.", field });

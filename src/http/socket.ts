@@ -7,7 +7,7 @@ import { type Fault, FaultError, type Result } from "../protocol/errors.ts";
 import { SocketQuery, validate } from "../protocol/schemas.ts";
 import { SUBPROTOCOL } from "../protocol/subprotocol.ts";
 import { admission } from "./admission.ts";
-import { addressOf, callerOf, offeredProtocols, visitorOf } from "./caller.ts";
+import { addressOf, callerOf, countRequest, offeredProtocols, visitorOf } from "./caller.ts";
 import { Multiplexer } from "./multiplexer.ts";
 import { faultOf } from "./problem.ts";
 import { type AppContext, channelOf, stubOf, unwrap } from "./request.ts";
@@ -33,10 +33,12 @@ export const socket = new Hono<{ Bindings: Env }>()
     const { REALTIME_CANONICAL } = c.env;
     if (REALTIME_CANONICAL && c.req.param("canonical") !== REALTIME_CANONICAL) return c.notFound();
     requireUpgrade(c);
-    const whoFor = await visitorOf(c);
+    const whoFor = visitorOf(c);
     // One id for all channels, so that a private message finds its recipient.
     const id = { [SOCKET_ID_HEADER]: crypto.randomUUID() };
     const open = async (channel: string): Promise<Result<WebSocket>> => {
+      const counted = await countRequest(c);
+      if (!counted.ok) return counted;
       const who = await whoFor(channel);
       return who.ok ? socketFrom(await openChannel(c, channel, who.value, id)) : who;
     };

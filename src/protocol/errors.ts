@@ -25,6 +25,11 @@ export const ERRORS = {
     retryable: true,
     title: "Too much in too short a time",
   },
+  "quota-exceeded": {
+    status: 429,
+    retryable: true,
+    title: "Anonymous clients have stored as much as they may today",
+  },
   "unknown-recipient": {
     status: 404,
     retryable: false,

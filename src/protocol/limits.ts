@@ -12,10 +12,10 @@ export const MAX_BATCH_CHANNELS = 100;
 export const MAX_KEY_LENGTH = 255;
 
 /**
- * Bytes of an object's storage at which it takes no more idempotency keys. Storage ends at 10 GB, and the log may grow to
- * 0.7 GB.
+ * Bytes of an object's storage at which it takes no more idempotency keys of API-key clients, users and anonymous clients. So
+ * each kind leaves a reserve to the one before it. Storage ends at 10 GB, and the log may grow to 0.7 GB.
  */
-export const MAX_DATABASE_BYTES = 8 * 1024 ** 3;
+export const MAX_DATABASE_BYTES = { server: 8 * 1024 ** 3, user: 4 * 1024 ** 3, anonymous: 2 * 1024 ** 3 };
 
 /** Levels of arrays and objects in a message: keeps every recursive reader, ours and yours, off its stack's end. */
 export const MAX_JSON_DEPTH = 64;
@@ -82,6 +82,13 @@ export const FRAMES_AT_ONCE = 100;
 
 /** Members listed in one answer about presence; the total is always given. */
 export const MAX_PRESENCE = 1_000;
+
+/**
+ * Bytes that anonymous clients may store in a channel per day: unless its settings say otherwise, and at most. They end up in
+ * D1, of which a database holds 10 GB.
+ */
+export const DEFAULT_ANONYMOUS_BYTES_PER_DAY = 64 * 1024 ** 2;
+export const MAX_ANONYMOUS_BYTES_PER_DAY = 1024 ** 4;
 
 /** Characters of a channel's description. */
 export const MAX_DESCRIPTION_LENGTH = 500;

@@ -3,8 +3,10 @@ import { type Fault, refuse, type Result } from "./errors.ts";
 import { parseJson } from "./json.ts";
 import { isKeySetAddress, KEY_SET_ADDRESS_RULE } from "./key-set-address.ts";
 import {
+  DEFAULT_ANONYMOUS_BYTES_PER_DAY,
   DEFAULT_PAGE_SIZE,
   MAX_ADDRESS_LENGTH,
+  MAX_ANONYMOUS_BYTES_PER_DAY,
   MAX_BATCH_MESSAGES,
   MAX_CHANNEL_NAME_LENGTH,
   MAX_DESCRIPTION_LENGTH,
@@ -191,11 +193,23 @@ const settingsFields = {
   nested_channels: flag(false),
   /** Only authenticated clients receive: live, in history, and in presence. */
   auth_channel: flag(false),
+  /** How many bytes anonymous clients may store per day (UTC), payloads and clients together; null for no limit. */
+  anonymous_bytes_per_day: v.optional(
+    v.nullable(
+      v.pipe(
+        v.number("must be a number or null"),
+        v.integer("must be a whole number"),
+        v.minValue(0, "must be 0 or more"),
+        v.maxValue(MAX_ANONYMOUS_BYTES_PER_DAY, `must be at most ${MAX_ANONYMOUS_BYTES_PER_DAY}`),
+      ),
+    ),
+    DEFAULT_ANONYMOUS_BYTES_PER_DAY,
+  ),
   /** The auth database whose users may authenticate on the channel; null where nobody can. */
   database: v.optional(v.nullable(DatabaseName), null),
 };
 
-/** A channel's settings, under the names that Xano Realtime gives them. */
+/** A channel's settings; those that Xano Realtime has, too, have its names. */
 export const ChannelSettings = fields(settingsFields);
 
 /**

@@ -104,6 +104,10 @@ const PROVOCATIONS: Record<
       return { database: await newDatabase({ secret: undefined, jwks: { keys: [] }, extras_claim: undefined }) };
     return { channel: await newOpenChannel({ active: false }), headers: without("Authorization", headers) };
   },
+  "quota-exceeded": async ({ headers }) => ({
+    channel: await newOpenChannel({ anonymous_bytes_per_day: 0 }),
+    headers: without("Authorization", headers),
+  }),
   "key-reused": async ({ channel, headers, body }) => {
     const all = { ...headers, "Idempotency-Key": crypto.randomUUID() };
     const batch = Array.isArray(body);
@@ -129,7 +133,7 @@ const PROVOCATIONS: Record<
   "keys-full": async ({ channel, headers }) => {
     await runInDurableObject(stubOf(channel), (_, { storage }) => {
       const sql = Object.getPrototypeOf(storage.sql) as SqlStorage;
-      vi.spyOn(sql, "databaseSize", "get").mockReturnValue(MAX_DATABASE_BYTES);
+      vi.spyOn(sql, "databaseSize", "get").mockReturnValue(MAX_DATABASE_BYTES.server);
     });
     return { headers: { ...headers, "Idempotency-Key": crypto.randomUUID() } };
   },
@@ -235,10 +239,19 @@ describe("the document of the HTTP interface", () => {
     const operation = OPERATIONS.find(({ id }) => id === "publishMany");
     if (!operation) throw new Error("there is no such operation");
     const attempt = await taken(operation);
-    const provoke: Provocation =
-      code === "invalid-field"
-        ? () => ({ body: [{ channel: attempt.channel, message: 1, sender: { database: "never-set", id: 1 } }] })
-        : PROVOCATIONS[code as keyof typeof PROVOCATIONS];
+    const passing = [true, false];
+    // What refuses a whole batch otherwise, here concerns one of its channels.
+    const ofOne: Partial<Record<ErrorCode, Provocation>> = {
+      "invalid-field": () => ({
+        body: [{ channel: attempt.channel, message: 1, sender: { database: "never-set", id: 1 } }],
+      }),
+      "rate-limited": ({ headers }) => ({
+        headers: without("Authorization", headers),
+        bindings: { STRANGERS: { limit: () => Promise.resolve({ success: passing.shift() }) } },
+      }),
+      internal: () => ({ bindings: { CHANNELS: failing(new Error("a mistake of ours")) } }),
+    };
+    const provoke = ofOne[code] ?? PROVOCATIONS[code as keyof typeof PROVOCATIONS];
     const changed = { ...attempt, ...(await provoke(attempt, operation)) };
     const headers = { "Content-Type": "application/json", ...changed.headers };
     const answer = await send({ ...changed, headers }, operation);
@@ -281,6 +294,11 @@ describe("each error that a socket may be told", () => {
     "rate-limited": async () => {
       vi.spyOn(Date, "now").mockReturnValue(Date.now());
       return saying(...Array.from({ length: FRAMES_AT_ONCE + 1 }, () => ({ action: "leave" })))();
+    },
+    "quota-exceeded": async () => {
+      const socket = await connect(await newOpenChannel({ anonymous_bytes_per_day: 0 }));
+      socket.send({ action: "message", payload: 1 });
+      return socket;
     },
     "unknown-recipient": async () => {
       const socket = await connect(await newOpenChannel({ private_messaging: { active: true } }));

@@ -214,6 +214,7 @@ describe("a channel that another isolate has just opened", () => {
         message_history: 100,
         nested_channels: false,
         auth_channel: false,
+        anonymous_bytes_per_day: null,
         database: null,
       });
       ahead += 1_000;

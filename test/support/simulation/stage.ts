@@ -51,8 +51,9 @@ export class Stage {
     return isUser(who) ? { kind: "user", database: this.id } : { kind: who };
   }
 
-  /** The `client` of a message that a caller publishes by HTTP; null if it has none. */
+  /** The `client` of a message that a caller publishes by HTTP; null for an API-key client. */
   senderOf(who: Who): Sender {
+    if (who === "anonymous") return ANONYMOUS;
     return isUser(who) ? this.user(ROW_IDS[who], EXTRAS[who]) : null;
   }
 
