@@ -31,7 +31,7 @@ import { Metrics } from "./metrics.ts";
 import { dependsOnSettings, Publisher, type Submission } from "./publisher.ts";
 import { SetAside } from "./set-aside.ts";
 import { type Holding, SettingsCopy, UNAVAILABLE } from "./settings.ts";
-import { Sockets } from "./sockets.ts";
+import { SERVER_GROUP, Sockets } from "./sockets.ts";
 
 /** In which the Worker tells the object who is behind a socket. The object is reached through the Worker only. */
 export const IDENTITY_HEADER = "X-Identity";
@@ -245,7 +245,8 @@ export class Channel extends DurableObject<Env> {
     });
   }
 
-  override webSocketMessage(socket: WebSocket, data: string | ArrayBuffer): Promise<void> {
+  override webSocketMessage(socket: WebSocket, data: string | ArrayBuffer): Promise<void> | void {
+    if (!this.#conversation.admits(socket)) return;
     return this.#inOrder(() => {
       this.#conversation.hear(socket, data);
       this.#schedule();
@@ -379,7 +380,7 @@ export class Channel extends DurableObject<Env> {
     if (who.kind === "server") return undefined;
     const [limit, of] =
       who.kind === "user" ? [MAX_SOCKETS_PER_USER, "one user"] : [MAX_SOCKETS_PER_ADDRESS, "one address"];
-    return this.#sockets.count(group) >= limit ? tooManySockets(limit, of) : undefined;
+    return this.#sockets.count(group) >= limit ? tooManySockets(limit, of) : this.#conversation.refusal(group);
   }
 }
 
@@ -389,7 +390,7 @@ function isDecidedBySettings({ who, publications }: Submission): boolean {
 
 /** The tag that sockets share which are counted together; tags have at most 256 characters. */
 function groupOf(who: Identity, address: string | null): string {
-  if (who.kind === "server") return "server";
+  if (who.kind === "server") return SERVER_GROUP;
   return who.kind === "user" ? `user:${who.dbo_id}:${who.row_id}` : `address:${address ?? ""}`.slice(0, 256);
 }
 

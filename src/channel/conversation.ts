@@ -1,5 +1,6 @@
 import { decide, type Identity, mayRead } from "../auth/policy.ts";
 import { takeWithin } from "../history/range.ts";
+import { CLOSE, FLOOD_REASON } from "../protocol/close.ts";
 import { type Fault, refuse, type Result } from "../protocol/errors.ts";
 import {
   type Client,
@@ -15,9 +16,12 @@ import {
 } from "../protocol/frames.ts";
 import {
   DEFAULT_PAGE_SIZE,
+  FLOODS_AT_ONCE,
+  FLOODS_PER_SECOND,
   MAX_BUSY_HISTORY_TEXT,
   MAX_PAGE_BYTES,
   MAX_PRESENCE,
+  MAX_REMEMBERED_SENDERS,
   MAX_REPLAY,
   REPLAY_TEXT_AT_ONCE,
   REPLAY_TEXT_PER_SECOND,
@@ -27,8 +31,9 @@ import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
 import type { Log, NewMessages, Place } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import { FrameRate, Rate } from "./rate.ts";
+import { Recent } from "./recent.ts";
 import type { SettingsCopy } from "./settings.ts";
-import { clientOf, type Sockets } from "./sockets.ts";
+import { clientOf, SERVER_GROUP, type Sockets } from "./sockets.ts";
 
 interface Needs {
   /** The channel's name. */
@@ -66,8 +71,9 @@ const NO_AUTH_DATABASE = refuse(
  */
 export class Conversation {
   readonly #needs: Needs;
-  /** Forgotten by hibernation, which needs more quiet than it takes a rate to recover. */
   readonly #rates = new WeakMap<WebSocket, FrameRate>();
+  /** The sockets that were closed for flooding, by group. */
+  readonly #floods = new Recent(MAX_REMEMBERED_SENDERS, () => new Rate(FLOODS_PER_SECOND, FLOODS_AT_ONCE, Date.now()));
   /** What replays and history may take of the object's memory, all clients together. */
   readonly #replays = new Rate(REPLAY_TEXT_PER_SECOND, REPLAY_TEXT_AT_ONCE, Date.now());
 
@@ -75,12 +81,36 @@ export class Conversation {
     this.#needs = needs;
   }
 
-  /** Takes a frame as it came off the socket. */
+  /**
+   * Returns whether a frame is taken, by its number alone: frames over the rate, and those of a socket that was closed, cost as
+   * little as possible. A socket that floods is closed.
+   */
+  admits(socket: WebSocket): boolean {
+    const group = this.#needs.sockets.groupOf(socket);
+    if (group === undefined) return false;
+    if (group === SERVER_GROUP) return true;
+    const verdict = this.#rateOf(socket).take();
+    if (verdict === "taken") return true;
+    if (verdict === "flood") this.#closeFlood(socket, group);
+    else if (verdict !== "silent") this.fault(socket, verdict);
+    return false;
+  }
+
+  /**
+   * Returns why a group of senders may open no socket just now, undefined if it may: too many of its sockets were closed for
+   * flooding.
+   */
+  refusal(group: string): Fault | undefined {
+    const retryAfter = this.#floods.get(group).take(Date.now(), 0);
+    if (retryAfter === 0) return undefined;
+    const detail = `Connections from here were closed for sending too many frames. Connect again in ${retryAfter} s.`;
+    return { code: "rate-limited", detail, limit: FLOODS_AT_ONCE, retryAfter };
+  }
+
+  /** Takes a frame that was admitted. */
   hear(socket: WebSocket, data: string | ArrayBuffer): void {
     const { identity, socketId } = this.#needs.sockets.attachment(socket);
     const speaker = { socket, identity, client: clientOf(identity, socketId) };
-    const tooFast = this.#tooFast(speaker);
-    if (tooFast) return this.fault(socket, tooFast);
     const frame = this.#parse(data);
     const done = frame.ok ? this.#answer(speaker, frame.value) : frame;
     if (!done.ok) this.fault(socket, done.fault);
@@ -92,12 +122,15 @@ export class Conversation {
     this.#needs.sockets.send(socket, errorFrame(this.#needs.channel, fault));
   }
 
-  /** Why a client's frame is not taken just now, if so; the server side's always are. */
-  #tooFast({ socket, identity }: Speaker): Fault | undefined {
-    if (identity.kind === "server") return undefined;
+  #closeFlood(socket: WebSocket, group: string): void {
+    this.#floods.get(group).take(Date.now());
+    this.#needs.sockets.close(socket, CLOSE.flood, FLOOD_REASON);
+  }
+
+  #rateOf(socket: WebSocket): FrameRate {
     const rate = this.#rates.get(socket) ?? new FrameRate();
     this.#rates.set(socket, rate);
-    return rate.take();
+    return rate;
   }
 
   #parse(data: string | ArrayBuffer): Result<ClientFrame> {

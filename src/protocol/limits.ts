@@ -80,6 +80,24 @@ export const MAX_OPENS_PER_SOCKET = 300;
 export const FRAMES_PER_SECOND = 50;
 export const FRAMES_AT_ONCE = 100;
 
+/**
+ * Frames over that rate after which a client is closed, and how many of them are forgiven per second: so a client that is
+ * up to 20 % too fast is never closed, and a flood within a tenth of a second.
+ */
+export const REFUSED_FRAMES_AT_ONCE = 100;
+export const REFUSED_FRAMES_PER_SECOND = 10;
+
+/**
+ * Sockets of one user, or of the anonymous clients of one address, that a channel closes for flooding before it refuses new
+ * ones, and how many of them are forgiven per second. Workerd queues frames faster than any object can take them, so each
+ * new flood costs the channel up to a second.
+ */
+export const FLOODS_AT_ONCE = 3;
+export const FLOODS_PER_SECOND = 0.1;
+
+/** Users and addresses of which a channel remembers what they have sent lately. */
+export const MAX_REMEMBERED_SENDERS = 5_000;
+
 /** Members listed in one answer about presence; the total is always given. */
 export const MAX_PRESENCE = 1_000;
 
