@@ -23,6 +23,7 @@ import {
 import type { ChannelSettings } from "../protocol/schemas.ts";
 import { Alarm } from "./alarm.ts";
 import { Archiver } from "./archiver.ts";
+import { SenderBudgets } from "./budgets.ts";
 import { Conversation } from "./conversation.ts";
 import { withDeadline } from "./deadline.ts";
 import { Keys } from "./keys.ts";
@@ -76,6 +77,7 @@ export class Channel extends DurableObject<Env> {
   readonly #archive: HistoryStore;
   readonly #publisher: Publisher;
   readonly #conversation: Conversation;
+  readonly #budgets = new SenderBudgets();
   readonly #alarm: Alarm;
   readonly #metrics: Metrics;
   readonly #setAside: SetAside;
@@ -115,7 +117,8 @@ export class Channel extends DurableObject<Env> {
     this.#conversation = new Conversation({
       ...shared,
       metrics: this.#metrics,
-      accept: (messages) => this.#publisher.accept(messages),
+      budgets: this.#budgets,
+      accept: (budget, messages) => this.#publisher.acceptWithin(budget, messages),
     });
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
     // The runtime gives up on an alarm after six failures that are not ours to catch: see that there is always one.
@@ -145,8 +148,8 @@ export class Channel extends DurableObject<Env> {
     return results;
   }
 
-  #store({ who, publications }: Submission): Result<Place>[] {
-    if (this.#log.started) return this.#publisher.publish(who, publications);
+  #store({ who, address, publications }: Submission): Result<Place>[] {
+    if (this.#log.started) return this.#publisher.publish(who, publications, this.#budgets.of(groupOf(who, address)));
     return publications.map((publication) => {
       const allowed = this.#publisher.decide(who, publication);
       return allowed.ok ? UNAVAILABLE : allowed;
@@ -227,7 +230,7 @@ export class Channel extends DurableObject<Env> {
   override async fetch(request: Request): Promise<Response> {
     const who = JSON.parse(decodeURIComponent(request.headers.get(IDENTITY_HEADER) ?? "")) as Identity;
     const admitted = await this.#admit(who, "subscribe");
-    const group = groupOf(who, request.headers.get(ADDRESS_HEADER));
+    const group = groupOf(who, request.headers.get(ADDRESS_HEADER) ?? undefined);
     const fault = admitted.ok ? this.#crowded(who, group) : admitted.fault;
     if (fault) return Response.json(fault, { status: 403 });
     const { 0: client, 1: server } = new WebSocketPair();
@@ -389,7 +392,7 @@ function isDecidedBySettings({ who, publications }: Submission): boolean {
 }
 
 /** The tag that sockets share which are counted together; tags have at most 256 characters. */
-function groupOf(who: Identity, address: string | null): string {
+function groupOf(who: Identity, address: string | undefined): string {
   if (who.kind === "server") return SERVER_GROUP;
   return who.kind === "user" ? `user:${who.dbo_id}:${who.row_id}` : `address:${address ?? ""}`.slice(0, 256);
 }

@@ -18,6 +18,7 @@ import {
   DEFAULT_PAGE_SIZE,
   FLOODS_AT_ONCE,
   FLOODS_PER_SECOND,
+  HISTORIES_PER_SECOND,
   MAX_BUSY_HISTORY_TEXT,
   MAX_PAGE_BYTES,
   MAX_PRESENCE,
@@ -28,6 +29,7 @@ import {
 } from "../protocol/limits.ts";
 import { historyPath } from "../protocol/paths.ts";
 import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
+import { type SenderBudget, type SenderBudgets, sizeOf } from "./budgets.ts";
 import type { Log, NewMessages, Place } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import { FrameRate, Rate } from "./rate.ts";
@@ -42,8 +44,9 @@ interface Needs {
   sockets: Sockets;
   settings: SettingsCopy;
   metrics: Metrics;
-  /** Stores and delivers. */
-  accept: (messages: NewMessages) => Result<Place>[];
+  budgets: SenderBudgets;
+  /** Stores and delivers, within a sender's budget. */
+  accept: (budget: SenderBudget, messages: NewMessages) => Result<Place>[];
 }
 
 /** Who sent a frame: read from its socket's attachment once, for all that the frame makes necessary. */
@@ -72,6 +75,9 @@ const NO_AUTH_DATABASE = refuse(
 export class Conversation {
   readonly #needs: Needs;
   readonly #rates = new WeakMap<WebSocket, FrameRate>();
+  readonly #histories = new WeakMap<WebSocket, Rate>();
+  /** The sockets over which a join has been answered. */
+  readonly #haveJoined = new WeakSet<WebSocket>();
   /** The sockets that were closed for flooding, by group. */
   readonly #floods = new Recent(MAX_REMEMBERED_SENDERS, () => new Rate(FLOODS_PER_SECOND, FLOODS_AT_ONCE, Date.now()));
   /** What replays and history may take of the object's memory, all clients together. */
@@ -160,6 +166,8 @@ export class Conversation {
     const { socket, identity, client } = speaker;
     const allowed = decide(identity, "subscribe", settings.current);
     if (!allowed.ok) return allowed;
+    const tooOften = this.#joinsTooOften(socket, identity, payload, options?.after);
+    if (tooOften) return { ok: false, fault: tooOften };
     const may = (action: "history" | "presence") => decide(identity, action, settings.current).ok;
     const granted = {
       history: payload?.history === true && may("history"),
@@ -197,14 +205,18 @@ export class Conversation {
     // Without a database there would be no restriction: everybody would see it.
     if (authenticated && database === null) return NO_AUTH_DATABASE;
     const message = { action: "message", client: JSON.stringify(client), database } as const;
-    const [accepted] = accept({ ...message, payloads: [text] });
+    const [accepted] = accept(this.#budgetOf(socket), { ...message, payloads: [text] });
     if (accepted?.ok) {
       sockets.echo(socket, message, () => messageFrame(channel, { ...message, ...accepted.value, payload: text }));
     }
     return accepted ?? DONE;
   }
 
-  #messagePrivately({ identity, client }: Speaker, socketId: string, payload: string): Result<null> {
+  #budgetOf(socket: WebSocket): SenderBudget {
+    return this.#needs.budgets.of(this.#needs.sockets.groupOf(socket) ?? "", socket);
+  }
+
+  #messagePrivately({ socket, identity, client }: Speaker, socketId: string, payload: string): Result<null> {
     const { channel, sockets, settings } = this.#needs;
     const allowed = decide(identity, "message-private", settings.current);
     if (!allowed.ok) return allowed;
@@ -212,14 +224,44 @@ export class Conversation {
     if (!recipient || !decide(sockets.attachment(recipient).identity, "receive", settings.current).ok) {
       return refuse("unknown-recipient", "No client of this channel has that socketId.", { field: "options.socketId" });
     }
+    const budget = this.#budgetOf(socket);
+    if (budget.refusal) return { ok: false, fault: budget.refusal };
     sockets.send(recipient, privateFrame(channel, client, socketId, payload));
+    budget.charge(sizeOf(payload, JSON.stringify(client)));
     return DONE;
   }
 
-  #history(speaker: Speaker): Result<null> {
-    const allowed = decide(speaker.identity, "history", this.#needs.settings.current);
-    if (allowed.ok) this.#needs.sockets.send(speaker.socket, this.#historyFrame(speaker.identity));
+  #history({ socket, identity }: Speaker): Result<null> {
+    const allowed = decide(identity, "history", this.#needs.settings.current);
+    if (!allowed.ok) return allowed;
+    const tooOften = this.#asksTooOften(socket, identity);
+    if (tooOften) return { ok: false, fault: tooOften };
+    this.#needs.sockets.send(socket, this.#historyFrame(identity));
     return allowed;
+  }
+
+  /** Why a join is refused that asks for as much as a `history` frame. The first one over a socket never is. */
+  #joinsTooOften(
+    socket: WebSocket,
+    who: Identity,
+    wishes: JoinFrame["payload"],
+    after: number | undefined,
+  ): Fault | undefined {
+    const isFirst = !this.#haveJoined.has(socket);
+    this.#haveJoined.add(socket);
+    const asks = wishes?.history === true || wishes?.presence === true || after !== undefined;
+    return isFirst || !asks ? undefined : this.#asksTooOften(socket, who);
+  }
+
+  /** Why a client gets no history just now, if so; API-key clients always do. */
+  #asksTooOften(socket: WebSocket, who: Identity): Fault | undefined {
+    if (who.kind === "server") return undefined;
+    const rate = this.#histories.get(socket) ?? new Rate(HISTORIES_PER_SECOND, 1, Date.now());
+    this.#histories.set(socket, rate);
+    const retryAfter = rate.take(Date.now());
+    if (retryAfter === 0) return undefined;
+    const detail = `A client gets history and presence ${HISTORIES_PER_SECOND} time per second. Ask again in ${retryAfter} s.`;
+    return { code: "rate-limited", detail, field: "action", limit: HISTORIES_PER_SECOND, retryAfter };
   }
 
   /** All that came after a position, or why it cannot be replayed whole and where to read on instead. */

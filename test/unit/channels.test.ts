@@ -397,6 +397,11 @@ describe("the limits", () => {
     ["LIM6", [limits.REFUSED_FRAMES_PER_SECOND, 1 / limits.FLOODS_PER_SECOND]],
     ["LIM8", [limits.MAX_SOCKETS_PER_USER, limits.MAX_SOCKETS_PER_ADDRESS]],
     ["LIM10", [limits.MAX_CHANNELS_PER_SOCKET]],
+    ["LIM12", [limits.SENDER_MESSAGES_AT_ONCE, limits.SENDER_MESSAGES_PER_SECOND]],
+    ["LIM12", [limits.SENDER_BYTES_AT_ONCE, limits.SENDER_BYTES_PER_SECOND]],
+    ["LIM12", [limits.ADDRESS_MESSAGES_AT_ONCE, limits.ADDRESS_MESSAGES_PER_SECOND]],
+    ["LIM12", [limits.ADDRESS_BYTES_AT_ONCE, limits.ADDRESS_BYTES_PER_SECOND]],
+    ["LIM13", [limits.HISTORIES_PER_SECOND]],
     ["AUT6", [limits.MAX_TOKEN_LENGTH, limits.MAX_EXTRAS_LENGTH]],
   ])("are those that PROTOCOL.md names: %s", (rule, values) => {
     const text = protocol.split(/^- \*\*/m).find((part) => part.startsWith(`${rule}**`)) ?? "";

@@ -160,3 +160,62 @@ describe("a flood of frames (LIM6)", () => {
     expect(await socket.close()).toEqual(FLOOD);
   });
 });
+
+describe("a client that asks for history again and again (LIM13)", () => {
+  const doors: [string, (channel: string) => Promise<TestSocket>][] = [
+    ["over a channel's socket", (channel) => connect(channel)],
+    ["over /rt/", () => connectToMany()],
+  ];
+  const actionsOf = async (socket: TestSocket, count: number) =>
+    (await socket.frames(count)).map(({ action, payload }) =>
+      action === "error" ? `${payload.code} ${payload.retryAfter}` : action,
+    );
+
+  it.each(doors)("gets it once per second %s", async (_, open) => {
+    const pass = stopClock();
+    const channel = await newOpenChannel();
+    const [socket, options] = [await open(channel), { channel }];
+    socket.send({ action: "join", options, payload: { history: true } });
+    expect(await actionsOf(socket, 2)).toEqual(["join", "history"]);
+    sendTimes(socket, 3, { action: "history", options });
+    expect(await actionsOf(socket, 3)).toEqual(["history", "rate-limited 1", "rate-limited 1"]);
+    pass(1_000);
+    sendTimes(socket, 2, { action: "history", options });
+    expect(await actionsOf(socket, 2)).toEqual(["history", "rate-limited 1"]);
+  });
+
+  it.each([
+    ["history", {}, { history: true }],
+    ["presence", {}, { presence: true }],
+    ["what it missed", { after: 0 }, {}],
+  ])("gets no more by joining again for %s, and stays joined", async (_, options, payload) => {
+    stopClock();
+    const channel = await newOpenChannel({ presence: true });
+    const socket = await join(channel);
+    socket.send({ action: "history" });
+    expect((await socket.frame()).action).toBe("history");
+    socket.send({ action: "join", options, payload });
+    expect((await socket.frame()).payload).toMatchObject({ code: "rate-limited", retryAfter: 1 });
+    await publish(channel, "still joined");
+    expect((await socket.frame()).payload).toBe("still joined");
+  });
+
+  it("is not one that joins anew over another socket, or one that asks for nothing", async () => {
+    stopClock();
+    const channel = await newOpenChannel();
+    for (let times = 0; times < 3; times++) {
+      const socket = await connect(channel, { "CF-Connecting-IP": "192.0.2.9" });
+      socket.send({ action: "join", payload: { history: true } });
+      expect(await actionsOf(socket, 2)).toEqual(["join", "history"]);
+      sendTimes(socket, 3, { action: "join" });
+      expect(await actionsOf(socket, 3)).toEqual(["join", "join", "join"]);
+    }
+  });
+
+  it("may ask as often as it likes with an API key", async () => {
+    stopClock();
+    const socket = await connect(await newOpenChannel(), { Authorization: `Bearer ${API_KEY}` });
+    sendTimes(socket, 3, { action: "history" });
+    expect(await actionsOf(socket, 3)).toEqual(["history", "history", "history"]);
+  });
+});
