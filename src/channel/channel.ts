@@ -23,6 +23,7 @@ import {
 } from "../protocol/limits.ts";
 import { Alarm } from "./alarm.ts";
 import { Archiver } from "./archiver.ts";
+import { SenderBudgets } from "./budgets.ts";
 import { Conversation } from "./conversation.ts";
 import { withDeadline } from "./deadline.ts";
 import { identityOf } from "./identity-header.ts";
@@ -33,7 +34,7 @@ import { dependsOnSettings, Publisher, type Submission } from "./publisher.ts";
 import { AnonymousQuota } from "./quota.ts";
 import { SetAside } from "./set-aside.ts";
 import { type Holding, SettingsCopy, UNAVAILABLE } from "./settings.ts";
-import { Sockets } from "./sockets.ts";
+import { SERVER_GROUP, Sockets } from "./sockets.ts";
 
 /** In which the Worker tells the object the chosen subprotocol, and the object the client. */
 export const PROTOCOL_HEADER = "Sec-WebSocket-Protocol";
@@ -76,6 +77,7 @@ export class Channel extends DurableObject<Env> {
   readonly #archive: HistoryStore;
   readonly #publisher: Publisher;
   readonly #conversation: Conversation;
+  readonly #budgets = new SenderBudgets();
   readonly #alarm: Alarm;
   readonly #metrics: Metrics;
   readonly #setAside: SetAside;
@@ -122,7 +124,8 @@ export class Channel extends DurableObject<Env> {
     this.#conversation = new Conversation({
       ...shared,
       metrics: this.#metrics,
-      accept: (who, messages) => this.#publisher.accept(who, messages),
+      budgets: this.#budgets,
+      accept: (who, budget, messages) => this.#publisher.acceptWithin(who, budget, messages),
     });
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
     // The runtime gives up on an alarm after six failures that are not ours to catch: see that there is always one.
@@ -152,8 +155,8 @@ export class Channel extends DurableObject<Env> {
     return results;
   }
 
-  #store({ who, publications }: Submission): Result<Place>[] {
-    if (this.#log.started) return this.#publisher.publish(who, publications);
+  #store({ who, address, publications }: Submission): Result<Place>[] {
+    if (this.#log.started) return this.#publisher.publish(who, publications, this.#budgets.of(groupOf(who, address)));
     return publications.map((publication) => {
       const allowed = this.#publisher.decide(who, publication);
       return allowed.ok ? UNAVAILABLE : allowed;
@@ -243,7 +246,7 @@ export class Channel extends DurableObject<Env> {
   override async fetch(request: Request): Promise<Response> {
     const who = identityOf(request.headers);
     const admitted = await this.#admit(who, "subscribe");
-    const group = groupOf(who, request.headers.get(ADDRESS_HEADER));
+    const group = groupOf(who, request.headers.get(ADDRESS_HEADER) ?? undefined);
     const fault = admitted.ok ? this.#crowded(who, group) : admitted.fault;
     if (fault) return Response.json(fault, { status: 403 });
     const { 0: client, 1: server } = new WebSocketPair();
@@ -261,7 +264,8 @@ export class Channel extends DurableObject<Env> {
     });
   }
 
-  override webSocketMessage(socket: WebSocket, data: string | ArrayBuffer): Promise<void> {
+  override webSocketMessage(socket: WebSocket, data: string | ArrayBuffer): Promise<void> | void {
+    if (!this.#conversation.admits(socket)) return;
     return this.#inOrder(() => {
       // Its client may have been disconnected, perhaps by the settings that this frame waited for.
       if (!this.#sockets.holds(socket)) return;
@@ -416,7 +420,7 @@ export class Channel extends DurableObject<Env> {
     if (who.kind === "server") return undefined;
     const [limit, of] =
       who.kind === "user" ? [MAX_SOCKETS_PER_USER, "one user"] : [MAX_SOCKETS_PER_ADDRESS, "one address"];
-    return this.#sockets.count(group) >= limit ? tooManySockets(limit, of) : undefined;
+    return this.#sockets.count(group) >= limit ? tooManySockets(limit, of) : this.#conversation.refusal(group);
   }
 }
 
@@ -425,8 +429,8 @@ function isDecidedBySettings({ who, publications }: Submission): boolean {
 }
 
 /** The tag that sockets share which are counted together; tags have at most 256 characters. */
-function groupOf(who: Identity, address: string | null): string {
-  if (who.kind === "server") return "server";
+function groupOf(who: Identity, address: string | undefined): string {
+  if (who.kind === "server") return SERVER_GROUP;
   return who.kind === "user" ? `user:${who.dbo_id}:${who.row_id}` : `address:${address ?? ""}`.slice(0, 256);
 }
 

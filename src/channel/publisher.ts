@@ -1,6 +1,7 @@
 import { decidePublish, type Identity } from "../auth/policy.ts";
 import { refuse, type Result } from "../protocol/errors.ts";
 import { messageFrame } from "../protocol/frames.ts";
+import { type SenderBudget, sizeOf } from "./budgets.ts";
 import type { KeyedMessage, Keys } from "./keys.ts";
 import { type Log, MAX_RUN_TEXT, type NewMessages, type Place } from "./log.ts";
 import type { AnonymousQuota } from "./quota.ts";
@@ -22,6 +23,8 @@ export interface Publication {
 /** What one caller publishes at once. */
 export interface Submission {
   who: Identity;
+  /** The address that limits count an anonymous caller by. */
+  address?: string;
   publications: readonly Publication[];
 }
 
@@ -45,9 +48,18 @@ export class Publisher {
     this.#needs = needs;
   }
 
-  /** Publishes events of one caller, in order; for each a result. One whose key is known already is answered as it was then. */
-  publish(who: Identity, publications: readonly Publication[]): Result<Place>[] {
-    return runsOf(publications).flatMap((run) => this.#publishRun(who, run));
+  /**
+   * Publishes events of one caller, in order; for each a result. One whose key is known already is answered as it was then. Once
+   * one is more than the caller's budget, all that follow are refused, so that order is kept.
+   */
+  publish(who: Identity, publications: readonly Publication[], budget: SenderBudget): Result<Place>[] {
+    let isSpent = false;
+    return runsOf(publications).flatMap((run) => {
+      const results = isSpent ? overBudget(run, budget) : this.#publishRun(who, run, budget);
+      const last = results.at(-1);
+      isSpent ||= last?.ok === false && last.fault.code === "rate-limited";
+      return results;
+    });
   }
 
   /** Decides by the last known settings whether a caller may publish a message. */
@@ -76,23 +88,50 @@ export class Publisher {
     return [...results, ...fitting.slice(kept.length).map(() => quota.refusal()), ...tooMany];
   }
 
-  #publishRun(who: Identity, run: Run): Result<Place>[] {
+  /** Stores as many of these messages as a sender's budget allows, and charges it for them. */
+  acceptWithin(
+    who: Identity,
+    budget: SenderBudget,
+    messages: NewMessages,
+    within?: (place: Place) => void,
+  ): Result<Place>[] {
+    if (budget.isUnlimited) return this.accept(who, messages, within);
+    const sizes = messages.payloads.map((payload) => sizeOf(payload, messages.client));
+    const count = budget.count(sizes);
+    const results =
+      count === 0 ? [] : this.accept(who, { ...messages, payloads: messages.payloads.slice(0, count) }, within);
+    for (const [index, size] of sizes.entries()) if (results[index]?.ok) budget.charge(size);
+    return [...results, ...overBudget(messages.payloads.slice(count), budget)];
+  }
+
+  #publishRun(who: Identity, run: Run, budget: SenderBudget): Result<Place>[] {
     const [{ client, database, idempotency }] = run;
     const allowed = this.decide(who, { database });
     if (!allowed.ok) return run.map(() => allowed);
     const messages: NewMessages = { action: "event", client, database, payloads: run.map(({ payload }) => payload) };
-    return idempotency ? this.#acceptOnce(who, messages, idempotency) : this.accept(who, messages);
+    if (!idempotency) return this.acceptWithin(who, budget, messages);
+    return this.#acceptOnce(who, messages, idempotency, budget);
   }
 
-  #acceptOnce(who: Identity, message: NewMessages, keyed: KeyedMessage): Result<Place>[] {
+  #acceptOnce(who: Identity, message: NewMessages, keyed: KeyedMessage, budget: SenderBudget): Result<Place>[] {
     const { keys } = this.#needs;
     const known = keys.find(keyed);
     if (known) return [known.isSame ? placed(known) : KEY_REUSED];
     const retryAfter = keys.secondsUntilRoom(who.kind, Date.now());
     if (retryAfter > 0) return [keysFull(retryAfter)];
-    return this.accept(who, message, (place) => keys.remember(keyed, place));
+    return this.acceptWithin(who, budget, message, (place) => keys.remember(keyed, place));
   }
 }
+
+/** The refusal of messages that are more than their sender's budget. */
+function overBudget(messages: readonly unknown[], { refusal }: SenderBudget): Result<never>[] {
+  return messages.map(() => (refusal ? { ok: false, fault: refusal } : OVER_BUDGET));
+}
+
+/** For messages that follow a refused one after the budget has recovered. */
+const OVER_BUDGET = refuse("rate-limited", "An earlier message of this batch was refused. Send again in 1 s.", {
+  retryAfter: 1,
+});
 
 const BACKLOG_FULL = refuse("backlog-full", "The channel takes no more until its archive has caught up.", {
   retryAfter: 5,

@@ -21,7 +21,7 @@ interface SavedCount extends Count {
 }
 
 /**
- * Bounds what anonymous clients store in a channel per day (LIM12), in bytes of UTF-8: payloads and clients.
+ * Bounds what anonymous clients store in a channel per day (LIM14), in bytes of UTF-8: payloads and clients.
  *
  * Few rows are written for it: the count is saved in steps. When the object returns to memory, what it stored since the last
  * step is counted again from the log. A socket message of an API-key client looks like one of an anonymous client there, so

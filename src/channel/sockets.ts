@@ -6,6 +6,9 @@ import { Backpressure, HEARTBEAT_TIMEOUT, type Verdict } from "./backpressure.ts
 import { batchesOf, Fanout } from "./fanout.ts";
 import type { Metrics } from "./metrics.ts";
 
+/** The group of all sockets of API-key clients. */
+export const SERVER_GROUP = "server";
+
 /** What must survive hibernation about a socket; serialized it may have 16,384 bytes. */
 export interface Attachment {
   socketId: string;
@@ -118,6 +121,11 @@ export class Sockets {
   /** Whether a socket is open, as far as this object is concerned. */
   holds(socket: WebSocket): boolean {
     return this.#held.has(socket);
+  }
+
+  /** The group that a socket is counted in; undefined for a socket that was closed, whose frames count for nothing. */
+  groupOf(socket: WebSocket): string | undefined {
+    return this.#held.get(socket)?.group;
   }
 
   /** Whether a socket has joined. */

@@ -13,7 +13,7 @@ import { MAX_BATCH_BYTES, MAX_BATCH_CHANNELS } from "../protocol/limits.ts";
 import { BatchRequest, IdempotencyKey, PublishRequest, validate } from "../protocol/schemas.ts";
 import { utf8Length } from "../protocol/utf8.ts";
 import { admission } from "./admission.ts";
-import { callerOf, countRequest } from "./caller.ts";
+import { addressOf, callerOf, countRequest } from "./caller.ts";
 import { Coalescer } from "./coalescer.ts";
 import { faultOf } from "./problem.ts";
 import { type AppContext, jsonBody, stubOf, unwrap } from "./request.ts";
@@ -77,7 +77,9 @@ async function publishTo(c: AppContext, channel: string, parts: Part[]): Promise
     const who = await callerOf(c, channel);
     const publications = await Promise.all(parts.map((part) => publicationOf(c, who, part)));
     const refused = who.kind === "server" ? undefined : await refusalsOf(c, channel, { who, publications });
-    return refused ?? (await submit(c, channel, { who, publications }));
+    if (refused) return refused;
+    const submission = { who, publications };
+    return await submit(c, channel, who.kind === "anonymous" ? { ...submission, address: addressOf(c) } : submission);
   } catch (error) {
     const fault = faultOf(error, { channel });
     return parts.map(() => ({ ok: false, fault }));

@@ -80,6 +80,43 @@ export const MAX_OPENS_PER_SOCKET = 300;
 export const FRAMES_PER_SECOND = 50;
 export const FRAMES_AT_ONCE = 100;
 
+/**
+ * Frames over that rate after which a client is closed, and how many of them are forgiven per second: so a client that is
+ * up to 20 % too fast is never closed, and a flood within a tenth of a second.
+ */
+export const REFUSED_FRAMES_AT_ONCE = 100;
+export const REFUSED_FRAMES_PER_SECOND = 10;
+
+/**
+ * Sockets of one user, or of the anonymous clients of one address, that a channel closes for flooding before it refuses new
+ * ones, and how many of them are forgiven per second. Workerd queues frames faster than any object can take them, so each
+ * new flood costs the channel up to a second.
+ */
+export const FLOODS_AT_ONCE = 3;
+export const FLOODS_PER_SECOND = 0.1;
+
+/** `history` frames per second that one client may ask a channel for: each is up to 4 MiB for a request of 63 bytes. */
+export const HISTORIES_PER_SECOND = 1;
+
+/**
+ * What one sender may send to a channel: messages, and bytes of their JSON and their sender's in UTF-8. A recipient that sends a
+ * heartbeat every 30 seconds has confirmed all but the last 75 seconds or so: at most 1 MiB + 75 * 64 KiB = 5.7 MiB of one
+ * sender's, and with the rest of each frame less than the 8 MiB at which it counts as slow (CON7).
+ */
+export const SENDER_MESSAGES_AT_ONCE = 1_000;
+export const SENDER_MESSAGES_PER_SECOND = 50;
+export const SENDER_BYTES_AT_ONCE = 1024 * 1024;
+export const SENDER_BYTES_PER_SECOND = 64 * 1024;
+
+/** What all anonymous sockets of one address may send to a channel together. */
+export const ADDRESS_MESSAGES_AT_ONCE = 5_000;
+export const ADDRESS_MESSAGES_PER_SECOND = 500;
+export const ADDRESS_BYTES_AT_ONCE = 8 * 1024 * 1024;
+export const ADDRESS_BYTES_PER_SECOND = 1024 * 1024;
+
+/** Users and addresses of which a channel remembers what they have sent lately. */
+export const MAX_REMEMBERED_SENDERS = 5_000;
+
 /** Members listed in one answer about presence; the total is always given. */
 export const MAX_PRESENCE = 1_000;
 

@@ -28,7 +28,7 @@ describe("a channel", () => {
     expect(places).toEqual(stored);
   });
 
-  it("fails at once where anonymous clients have used up their quota (LIM12)", async () => {
+  it("fails at once where anonymous clients have used up their quota (LIM14)", async () => {
     const room = await joined(target(), await newRoom(target(), { anonymous_bytes_per_day: 0 }));
     await expect(room.publish("one")).rejects.toMatchObject({ code: "quota-exceeded", status: 429 });
     await expect(room.send("two")).rejects.toMatchObject({ code: "quota-exceeded" });

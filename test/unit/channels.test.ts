@@ -394,9 +394,15 @@ describe("the limits", () => {
     ["LIM2", [limits.MAX_JSON_DEPTH]],
     ["LIM4", [limits.LOG_CAPACITY]],
     ["LIM5", [limits.MAX_SOCKETS]],
-    ["LIM6", [limits.FRAMES_AT_ONCE, limits.FRAMES_PER_SECOND]],
+    ["LIM6", [limits.FRAMES_AT_ONCE, limits.FRAMES_PER_SECOND, limits.REFUSED_FRAMES_AT_ONCE]],
+    ["LIM6", [limits.REFUSED_FRAMES_PER_SECOND, 1 / limits.FLOODS_PER_SECOND]],
     ["LIM8", [limits.MAX_SOCKETS_PER_USER, limits.MAX_SOCKETS_PER_ADDRESS]],
     ["LIM10", [limits.MAX_CHANNELS_PER_SOCKET]],
+    ["LIM12", [limits.SENDER_MESSAGES_AT_ONCE, limits.SENDER_MESSAGES_PER_SECOND]],
+    ["LIM12", [limits.SENDER_BYTES_AT_ONCE, limits.SENDER_BYTES_PER_SECOND]],
+    ["LIM12", [limits.ADDRESS_MESSAGES_AT_ONCE, limits.ADDRESS_MESSAGES_PER_SECOND]],
+    ["LIM12", [limits.ADDRESS_BYTES_AT_ONCE, limits.ADDRESS_BYTES_PER_SECOND]],
+    ["LIM13", [limits.HISTORIES_PER_SECOND]],
     ["AUT6", [limits.MAX_TOKEN_LENGTH, limits.MAX_EXTRAS_BYTES]],
   ])("are those that PROTOCOL.md names: %s", (rule, values) => {
     const text = protocol.split(/^- \*\*/m).find((part) => part.startsWith(`${rule}**`)) ?? "";

@@ -53,7 +53,7 @@ describe("the setting anonymous_bytes_per_day", () => {
   });
 });
 
-describe("the quota of anonymous clients (LIM12)", () => {
+describe("the quota of anonymous clients (LIM14)", () => {
   it("counts payloads and clients in bytes of UTF-8, and stores nothing that does not fit", async () => {
     const message = "é€😀";
     const channel = await newOpenChannel({ anonymous_bytes_per_day: 2 * bytesOf(message) });
