@@ -8,10 +8,10 @@ export const SECRET = new TextEncoder().encode("a secret of the tests, of at lea
 
 export const pathOf = (channel: string) => `/channels/${encodeURIComponent(channel)}`;
 
-/** Sends a request from an address of its own, so that no case meets the limits of another. */
-export function ask(path: string, { headers, ...init }: RequestInit = {}): Promise<Response> {
+/** Sends a request, from an address of its own unless one is given: so no case meets the limits of another. */
+export function ask(path: string, { headers, ...init }: RequestInit = {}, address?: string): Promise<Response> {
   const all = new Headers(headers);
-  all.set("CF-Connecting-IP", crypto.randomUUID());
+  all.set("CF-Connecting-IP", address ?? crypto.randomUUID());
   return request(path, { ...init, headers: all });
 }
 
