@@ -41,7 +41,7 @@ export default defineConfig({
         ],
         test: {
           name: "unit",
-          include: ["test/unit/**/*.test.ts"],
+          include: ["test/unit/**/*.test.ts", "test/security/**/*.test.ts"],
           setupFiles: ["test/unit/setup.ts"],
           testTimeout: PATIENCE,
         },

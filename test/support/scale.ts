@@ -13,3 +13,9 @@ export const KILLS = long ? 25 : 2;
 
 /** Clients that come back at once to a server that was killed. */
 export const STORM = long ? 1_000 : 100;
+
+/** Combinations of settings that the authorization matrix tries: all there are, or a sample. */
+export const COMBINATIONS = { active: long ? 512 : 16, inactive: long ? 512 : 2 };
+
+/** Arrangements of settings above a channel: all there are, or a sample. */
+export const ARRANGED = long ? 324 : 48;
