@@ -29,6 +29,7 @@ import { withDeadline } from "./deadline.ts";
 import { Keys } from "./keys.ts";
 import { Log, type Place } from "./log.ts";
 import { Metrics } from "./metrics.ts";
+import { PresenceFeed } from "./presence-feed.ts";
 import { dependsOnSettings, Publisher, type Submission } from "./publisher.ts";
 import { SetAside } from "./set-aside.ts";
 import { type Holding, SettingsCopy, UNAVAILABLE } from "./settings.ts";
@@ -77,6 +78,7 @@ export class Channel extends DurableObject<Env> {
   readonly #archive: HistoryStore;
   readonly #publisher: Publisher;
   readonly #conversation: Conversation;
+  readonly #presence: PresenceFeed;
   readonly #budgets = new SenderBudgets();
   readonly #alarm: Alarm;
   readonly #metrics: Metrics;
@@ -101,9 +103,15 @@ export class Channel extends DurableObject<Env> {
     this.#sockets = new Sockets(
       ctx,
       () => this.#settings.current,
-      (client) => this.#sockets.announce(presenceUpdateFrame(this.#name, "leave", client)),
+      (client) => this.#presence.left(client),
       this.#metrics,
     );
+    this.#presence = new PresenceFeed({
+      isWatched: () => this.#sockets.isWatched,
+      announce: (action, client, except) =>
+        this.#sockets.announce(presenceUpdateFrame(this.#name, action, client), except),
+      tell: (watcher, action, client) => this.#sockets.tell(watcher, presenceUpdateFrame(this.#name, action, client)),
+    });
     this.#setAside = new SetAside(ctx.storage);
     this.#archiver = new Archiver({
       channel: this.#name,
@@ -117,6 +125,7 @@ export class Channel extends DurableObject<Env> {
     this.#conversation = new Conversation({
       ...shared,
       metrics: this.#metrics,
+      presence: this.#presence,
       budgets: this.#budgets,
       accept: (budget, messages) => this.#publisher.acceptWithin(budget, messages),
     });
