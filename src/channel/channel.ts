@@ -30,6 +30,7 @@ import { identityOf } from "./identity-header.ts";
 import { Keys } from "./keys.ts";
 import { Log, type Place } from "./log.ts";
 import { Metrics } from "./metrics.ts";
+import { PresenceFeed } from "./presence-feed.ts";
 import { dependsOnSettings, Publisher, type Submission } from "./publisher.ts";
 import { AnonymousQuota } from "./quota.ts";
 import { SetAside } from "./set-aside.ts";
@@ -77,6 +78,7 @@ export class Channel extends DurableObject<Env> {
   readonly #archive: HistoryStore;
   readonly #publisher: Publisher;
   readonly #conversation: Conversation;
+  readonly #presence: PresenceFeed;
   readonly #budgets = new SenderBudgets();
   readonly #alarm: Alarm;
   readonly #metrics: Metrics;
@@ -101,9 +103,15 @@ export class Channel extends DurableObject<Env> {
     this.#sockets = new Sockets(
       ctx,
       () => (this.#settings.isKnown ? this.#settings.current : undefined),
-      (client) => this.#sockets.announce(presenceUpdateFrame(this.#name, "leave", client)),
+      (client) => this.#presence.left(client),
       this.#metrics,
     );
+    this.#presence = new PresenceFeed({
+      isWatched: () => this.#sockets.isWatched,
+      announce: (action, client, except) =>
+        this.#sockets.announce(presenceUpdateFrame(this.#name, action, client), except),
+      tell: (watcher, action, client) => this.#sockets.tell(watcher, presenceUpdateFrame(this.#name, action, client)),
+    });
     // Sockets were only accepted after the log had started. Nothing is stored, so it was empty, and still is.
     if (!this.#log.started && this.#sockets.count() > 0) this.#log.start([]);
     this.#setAside = new SetAside(ctx.storage);
@@ -124,6 +132,7 @@ export class Channel extends DurableObject<Env> {
     this.#conversation = new Conversation({
       ...shared,
       metrics: this.#metrics,
+      presence: this.#presence,
       budgets: this.#budgets,
       accept: (who, budget, messages) => this.#publisher.acceptWithin(who, budget, messages),
     });

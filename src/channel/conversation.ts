@@ -10,7 +10,6 @@ import {
   leaveFrame,
   messageFrame,
   presenceFullFrame,
-  presenceUpdateFrame,
   privateFrame,
   type Resume,
 } from "../protocol/frames.ts";
@@ -33,6 +32,7 @@ import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
 import { type SenderBudget, type SenderBudgets, sizeOf } from "./budgets.ts";
 import type { Log, NewMessages, Place } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
+import type { PresenceFeed } from "./presence-feed.ts";
 import { FrameRate, Rate } from "./rate.ts";
 import { Recent } from "./recent.ts";
 import type { SettingsCopy } from "./settings.ts";
@@ -45,6 +45,7 @@ interface Needs {
   sockets: Sockets;
   settings: SettingsCopy;
   metrics: Metrics;
+  presence: PresenceFeed;
   budgets: SenderBudgets;
   /** Stores and delivers, within a sender's budget. */
   accept: (who: Identity, budget: SenderBudget, messages: NewMessages) => Result<Place>[];
@@ -163,7 +164,7 @@ export class Conversation {
   }
 
   #join(speaker: Speaker, { options, payload }: JoinFrame): Result<null> {
-    const { channel, log, sockets, settings } = this.#needs;
+    const { channel, log, sockets, settings, presence } = this.#needs;
     const { socket, identity, client } = speaker;
     const allowed = decide(identity, "subscribe", settings.current);
     if (!allowed.ok) return allowed;
@@ -180,8 +181,9 @@ export class Conversation {
 
     const isNew = !sockets.hasJoined(socket);
     // The others, who do not include it yet.
-    if (isNew && identity.kind !== "server") sockets.announce(presenceUpdateFrame(channel, "join", client));
+    if (isNew && identity.kind !== "server") presence.joined(client);
     sockets.join(socket, granted.presence);
+    if (granted.presence) presence.watching(socket);
     const frames = [joinFrame(channel, client, { seq, granted, ...resume?.answer })];
     if (resume?.missed) frames.push(...resume.missed);
     else if (granted.history) frames.push(this.#historyFrame(identity));

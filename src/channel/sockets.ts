@@ -166,10 +166,20 @@ export class Sockets {
     this.send(sender, frameOf());
   }
 
-  /** Tells everyone who wants to know that somebody came or went. */
-  announce(frame: string): void {
-    this.#fanout.presence(frame);
-    for (const socket of this.#fanout.watchers()) this.#sent(socket, frame.length);
+  /** Whether anybody wants to know who comes and goes. */
+  get isWatched(): boolean {
+    return this.#fanout.isWatched;
+  }
+
+  /** Tells everyone who wants to know that somebody came or went, but for those that are left out. */
+  announce(frame: string, except: ReadonlyMap<WebSocket, unknown>): void {
+    this.#fanout.presence(frame, except);
+    for (const socket of this.#fanout.watchers()) if (!except.has(socket)) this.#sent(socket, frame.length);
+  }
+
+  /** Tells one of them, if it still wants to know. */
+  tell(watcher: WebSocket, frame: string): void {
+    if (this.#fanout.watches(watcher)) this.send(watcher, frame);
   }
 
   /** The clients that joined, as many as asked for, and how many there are. The server side's do not count. */

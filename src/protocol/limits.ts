@@ -117,6 +117,10 @@ export const ADDRESS_BYTES_PER_SECOND = 1024 * 1024;
 /** Users and addresses of which a channel remembers what they have sent lately. */
 export const MAX_REMEMBERED_SENDERS = 5_000;
 
+/** New members that a channel announces at once; others within a second, if they are still there. */
+export const PRESENCE_JOINS_AT_ONCE = 100;
+export const PRESENCE_JOINS_PER_SECOND = 50;
+
 /** Members listed in one answer about presence; the total is always given. */
 export const MAX_PRESENCE = 1_000;
 

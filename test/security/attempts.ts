@@ -1,4 +1,5 @@
-import { ADDRESS_HEADER, IDENTITY_HEADER, SOCKET_ID_HEADER } from "../../src/channel/channel.ts";
+import { ADDRESS_HEADER, SOCKET_ID_HEADER } from "../../src/channel/channel.ts";
+import { IDENTITY_HEADER } from "../../src/channel/identity-header.ts";
 import type { Identity } from "../../src/auth/policy.ts";
 import type { Frame } from "../support/frames.ts";
 import { publish, stubOf, TestSocket } from "../unit/support.ts";

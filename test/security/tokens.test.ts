@@ -1,6 +1,6 @@
 import { type CryptoKey, decodeJwt, exportJWK, generateKeyPair, SignJWT } from "jose";
 import { beforeAll, describe, expect, it } from "vitest";
-import { MAX_EXTRAS_LENGTH, MAX_TOKEN_LENGTH } from "../../src/protocol/limits.ts";
+import { MAX_EXTRAS_BYTES, MAX_TOKEN_LENGTH } from "../../src/protocol/limits.ts";
 import { API_KEY, newDatabase, newOpenChannel, tokenOf } from "../unit/support.ts";
 import { ask, BY_API_KEY, open, outcomeOf, pathOf, post, SECRET } from "./support.ts";
 
@@ -337,7 +337,7 @@ const CLAIMS: Case[] = [
   [
     "extras one character too long",
     onHs,
-    () => byHs({ extras: { a: "x".repeat(MAX_EXTRAS_LENGTH - '{"a":""}'.length + 1) } }),
+    () => byHs({ extras: { a: "x".repeat(MAX_EXTRAS_BYTES - '{"a":""}'.length + 1) } }),
   ],
   ...["[]", "[1]", '"x"', "1", "true"].map((extras): Case => [
     `extras ${extras}`,
@@ -445,7 +445,7 @@ describe("a good token is accepted at every endpoint", () => {
     [
       "with extras that are as long as allowed",
       onHs,
-      () => byHs({ extras: { a: "x".repeat(MAX_EXTRAS_LENGTH - '{"a":""}'.length) } }),
+      () => byHs({ extras: { a: "x".repeat(MAX_EXTRAS_BYTES - '{"a":""}'.length) } }),
     ],
     ["with __proto__ among its extras", onHs, () => byHsText('"extras":{"__proto__":{"kind":"server"}}')],
     ["with __proto__ among its claims", onHs, () => byHsText('"__proto__":{"kind":"server","exp":1}')],

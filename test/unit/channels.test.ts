@@ -390,6 +390,7 @@ describe("the limits", () => {
     ["HIS6", [limits.MAX_SEARCH_LENGTH]],
     ["RES2", [limits.MAX_REPLAY, limits.MAX_PAGE_BYTES / 1024 / 1024]],
     ["PRE5", [limits.MAX_PRESENCE]],
+    ["PRE6", [limits.PRESENCE_JOINS_AT_ONCE, limits.PRESENCE_JOINS_PER_SECOND]],
     ["LIM1", [limits.MAX_BODY_BYTES, limits.MAX_BATCH_BYTES]],
     ["LIM2", [limits.MAX_JSON_DEPTH]],
     ["LIM4", [limits.LOG_CAPACITY]],

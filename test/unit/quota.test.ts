@@ -147,7 +147,7 @@ describe("the quota of anonymous clients (LIM14)", () => {
     const quota = 640 * bytesOf(1);
     const channel = await newOpenChannel({ anonymous_bytes_per_day: quota });
     expect(await post(channel, 1)).toBe(201);
-    const operator = await join(channel, {}, {}, "first-key");
+    const operator = await join(channel, {}, {}, API_KEY);
     for (let n = 0; n < 50; n++) operator.send({ action: "message", payload: "x".repeat(1_000) });
     await operator.frames(50);
     await evictDurableObject(stubOf(channel));
