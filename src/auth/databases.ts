@@ -75,20 +75,26 @@ export class DatabaseStore {
   }
 
   /**
-   * Stores a configuration, unless a stored one stands in its way. D1 decides and writes in one transaction, so of two that
-   * arrive at once only one passes.
+   * Stores a configuration, unless a stored one stands in its way. One statement decides and writes, so of two configurations
+   * that arrive at once only one passes.
    *
    * @returns What stands in its way, null if it was stored.
    */
   async put(name: string, config: AuthDatabase): Promise<Obstacle | null> {
     const values = [name, config.dbo_id, JSON.stringify(config), JSON.stringify(keysOf(config))];
     const write = `INSERT INTO databases (name, dbo_id, config) SELECT ?1, ?2, ?3 WHERE NOT EXISTS (${OBSTACLES})
-      ON CONFLICT (name) DO UPDATE SET dbo_id = excluded.dbo_id, config = excluded.config`;
-    const [, found] = await this.#d1.batch<{ name: string; hasNumber: number }>(
-      [write, `${OBSTACLES} LIMIT 1`].map((text) => this.#d1.prepare(text).bind(...values)),
-    );
-    const obstacle = found?.results[0];
-    return obstacle ? { name: obstacle.name, hasNumber: obstacle.hasNumber === 1 } : null;
+      ON CONFLICT (name) DO UPDATE SET dbo_id = excluded.dbo_id, config = excluded.config RETURNING name`;
+    const written = await this.#d1
+      .prepare(write)
+      .bind(...values)
+      .all();
+    if (written.results.length > 0) return null;
+    const obstacle = await this.#d1
+      .prepare(`${OBSTACLES} LIMIT 1`)
+      .bind(...values)
+      .first<{ name: string; hasNumber: number }>();
+    if (!obstacle) throw new Error("what stood in the way is gone");
+    return { name: obstacle.name, hasNumber: obstacle.hasNumber === 1 };
   }
 
   /**
