@@ -2,7 +2,18 @@ import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { DEFAULT_ANONYMOUS_BYTES_PER_DAY, MAX_ANONYMOUS_BYTES_PER_DAY } from "../../src/protocol/limits.ts";
 import { utf8Length } from "../../src/protocol/utf8.ts";
-import { call, history, join, newDatabase, newOpenChannel, publish, request, stubOf, tokenOf } from "./support.ts";
+import {
+  API_KEY,
+  call,
+  history,
+  join,
+  newDatabase,
+  newOpenChannel,
+  publish,
+  request,
+  stubOf,
+  tokenOf,
+} from "./support.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
 const CLIENT = JSON.stringify({ socketId: "", permissions: { dbo_id: 0, row_id: 0 }, extras: {} });
