@@ -168,13 +168,14 @@ export class Conversation {
     const { socket, identity, client } = speaker;
     const allowed = decide(identity, "subscribe", settings.current);
     if (!allowed.ok) return allowed;
-    const tooOften = this.#joinsTooOften(socket, identity, payload, options?.after);
-    if (tooOften) return { ok: false, fault: tooOften };
     const may = (action: "receive" | "history" | "presence") => decide(identity, action, settings.current).ok;
     const granted = {
       history: payload?.history === true && may("history"),
       presence: payload?.presence === true && may("presence"),
     };
+    const asks = granted.history || granted.presence || options?.after !== undefined;
+    const tooOften = this.#isFirstJoin(socket) || !asks ? undefined : this.#asksTooOften(socket, identity);
+    if (tooOften) return { ok: false, fault: tooOften };
     // A client that receives nothing misses nothing, and is not told how far the channel is.
     const seq = may("receive") ? log.last : 0;
     const resume = options?.after === undefined ? undefined : this.#resume(options.after, identity, may);
@@ -247,17 +248,11 @@ export class Conversation {
     return allowed;
   }
 
-  /** Why a join is refused that asks for as much as a `history` frame. The first one over a socket never is. */
-  #joinsTooOften(
-    socket: WebSocket,
-    who: Identity,
-    wishes: JoinFrame["payload"],
-    after: number | undefined,
-  ): Fault | undefined {
+  /** Returns whether this join is the first over its socket, and notes it. */
+  #isFirstJoin(socket: WebSocket): boolean {
     const isFirst = !this.#haveJoined.has(socket);
     this.#haveJoined.add(socket);
-    const asks = wishes?.history === true || wishes?.presence === true || after !== undefined;
-    return isFirst || !asks ? undefined : this.#asksTooOften(socket, who);
+    return isFirst;
   }
 
   /** Why a client gets no history just now, if so; API-key clients always do. */

@@ -96,7 +96,7 @@ export class PresenceFeed {
     this.#timer = null;
     this.#lateWatchers = 0;
     const now = Date.now();
-    for (const [socketId, member] of [...this.#members]) {
+    for (const [socketId, member] of this.#members) {
       if (member.announced !== member.current || member.late.size > 0) this.#announce(socketId, member, now);
     }
   }

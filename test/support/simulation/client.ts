@@ -12,7 +12,7 @@ export const BEAT_EVERY_MS = 30_000;
 /** The codes of errors that a join may get. */
 const JOIN_REFUSALS: ReadonlySet<string> = new Set(["unauthorized", "forbidden", "unavailable"]);
 /** The codes of errors that faults, settings and clients that leave may cause. */
-const EXPECTED_ERRORS = new Set([...JOIN_REFUSALS, "not-joined", "unknown-recipient"]);
+const EXPECTED_ERRORS = new Set([...JOIN_REFUSALS, "not-joined", "unknown-recipient", "rate-limited"]);
 
 /** A frame from the server, with the fields that the simulation reads. */
 export interface Frame {
@@ -370,6 +370,8 @@ export class Client {
   #refused(subscription: Subscription, { payload }: Frame): void {
     const { code, message } = payload as { code: string; message: string };
     const { run, channel } = subscription;
+    // A history frame or a repeated join, too soon after another one (LIM13).
+    if (code === "rate-limited" && message.includes("history")) subscription.joins.shift();
     const isExpired = code === "unauthorized" && message.includes("expired");
     // Answers keep the order of the frames, so an open join is the frame that was refused.
     const join = !isExpired && JOIN_REFUSALS.has(code) ? subscription.joins.shift() : undefined;
