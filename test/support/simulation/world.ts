@@ -63,6 +63,11 @@ export class World {
     return this.#stage.oracle.violations;
   }
 
+  /** Changes while the schedule makes progress. */
+  get progress(): number {
+    return this.#operations.activity + this.#stage.clock.elapsed;
+  }
+
   /** Installs the faults, and stores the settings that every schedule starts with. */
   async open(): Promise<void> {
     await this.#sockets.install(this.#objects.stub("room"));
