@@ -126,9 +126,11 @@ export class Clients {
     for (const client of this.all) if (client.plan.places.includes(place)) client.disturb();
   }
 
-  /** Sends the heartbeats that are due. */
-  beat(): void {
-    for (const client of this.all) if (client.nextBeat <= this.#stage.clock.elapsed) client.beat();
+  /** Sends the heartbeats that are due. Returns whether there were any. */
+  beat(): boolean {
+    const due = this.all.filter(({ nextBeat }) => nextBeat <= this.#stage.clock.elapsed);
+    for (const client of due) client.beat();
+    return due.length > 0;
   }
 
   /** Checks that sockets end with their tokens (AUT7). */

@@ -7,7 +7,7 @@ import type { Stage } from "./stage.ts";
 
 /** What is known of a channel's object. */
 interface Known {
-  /** When its alarm is set for, as it said when it was last awake. */
+  /** When its alarm is set for, in milliseconds since the epoch; null if none is set. */
   alarm: number | null;
   isAwake: boolean;
   hasLostAlarm: boolean;
@@ -18,16 +18,35 @@ export class Objects {
   readonly #stage: Stage;
   readonly #operations: Operations;
   readonly #known: Record<Place, Known> = { room: asleep(), hall: asleep() };
+  #uninstall = () => {};
 
   constructor(stage: Stage, operations: Operations) {
     this.#stage = stage;
     this.#operations = operations;
   }
 
-  /** Notes from now on which objects are blocked (`blockConcurrencyWhile`). */
+  /** Notes from now on which objects are blocked (`blockConcurrencyWhile`), and when they set their alarms for. */
   async install(): Promise<void> {
-    const prototype = (_: unknown, state: DurableObjectState) => Object.getPrototypeOf(state) as DurableObjectState;
-    this.#stage.blocks.install(await runInDurableObject(this.stub("room"), prototype));
+    const { blocks } = this.#stage;
+    const [state, storage] = await runInDurableObject(this.stub("room"), (_, own) => [
+      Object.getPrototypeOf(own) as DurableObjectState,
+      Object.getPrototypeOf(own.storage) as DurableObjectStorage,
+    ]);
+    blocks.install(state);
+    const { setAlarm } = storage;
+    const note = (time: number) => this.#noteAlarm(blocks.caller?.channel, time);
+    storage.setAlarm = function (time) {
+      note(Number(time));
+      return setAlarm.call(this, time);
+    };
+    this.#uninstall = () => {
+      blocks.uninstall();
+      Object.assign(storage, { setAlarm });
+    };
+  }
+
+  uninstall(): void {
+    this.#uninstall();
   }
 
   stub(place: Place): DurableObjectStub<Channel> {
@@ -44,7 +63,6 @@ export class Objects {
   }
 
   async evict(place: Place, webSockets: "hibernate" | "close"): Promise<void> {
-    await this.#askAlarm(place);
     await this.unblocked(place);
     await evictDurableObject(this.stub(place), { webSockets }).catch(() => {}); // It is not awake.
     this.#known[place].isAwake = false;
@@ -69,6 +87,7 @@ export class Objects {
     if (!known.isAwake) return;
     await this.unblocked(place);
     await runInDurableObject(this.stub(place), (_, { storage }) => storage.deleteAlarm());
+    known.alarm = null;
     known.hasLostAlarm = true;
   }
 
@@ -79,25 +98,20 @@ export class Objects {
     return elapsed + Math.max(0, Math.min(...alarms.map((alarm) => alarm ?? Infinity)) - wall);
   }
 
-  /** Runs the alarms that are due. An alarm that waits for D1 stays pending. */
-  async runDueAlarms(): Promise<void> {
+  /** Runs the alarms that are due. An alarm that waits for D1 stays pending. Returns whether one was due. */
+  async runDueAlarms(): Promise<boolean> {
+    let wasDue = false;
     for (const place of PLACES) {
-      await this.#askAlarm(place);
       const known = this.#known[place];
       if (known.alarm === null || known.alarm > this.#stage.clock.wall || this.#isAlarmRunning(place)) continue;
+      wasDue = true;
       known.alarm = null;
       known.isAwake = true;
+      await this.unblocked(place);
       const operation = { kind: "alarm" as const, label: `the alarm of ${place}`, places: [place] };
       await this.#operations.start(operation, runDurableObjectAlarm(this.stub(place)));
     }
-  }
-
-  /** Reads when the alarm is set for. A hibernating object is not asked, because that would wake it. */
-  async #askAlarm(place: Place): Promise<void> {
-    const known = this.#known[place];
-    if (!known.isAwake || this.#isAlarmRunning(place)) return;
-    await this.unblocked(place);
-    known.alarm = await runInDurableObject(this.stub(place), (_, { storage }) => storage.getAlarm());
+    return wasDue;
   }
 
   /** Lets time pass until an object receives something again: a call from here would wait for that, too. */
@@ -110,6 +124,12 @@ export class Objects {
       clock.advanceTo(next);
       await this.#operations.calm();
     }
+  }
+
+  #noteAlarm(channel: string | undefined, time: number): void {
+    if (channel === undefined) throw new Error("An alarm was set, and it is not known by which object.");
+    const place = PLACES.find((each) => this.#stage.channels[each] === channel);
+    if (place) this.#known[place].alarm = time;
   }
 
   #isAlarmRunning(place: Place): boolean {

@@ -63,6 +63,11 @@ export class World {
     return this.#stage.oracle.violations;
   }
 
+  /** Changes while the schedule makes progress. */
+  get progress(): number {
+    return this.#operations.activity + this.#stage.clock.elapsed;
+  }
+
   /** Installs the faults, and stores the settings that every schedule starts with. */
   async open(): Promise<void> {
     await this.#sockets.install(this.#objects.stub("room"));
@@ -78,7 +83,7 @@ export class World {
     for (const client of this.#clients.all) if (client.isOpen) client.disconnect();
     this.#stage.clock.uninstall();
     this.#sockets.uninstall();
-    this.#stage.blocks.uninstall();
+    this.#objects.uninstall();
     await turn();
   }
 
@@ -346,9 +351,9 @@ export class World {
     const { clock, d1 } = this.#stage;
     const end = clock.elapsed + ms;
     for (;;) {
-      await this.#objects.runDueAlarms();
-      this.#clients.beat();
       await this.#operations.calm();
+      const wasDue = await this.#objects.runDueAlarms();
+      if (this.#clients.beat() || wasDue) await this.#operations.calm();
       this.#clients.checkExpiry();
       if (clock.elapsed >= end) return;
       const next = Math.min(clock.laterTimer, d1.laterAnswer, this.#objects.nextAlarm, this.#clients.nextBeat, end);
