@@ -17,6 +17,7 @@ import {
   DEFAULT_PAGE_SIZE,
   FLOODS_AT_ONCE,
   FLOODS_PER_SECOND,
+  HISTORIES_AT_ONCE,
   HISTORIES_PER_SECOND,
   MAX_BUSY_HISTORY_TEXT,
   MAX_PAGE_BYTES,
@@ -258,7 +259,7 @@ export class Conversation {
   /** Why a client gets no history just now, if so; API-key clients always do. */
   #asksTooOften(socket: WebSocket, who: Identity): Fault | undefined {
     if (who.kind === "server") return undefined;
-    const rate = this.#histories.get(socket) ?? new Rate(HISTORIES_PER_SECOND, 1, Date.now());
+    const rate = this.#histories.get(socket) ?? new Rate(HISTORIES_PER_SECOND, HISTORIES_AT_ONCE, Date.now());
     this.#histories.set(socket, rate);
     const retryAfter = rate.take(Date.now());
     if (retryAfter === 0) return undefined;

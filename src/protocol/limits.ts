@@ -95,8 +95,12 @@ export const REFUSED_FRAMES_PER_SECOND = 10;
 export const FLOODS_AT_ONCE = 3;
 export const FLOODS_PER_SECOND = 0.1;
 
-/** `history` frames per second that one client may ask a channel for: each is up to 4 MiB for a request of 63 bytes. */
+/**
+ * `history` frames that one client may ask a channel for: each is up to 4 MiB for a request of 63 bytes. Clients of Xano
+ * Realtime may ask a few at once, for the channel and for its members.
+ */
 export const HISTORIES_PER_SECOND = 1;
+export const HISTORIES_AT_ONCE = 3;
 
 /**
  * What one sender may send to a channel: messages, and bytes of their JSON and their sender's in UTF-8. A recipient that sends a

@@ -403,7 +403,7 @@ describe("the limits", () => {
     ["LIM12", [limits.SENDER_BYTES_AT_ONCE, limits.SENDER_BYTES_PER_SECOND]],
     ["LIM12", [limits.ADDRESS_MESSAGES_AT_ONCE, limits.ADDRESS_MESSAGES_PER_SECOND]],
     ["LIM12", [limits.ADDRESS_BYTES_AT_ONCE, limits.ADDRESS_BYTES_PER_SECOND]],
-    ["LIM13", [limits.HISTORIES_PER_SECOND]],
+    ["LIM13", [limits.HISTORIES_AT_ONCE, limits.HISTORIES_PER_SECOND]],
     ["AUT6", [limits.MAX_TOKEN_LENGTH, limits.MAX_EXTRAS_BYTES]],
   ])("are those that PROTOCOL.md names: %s", (rule, values) => {
     const text = protocol.split(/^- \*\*/m).find((part) => part.startsWith(`${rule}**`)) ?? "";
