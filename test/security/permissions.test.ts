@@ -1,3 +1,5 @@
+// Shares the Workers runtime of this file, because starting another one costs more than its tests.
+import "./restricted.ts";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Identity } from "../../src/auth/policy.ts";
 import page from "../../docs/permissions.md?raw";

@@ -437,7 +437,6 @@ describe("a good token is accepted at every endpoint", () => {
       onEs,
       () => byEs({ jwk: strangerJwk, jku: "https://evil.test" }),
     ],
-    ["that expired within the leeway", onEs, () => byEs({}, { exp: now() - 1 })],
     ["that becomes valid within the leeway", onEs, () => byEs({}, { nbf: now() + 1 })],
     ["with a sub of 128 characters", onHs, () => byHs({ sub: "x".repeat(128) })],
     ["with a number as sub", onHs, () => byHs({ sub: 42 })],
