@@ -41,7 +41,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 
 await Promise.all(Array.from({ length: availableParallelism() }, work));
 console.log(`${done} of ${sizeOf(all)} schedules have run, in ${seconds(startedAt)} s. ${failures.length} failed.`);
-console.log(failures.join("\n\n"));
+if (failures.length > 0) console.log(failures.join("\n\n"));
 exit(failures.length > 0 || done < sizeOf(all) ? 1 : 0);
 
 /** Runs chunks one after another until none is left. */
