@@ -41,7 +41,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 
 await Promise.all(Array.from({ length: availableParallelism() }, work));
 console.log(`${done} of ${sizeOf(all)} schedules have run, in ${seconds(startedAt)} s. ${failures.length} failed.`);
-console.log(failures.join("\n\n"));
+for (const failure of failures) console.log(`\n${failure}`);
 exit(failures.length > 0 || done < sizeOf(all) ? 1 : 0);
 
 /** Runs chunks one after another until none is left. */
@@ -59,18 +59,24 @@ async function runChunk(chunk: Range): Promise<void> {
   const reports = reportsIn(output);
   const left = leftIn(output);
   if (isPassed || reports.length > 0) {
-    failures.push(...reports);
+    for (const report of reports) noteFailure(report);
     if (left) chunks.unshift(left);
     done += sizeOf(chunk) - (left ? sizeOf(left) : 0);
   } else if (sizeOf(chunk) > 1) {
     // The process ended without a report, or it was killed: find the schedule that causes it.
     chunks.unshift(...halvesOf(chunk));
   } else {
-    failures.push(`seed ${chunk.first} ended without a report:\n${output}`);
+    noteFailure(`seed ${chunk.first} ended without a report:\n${output}`);
     done += 1;
   }
   const state = `${done} of ${sizeOf(all)} schedules have run, ${failures.length} failed`;
   console.log(`${textOf(chunk)} took ${seconds(start)} s: ${state}, ${seconds(startedAt)} s.`);
+}
+
+/** Prints a failure at once, and again at the end. */
+function noteFailure(report: string): void {
+  failures.push(report);
+  console.log(`\n${report}\n`);
 }
 
 /** Runs the simulation's test in a process of its own. Kills the process if it hangs. */
