@@ -97,7 +97,7 @@ describe("the table in docs/permissions.md, at every endpoint (AUT2)", () => {
   });
 });
 
-describe("a token that is not one of the channel's auth database (AUT8)", () => {
+describe("a token that is not one of the channel's auth database (AUT12)", () => {
   const OPEN = { presence: true, private_messaging: { active: true } };
 
   it.each(ATTEMPTS)(
