@@ -137,7 +137,8 @@ export class Clients {
   checkExpiry(): void {
     const { clock, oracle } = this.#stage;
     for (const client of this.all) {
-      if (!client.hasExpired) this.#expiredSince.delete(client);
+      const mayLackAlarm = client.plan.places.some((place) => this.#objects.mayLackAlarm(place));
+      if (!client.hasExpired || mayLackAlarm) this.#expiredSince.delete(client);
       else if (!this.#expiredSince.has(client)) this.#expiredSince.set(client, clock.elapsed);
       if (clock.elapsed - (this.#expiredSince.get(client) ?? Infinity) <= LONGEST_EXPIRY_MS) continue;
       this.#expiredSince.set(client, Infinity);

@@ -11,7 +11,12 @@ interface Known {
   alarm: number | null;
   isAwake: boolean;
   hasLostAlarm: boolean;
+  /** When the alarm that it lost was set for, until the object must have replaced it; null if it lost none. */
+  missingAlarm: number | null;
 }
+
+/** How late an alarm may be until the object takes it for lost, and a margin, in milliseconds. */
+const LOST_AFTER_MS = 11_000;
 
 /** The Durable Objects of the channels: evicts and crashes them, and runs their alarms at the simulated time. */
 export class Objects {
@@ -55,11 +60,21 @@ export class Objects {
 
   /** Notes that a request or frame wakes objects. */
   wake(places: readonly Place[]): void {
-    for (const place of places) this.#known[place].isAwake = true;
+    const { wall } = this.#stage.clock;
+    for (const place of places) {
+      const known = this.#known[place];
+      known.isAwake = true;
+      if (known.missingAlarm !== null && wall > known.missingAlarm + LOST_AFTER_MS) known.missingAlarm = null;
+    }
   }
 
   hasLostAlarm(place: Place): boolean {
     return this.#known[place].hasLostAlarm;
+  }
+
+  /** Whether it may have no alarm: it replaces a lost one only when something happens on its channel. */
+  mayLackAlarm(place: Place): boolean {
+    return this.#known[place].missingAlarm !== null;
   }
 
   async evict(place: Place, webSockets: "hibernate" | "close"): Promise<void> {
@@ -87,6 +102,7 @@ export class Objects {
     if (!known.isAwake) return;
     await this.unblocked(place);
     await runInDurableObject(this.stub(place), (_, { storage }) => storage.deleteAlarm());
+    known.missingAlarm = known.alarm;
     known.alarm = null;
     known.hasLostAlarm = true;
   }
@@ -129,7 +145,7 @@ export class Objects {
   #noteAlarm(channel: string | undefined, time: number): void {
     if (channel === undefined) throw new Error("An alarm was set, and it is not known by which object.");
     const place = PLACES.find((each) => this.#stage.channels[each] === channel);
-    if (place) this.#known[place].alarm = time;
+    if (place) Object.assign(this.#known[place], { alarm: time, missingAlarm: null });
   }
 
   #isAlarmRunning(place: Place): boolean {
@@ -137,4 +153,4 @@ export class Objects {
   }
 }
 
-const asleep = (): Known => ({ alarm: null, isAwake: false, hasLostAlarm: false });
+const asleep = (): Known => ({ alarm: null, isAwake: false, hasLostAlarm: false, missingAlarm: null });
