@@ -55,9 +55,17 @@ export async function publish(channel: string, message: unknown): Promise<Publis
   return answer.json();
 }
 
-/** Publishes many messages, each given as its JSON text, by one call to the channel's object. */
-export async function publishMany(channel: string, payloads: string[]): Promise<boolean[]> {
-  const publications = payloads.map((payload) => ({ payload, client: null, database: null }));
+/**
+ * Publishes many messages, each given as its JSON text, by one call to the channel's object.
+ *
+ * @param client The JSON text of the client that they are from.
+ */
+export async function publishMany(
+  channel: string,
+  payloads: string[],
+  client: string | null = null,
+): Promise<boolean[]> {
+  const publications = payloads.map((payload) => ({ payload, client, database: null }));
   const [results = []] = await stubOf(channel).publish([{ who: { kind: "server" }, publications }]);
   return results.map(({ ok }) => ok);
 }
