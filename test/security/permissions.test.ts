@@ -11,6 +11,7 @@ import {
   byMethods,
   EARLIER,
   RESTRICTED_FRAME,
+  RESUME,
   overHttp,
   overMany,
   overObject,
@@ -190,6 +191,10 @@ function deviationsIn(
   return outcomes.flatMap(({ action, way, outcome, seen }) => {
     const expected = isSocket && subscribing.length > 0 ? subscribing : expectedOf(caller, action, way, settings);
     const at = `${label}: ${action} by ${way}`;
+    // A client that may not receive misses nothing: its resume succeeds, and replays nothing (RES1).
+    if (way === RESUME && subscribing.length === 0 && caller !== "refused" && !mayReceive(caller, settings)) {
+      return outcome === "yes" && seen?.length === 0 ? [] : [`${at} is ${outcome} and shows ${seen?.join()}`];
+    }
     const isRight = expected.length === 0 ? outcome === "yes" : outcome === "no" || expected.includes(outcome);
     if (!isRight) return [`${at} is ${outcome}, not ${expected.join(" or ") || "yes"}`];
     if (seen === undefined || caller === "refused") return [];
@@ -197,6 +202,8 @@ function deviationsIn(
     return visible.map(({ text }) => text).join() === seen.join() ? [] : [`${at} shows ${seen.join()}`];
   });
 }
+
+const mayReceive = (caller: Caller, settings: Settings | null) => refusalsOf(caller, "receive", settings).length === 0;
 
 function expectedOf(caller: Caller | "refused", action: Action, way: string, settings: Settings | null): string[] {
   if (caller === "refused") return ["unauthorized"];

@@ -103,14 +103,17 @@ it("history frames and resumes show a restricted message to those it is for only
       socket.send({ action: "join", options: { channel }, payload: { history: true } });
       const [, history] = await socket.frames(2);
       expect(seqsOf(history?.payload as Frame[]), label).toEqual(inLog);
+      socket.socket.close();
       for (let after = COUNT - IN_LOG; after < COUNT; after++) {
-        socket.send({ action: "join", options: { channel, after } });
-        const answer = await socket.frame();
+        // A socket of its own, as LIM13 bounds how often one socket resumes.
+        const resuming = await opened(path, headers);
+        resuming.send({ action: "join", options: { channel, after } });
+        const answer = await resuming.frame();
         const replayed = inLog.filter((seq) => seq > after);
         expect(answer.options, label).toMatchObject({ resumed: true, replayed: replayed.length });
-        expect(seqsOf(await socket.frames(replayed.length)), label).toEqual(replayed);
+        expect(seqsOf(await resuming.frames(replayed.length)), label).toEqual(replayed);
+        resuming.socket.close();
       }
-      socket.socket.close();
     }
   }
 });
@@ -156,7 +159,7 @@ it("a message cannot be restricted to any other database (EVT2)", async () => {
   for (const [name, { kind }, headers] of callers) {
     for (const wrong of [other, `${database}x`, database.toUpperCase(), "no-such-database"]) {
       const answer = await post("/message", { channel, message: "never stored", database: wrong }, headers);
-      expect(answer.status, `${name}, ${wrong}`).toBe(403);
+      expect(answer.status, `${name}, ${wrong}`).toBe(kind === "anybody" ? 401 : 403);
       await answer.text();
     }
     for (const malformed of ["", "*", null, 1, [database], { name: database }]) {

@@ -39,6 +39,7 @@ const bodies: Record<string, () => unknown> = {
   writeSettings: () => ({ anonymous_clients: true, message_history: 25 }),
   writeDatabase: () => ({ dbo_id: 4_711, secret: "AUTH_SECRET" }),
   makeToken: () => ({ id: 42 }),
+  disconnectUsers: () => ({}),
 };
 
 /** What removes something is sent last. */
