@@ -14,6 +14,7 @@ import {
   newOpenChannel,
   request,
   type TestSocket,
+  stopClock,
   tokenOf,
 } from "./support.ts";
 
@@ -23,15 +24,6 @@ const BIG = "x".repeat(60_000);
 const BIG_AT_ONCE = Math.ceil(limits.SENDER_BYTES_AT_ONCE / 60_000);
 
 afterEach(() => vi.restoreAllMocks());
-
-/** Stops the clock; the returned function moves it on, by milliseconds. */
-function stopClock(): (milliseconds: number) => void {
-  let now = Date.now();
-  vi.spyOn(Date, "now").mockImplementation(() => now);
-  return (milliseconds) => {
-    now += milliseconds;
-  };
-}
 
 interface BatchResult {
   status: number;

@@ -18,20 +18,12 @@ import {
   newOpenChannel,
   publish,
   request,
+  stopClock,
   stubOf,
   type TestSocket,
 } from "./support.ts";
 
 afterEach(() => vi.restoreAllMocks());
-
-/** Stops the clock; the returned function moves it on, by milliseconds. */
-function stopClock(): (milliseconds: number) => void {
-  let now = Date.now();
-  vi.spyOn(Date, "now").mockImplementation(() => now);
-  return (milliseconds) => {
-    now += milliseconds;
-  };
-}
 
 function sendTimes(socket: TestSocket, count: number, frame: object | string | ArrayBuffer): void {
   for (let n = 0; n < count; n++) socket.send(frame);

@@ -43,6 +43,15 @@ export function call(method: string, path: string, body?: unknown, key: string |
   return request(path, { method, headers, body: body === undefined ? null : JSON.stringify(body) });
 }
 
+/** Stops the clock, until the mocks are restored. The returned function moves it on, by milliseconds. */
+export function stopClock(): (milliseconds: number) => void {
+  let now = Date.now();
+  vi.spyOn(Date, "now").mockImplementation(() => now);
+  return (milliseconds) => {
+    now += milliseconds;
+  };
+}
+
 export interface Published {
   channel: string;
   seq: number;
