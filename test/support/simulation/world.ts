@@ -14,8 +14,10 @@ import { Server } from "./server.ts";
 import { SocketFaults } from "./sockets.ts";
 import { Stage } from "./stage.ts";
 
-/** How long frames may wait for each other. Meanwhile an object does not hibernate. */
+/** How long frames may wait for each other. */
 const BATCH_WINDOW_MS = 100;
+/** How long the changes of a client's presence may wait for each other, which is the longest timer of an object. */
+const PRESENCE_WINDOW_MS = 1_000;
 /** How long clients take to recover from faults, and settings to take effect. */
 const RECOVERY_MS = 6_000;
 /** How long the archive may take to catch up once D1 is well: the longest pause between two attempts, and some more. */
@@ -189,9 +191,12 @@ export class World {
     this.#stage.oracle.troubles.end(Math.max(this.#stage.clock.elapsed, this.#stage.d1.lastAnswer));
   }
 
-  /** Evicts an object unless it is waiting for something: the runtime would wait, too. */
+  /**
+   * Evicts an object once its timers have fired, unless it is waiting for something: the runtime would wait for either, by
+   * real time, and then evict it all the same.
+   */
   async #evict({ place, sockets }: StepOf<"evict">): Promise<void> {
-    if (sockets === "hibernate") await this.#pass(BATCH_WINDOW_MS);
+    await this.#pass(PRESENCE_WINDOW_MS);
     if (this.#operations.pendingAt(place).length > 0 || this.#stage.d1.isLate) return;
     if (sockets === "close") this.#clients.disturb(place);
     await this.#objects.evict(place, sockets);
