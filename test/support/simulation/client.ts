@@ -169,6 +169,11 @@ export class Client {
     return this.isOpen && this.plan.way !== "rt" && this.#credential.expires < this.#stage.clock.wall;
   }
 
+  /** Whether the token that it connected with has expired. */
+  get hasOldToken(): boolean {
+    return this.#credential.expires <= this.#stage.clock.wall;
+  }
+
   runOn(channel: string): Run | undefined {
     return this.#on(channel)?.run;
   }
@@ -283,6 +288,8 @@ export class Client {
       who,
       after,
       joinedAt: seq,
+      asked: join?.from ?? this.#stage.clock.moment(),
+      answered: this.#stage.clock.moment(),
       seen: [],
       end: undefined,
       isDisturbed: this.isDisturbed,

@@ -170,7 +170,7 @@ export class Clients {
   /** Checks that every client has joined its channels again. */
   checkReturned(): void {
     for (const client of this.all) {
-      if (client.hasVanished || this.#connecting.has(client)) continue;
+      if (client.hasVanished || client.hasOldToken || this.#connecting.has(client)) continue;
       for (const { run, channel } of client.channels) {
         const what = `${client.name} could not join ${channel} again`;
         if (!run) this.#stage.oracle.failSettings(channel, "a permitted request succeeds", what);

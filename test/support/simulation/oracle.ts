@@ -96,8 +96,11 @@ export interface Run {
   who: Identity;
   /** It sees all after this `seq`. */
   after: number;
-  /** The channel's last `seq` when it joined: everything up to there was replayed. */
+  /** The channel's last `seq` when it joined: everything up to there was replayed. 0 also if it may not receive (JOI2). */
   joinedAt: number;
+  /** When it joined, and when that was answered. */
+  asked: Moment;
+  answered: Moment;
   seen: number[];
   /** The last `seq` that it must have seen; undefined while it goes on, and so must see everything. */
   end: number | undefined;
@@ -118,6 +121,9 @@ export interface Excerpt {
 /** How long a copy of settings may be out of date, and how long copies may stay out of date after a fault of D1. */
 const GRACE_MS = 5_000;
 const RECOVERY_MS = 12_000;
+/** How much a sender may send at once: messages to all channels (LIM7), and bytes to one (LIM12). */
+const MAX_MESSAGES = 500;
+const MAX_BYTES = 1024 * 1024;
 
 /** Collects what happened, and compares it with what PROTOCOL.md and docs/guarantees.md promise. */
 export class Oracle {
@@ -174,6 +180,14 @@ export class Oracle {
   /** Whether a message of a channel has a large `client`. */
   hasLargeSender(channel: string): boolean {
     return this.#sent.values().some((sent) => sent.channel === channel && JSON.stringify(sent.sender).length > 1_000);
+  }
+
+  /** Whether callers of a kind have sent so much that the server may refuse to take more. */
+  mayBeOverBudget(channel: string, { kind }: Identity): boolean {
+    const sent = [...this.#sent.values()].filter(({ who }) => who.kind === kind);
+    if (sent.length > MAX_MESSAGES) return true;
+    const own = sent.filter((message) => message.channel === channel);
+    return own.reduce((bytes, { content, sender }) => bytes + sizeOf(content) + sizeOf(sender), 0) > MAX_BYTES;
   }
 
   sends(message: Sent): void {
@@ -308,11 +322,18 @@ export class Oracle {
   #sight(run: Run, sent: Sent, seq: number): "must" | "may" | "must not" {
     if (!maySee(run.who, sent.restriction)) return "must not";
     if (seq <= run.joinedAt) return "must";
+    // A client that may not receive is not told how far the channel is, so it cannot know what it missed.
+    if (this.#isHidden(run) && sent.from.index < run.answered.index) return "may";
     const to = this.#storedBy(sent, seq);
     if (this.mustAllow(run.channel, run.who, "receive", sent.from, to)) return "must";
     // A sender receives its own message also where it receives no others (FRA2).
     if (sent.sender !== null && sent.sender.socketId === run.socketId) return "may";
     return this.mayAllow(run.channel, run.who, "receive", sent.from, to) ? "may" : "must not";
+  }
+
+  /** Whether the answer to a join may have hidden the channel's last `seq`. */
+  #isHidden({ joinedAt, channel, who, asked, answered }: Run): boolean {
+    return joinedAt === 0 && !this.mustAllow(channel, who, "receive", asked, answered);
   }
 
   /** Checks that an excerpt holds the latest messages that its reader may see. */
@@ -379,4 +400,11 @@ export class Oracle {
     const known = this.#settingsOf(channel);
     return this.isTroubled(from, to) ? known.all(to) : known.plausible(from, to);
   }
+}
+
+const encoder = new TextEncoder();
+
+/** Returns how many bytes of UTF-8 the JSON of a value takes. */
+function sizeOf(value: unknown): number {
+  return encoder.encode(JSON.stringify(value)).length;
 }

@@ -119,6 +119,7 @@ export class Publisher {
     if (status >= 500 && operation.isDisturbed) part.isUncertain = true;
     else if (!part.isUncertain && !sent.acknowledged) sent.isRefused = true;
     if (!this.#isPlain(part, status, type)) return;
+    if (status === 429 && who !== "server" && oracle.mayBeOverBudget(sent.channel, sent.who)) return;
     if (!oracle.mustAllow(sent.channel, sent.who, "publish", from, to)) return;
     this.#server.refuses(
       `${sent.content.id} by ${who} was answered ${status} ${type}`,
