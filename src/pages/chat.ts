@@ -44,6 +44,7 @@ room.on("resumed", showResumed);
 room.on("error", ({ message }) => showError(message));
 
 name.value = localStorage.getItem(NAME_KEY) ?? "";
+(name.value === "" ? name : text).focus();
 form.addEventListener("submit", submit);
 text.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;

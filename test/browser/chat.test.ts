@@ -37,6 +37,7 @@ async function open(url: string, { viewport = { width: 1000, height: 700 }, colo
 const online = (page: Page) => page.locator("#status", { hasText: /^Online/ }).waitFor();
 const said = (page: Page, text: string) => page.locator("#messages").getByText(text, { exact: true });
 const onTheirWay = (page: Page) => page.getByRole("list", { name: "On their way" });
+const focused = (page: Page) => page.evaluate(() => document.activeElement?.id);
 const texts = (page: Page) => page.locator("#messages .said").allTextContents();
 
 async function say(page: Page, text: string, name = "Carol"): Promise<void> {
@@ -131,9 +132,13 @@ describe("the chat page", () => {
   it("can be used by keyboard alone", async () => {
     const page = await open(target().url);
     const text = `typed ${crypto.randomUUID()}`;
-    for (const expected of ["here", "log", "name", "text", "send"]) {
+    for (const expected of ["log", "here"]) {
+      await page.keyboard.press("Shift+Tab");
+      expect(await focused(page)).toBe(expected);
+    }
+    for (const expected of ["log", "name", "text", "send"]) {
       await page.keyboard.press("Tab");
-      expect(await page.evaluate(() => document.activeElement?.id)).toBe(expected);
+      expect(await focused(page)).toBe(expected);
       if (expected === "name") await page.keyboard.type("Wanda");
       if (expected === "text") {
         await page.keyboard.type(text);
@@ -143,7 +148,51 @@ describe("the chat page", () => {
     }
     await page.keyboard.press("Space");
     await said(page, `${text}\nin two lines`).waitFor();
-    await expect.poll(() => page.evaluate(() => document.activeElement?.id)).toBe("text");
+    await expect.poll(() => focused(page)).toBe("text");
+  });
+
+  it("is ready for typing at once: the name on the first visit, the message once there is a name", async () => {
+    const page = await open(target().url);
+    expect(await focused(page)).toBe("name");
+    await page.keyboard.type("Wanda");
+    await page.keyboard.press("Tab");
+    await page.keyboard.type(`first ${crypto.randomUUID()}`);
+    await page.keyboard.press("Enter");
+    await page.reload();
+    await online(page);
+    expect(await focused(page)).toBe("text");
+  });
+
+  it("writes each name and text in its own direction", async () => {
+    const page = await open(target().url);
+    const mark = crypto.randomUUID();
+    await say(page, `\u05e9\u05dc\u05d5\u05dd ${mark}`, "\u05d3\u05d5\u05d3");
+    await say(page, `hello ${mark}`, "Carol");
+    await publish(target(), ROOM, { name: "\u0633\u0627\u0631\u0629", text: `\u0645\u0631\u062d\u0628\u0627 ${mark}` });
+    const lines = page.locator("#messages li:not(.unread)", { hasText: mark });
+    await expect.poll(() => lines.count()).toBe(3);
+    const directions = (part: string) =>
+      lines.locator(part).evaluateAll((nodes) => nodes.map((node) => getComputedStyle(node).direction));
+    expect(await directions(".said")).toEqual(["rtl", "ltr", "rtl"]);
+    expect(await directions(".who")).toEqual(["rtl", "ltr", "rtl"]);
+    await page.getByLabel("Message", { exact: true }).fill("\u05e9\u05dc\u05d5\u05dd");
+    expect(await page.locator("#text").evaluate((node) => getComputedStyle(node).direction)).toBe("rtl");
+  });
+
+  it.each([360, 1000])("shortens long names, %i px wide", async (width) => {
+    const page = await open(target().url, { viewport: { width, height: 640 } });
+    const mark = crypto.randomUUID();
+    const name = "N".repeat(2_000);
+    await publish(target(), ROOM, { name, text: `from the server ${mark}` });
+    await publishAnonymously(target(), ROOM, { name, text: `from a guest ${mark}` });
+    const lines = page.locator("#messages li:not(.unread)", { hasText: mark });
+    await expect.poll(() => lines.count()).toBe(2);
+    const overflow = await page.locator("#log").evaluate((log) => log.scrollWidth - log.clientWidth);
+    expect(overflow).toBe(0);
+    for (const time of await lines.locator("time").all()) {
+      const { x = 0, width: own = 0 } = (await time.boundingBox()) ?? {};
+      expect(x + own, "the time beside the name is in sight").toBeLessThanOrEqual(width);
+    }
   });
 
   it("tells a screen reader what is what", async () => {

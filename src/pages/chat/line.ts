@@ -37,9 +37,15 @@ export function lineOf({ action, client, options, payload }: Message, isMine: bo
 export function lineFor({ name, text }: Said): HTMLLIElement {
   const line = create("li");
   const meta = create("p", "meta");
-  meta.append(create("span", "who", name));
-  line.append(avatarOf(name), meta, create("p", "said", text));
+  meta.append(ownDirection(create("span", "who", name)));
+  line.append(avatarOf(name), meta, ownDirection(create("p", "said", text)));
   return line;
+}
+
+/** Lets the browser write a text from right to left if its first letters are. */
+export function ownDirection<E extends HTMLElement>(node: E): E {
+  node.dir = "auto";
+  return node;
 }
 
 /** Whether a line goes on where the one before it left off. */

@@ -1,7 +1,7 @@
 import type { Channel, Member, Message, Presence } from "../../client/client.ts";
 import { create } from "../dom.ts";
 import { avatarOf } from "./avatar.ts";
-import { partsOf } from "./line.ts";
+import { ownDirection, partsOf } from "./line.ts";
 
 /** Members shown; the rest is a number. */
 const SHOWN = 100;
@@ -61,7 +61,7 @@ export class People {
   #row(member: Member): HTMLLIElement {
     const name = this.#names.get(member.socketId) ?? `Guest ${member.socketId.slice(0, 4)}`;
     const row = create("li");
-    row.append(avatarOf(name), create("span", "who", name));
+    row.append(avatarOf(name), ownDirection(create("span", "who", name)));
     if (this.#isMe(member)) row.append(create("span", "badge", "you"));
     return row;
   }
