@@ -9,6 +9,20 @@ import { parseArgs } from "node:util";
 
 const VARS_FILE = ".dev.vars";
 
+/** The secret and the auth database of the API reference's examples (src/docs/examples.ts). No other database has this secret. */
+const EXAMPLE_SECRET = "AUTH_SECRET_MARVEL";
+const EXAMPLE_CONFIG = {
+  dbo_id: 1138,
+  secret: EXAMPLE_SECRET,
+  algorithm: "HS256",
+  id_claim: "sub",
+  extras_claim: "extras",
+};
+const EXAMPLE_DATABASE = `INSERT OR IGNORE INTO databases (name, dbo_id, config)
+  VALUES ('marvel_users', ${EXAMPLE_CONFIG.dbo_id}, '${JSON.stringify(EXAMPLE_CONFIG)}')`;
+/** The migration that only a new database still lacks. */
+const FIRST_MIGRATION = "0000_messages_and_channels.sql";
+
 const flags = process.argv.slice(2);
 // Local by design: nothing is reported or looked up, and without internet nothing waits or complains.
 const env = { ...process.env, WRANGLER_SEND_METRICS: "false", CLOUDFLARE_CF_FETCH_ENABLED: "false" };
@@ -22,6 +36,7 @@ function ensureSecrets(): void {
   const key = ensureSecret("API_KEYS");
   console.log(`API key: ${key === undefined ? `see API_KEYS in ${VARS_FILE}` : `${key} (new, kept in ${VARS_FILE})`}`);
   ensureSecret("AUTH_SECRET");
+  ensureSecret(EXAMPLE_SECRET);
 }
 
 /** Answers the secret that it made, undefined where there was one. */
@@ -34,7 +49,7 @@ function ensureSecret(name: string): string | undefined {
   return secret;
 }
 
-/** Applies the D1 migrations where the server will look for its data. */
+/** Sets up D1 where the server will look for its data. */
 function migrate(): void {
   const { values } = parseArgs({
     args: flags,
@@ -48,13 +63,17 @@ function migrate(): void {
   const shared = Object.entries(values)
     .filter(([flag]) => ["persist-to", "config", "env"].includes(flag))
     .map(([flag, value]) => `--${flag}=${String(value)}`);
-  const run = spawnSync("wrangler", ["d1", "migrations", "apply", "DB", "--local", ...shared], {
-    env: { ...env, CI: "true" },
-    encoding: "utf8",
-  });
-  if (run.status === 0) return;
+  const applied = d1(["migrations", "apply", "DB", "--local", ...shared]);
+  // Once only: what its user has changed or removed stays so.
+  if (applied.includes(FIRST_MIGRATION)) d1(["execute", "DB", "--local", "--command", EXAMPLE_DATABASE, ...shared]);
+}
+
+/** Returns what `wrangler d1` prints. Ends the process if it fails. */
+function d1(args: string[]): string {
+  const run = spawnSync("wrangler", ["d1", ...args], { env: { ...env, CI: "true" }, encoding: "utf8" });
+  if (run.status === 0) return run.stdout;
   process.stderr.write(`${run.stdout ?? ""}${run.stderr ?? ""}${run.error ? `${run.error.message}\n` : ""}`);
-  console.error("The D1 migrations could not be applied.");
+  console.error("The local D1 database could not be set up.");
   process.exit(1);
 }
 

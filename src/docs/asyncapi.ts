@@ -1,3 +1,4 @@
+import { FRAME_CHANNEL } from "./examples.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
 import { refTo, schemasOf } from "./components.ts";
 import { type Frame, FRAMES } from "./messages.ts";
@@ -40,7 +41,7 @@ export function asyncapi(version: string): object {
         {
           channel: {
             description: channel.description,
-            examples: [encodeURIComponent(channel.example)],
+            examples: [FRAME_CHANNEL],
           },
         },
       ),

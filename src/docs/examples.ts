@@ -1,9 +1,19 @@
 import { type ErrorCode, type Fault, problemOf } from "../protocol/errors.ts";
 
-/** The examples of both documents. Tests send each of them to a server. */
+/**
+ * The examples of both documents. Tests send each of them to a server. On a server that `npm start` has just set up, each request
+ * succeeds by itself, as the API reference offers it.
+ */
 
-export const CHANNEL = "docs/avengers";
-export const DATABASE = "docs-heroes";
+/** The demo channel, which every server has. */
+export const CHANNEL = "marvel_chat_room";
+/** An auth database that `npm start` makes (scripts/start.ts). */
+export const DATABASE = "marvel_users";
+/** What a reader may write and remove without a loss. */
+export const OWN_CHANNEL = "news";
+export const OWN_DATABASE = "readers";
+/** The channel of the examples of frames. */
+export const FRAME_CHANNEL = "avengers";
 
 const TIME = "2026-11-24T02:15:23.123Z";
 const STRANGER = { socketId: "", permissions: { dbo_id: 0, row_id: 0 }, extras: {} };
@@ -14,20 +24,22 @@ export const CLIENT = {
   extras: { name: "Carol" },
 };
 
-export const EVENT = {
+const eventOn = (channel: string) => ({
   action: "event",
   client: { ...STRANGER, permissions: { dbo_id: 1138, row_id: 42 } },
-  options: { channel: CHANNEL, seq: 17, time: TIME },
-  payload: { text: "Avengers, assemble!" },
-};
+  options: { channel, seq: 17, time: TIME },
+  payload: { name: "Carol", text: "Avengers, assemble!" },
+});
+export const EVENT = eventOn(CHANNEL);
+export const EVENT_FRAME = eventOn(FRAME_CHANNEL);
 
 export const SETTINGS = {
   anonymous_clients: true,
   presence: true,
   message_history: 100,
-  public_messaging: { active: true, auth: true },
-  private_messaging: { active: true, auth: true },
-  database: DATABASE,
+  public_messaging: { active: true, auth: false },
+  private_messaging: { active: true, auth: false },
+  database: null,
 };
 
 /** Settings as they are answered: with what was left out. */
@@ -40,21 +52,23 @@ export const ALL_SETTINGS = {
   ...SETTINGS,
 };
 
-export const NAMED_SETTINGS = { channel: CHANNEL, settings: ALL_SETTINGS };
+const settingsOf = (channel: string) => ({ channel, settings: ALL_SETTINGS });
+export const NAMED_SETTINGS = settingsOf(CHANNEL);
+export const OWN_NAMED_SETTINGS = settingsOf(OWN_CHANNEL);
 
-export const AUTH_DATABASE = { dbo_id: 1138, secret: "AUTH_SECRET", extras_claim: "extras" };
-export const FULL_DATABASE = { ...AUTH_DATABASE, algorithm: "HS256", id_claim: "sub" };
-export const NAMED_DATABASE = { database: DATABASE, config: FULL_DATABASE };
+export const AUTH_DATABASE = { dbo_id: 1139, secret: "AUTH_SECRET", extras_claim: "extras" };
+const databaseOf = (database: string, dbo_id: number, secret: string) => ({
+  database,
+  config: { dbo_id, secret, extras_claim: "extras", algorithm: "HS256", id_claim: "sub" },
+});
+export const NAMED_DATABASE = databaseOf(DATABASE, 1138, "AUTH_SECRET_MARVEL");
+export const OWN_NAMED_DATABASE = databaseOf(OWN_DATABASE, AUTH_DATABASE.dbo_id, AUTH_DATABASE.secret);
 
-export const MESSAGE = {
-  channel: CHANNEL,
-  message: { text: "Avengers, assemble!" },
-  sender: { database: DATABASE, id: 42 },
-};
+export const MESSAGE = { channel: CHANNEL, message: { name: "Carol", text: "Avengers, assemble!" } };
 
 export const BATCH = [
   { channel: CHANNEL, message: "On your left." },
-  { channel: CHANNEL, message: { text: "For the authenticated." }, database: DATABASE },
+  { channel: CHANNEL, message: { name: "Sam", text: "On my way." } },
 ];
 
 export const PLACED = { channel: CHANNEL, seq: 17, time: TIME };
@@ -72,7 +86,7 @@ export const RESULTS = {
 export const PAGE = {
   channel: CHANNEL,
   seq: 17,
-  next: "/channels/docs%2Favengers/messages?limit=1&before=17",
+  next: "/channels/marvel_chat_room/messages?limit=1&before=17",
   messages: [EVENT],
 };
 
@@ -97,7 +111,7 @@ export const FAULTS: Record<ErrorCode, Omit<Fault, "code">> = {
   },
   "rate-limited": { detail: "There are too many requests from this address.", retryAfter: 10 },
   "unknown-recipient": { detail: "No client of this channel has that socketId.", field: "options.socketId" },
-  "not-found": { detail: "docs/avengers has no settings." },
+  "not-found": { detail: "news has no settings." },
   "method-not-allowed": { detail: "/message answers POST only; got GET." },
   "too-large": { detail: "At most 65536 bytes are accepted.", limit: 65_536 },
   "unsupported-media-type": {

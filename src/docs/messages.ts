@@ -1,6 +1,6 @@
 import { ClientFrame } from "../protocol/schemas.ts";
 import { type Component, component } from "./components.ts";
-import { CHANNEL, CLIENT, EVENT } from "./examples.ts";
+import { CLIENT, EVENT_FRAME, FRAME_CHANNEL } from "./examples.ts";
 import * as frames from "./frames.ts";
 
 const [Join, Leave, Message, History] = ClientFrame.options;
@@ -21,7 +21,7 @@ function frame(from: Frame["from"], title: string, described: Component, example
 const ACTION = "What kind of frame it is.";
 const PAYLOAD = "The message: any JSON value.";
 const WHERE = "The channel, and where it stands.";
-const onChannel = { channel: CHANNEL };
+const onChannel = { channel: FRAME_CHANNEL };
 
 /** Every frame that goes over a socket, by its name in the document. */
 export const FRAMES: Record<string, Frame> = {
@@ -78,7 +78,7 @@ export const FRAMES: Record<string, Frame> = {
         payload: PAYLOAD,
       },
     ),
-    EVENT,
+    EVENT_FRAME,
   ),
   ClientMessage: frame(
     "server",
@@ -89,7 +89,7 @@ export const FRAMES: Record<string, Frame> = {
       options: WHERE,
       payload: PAYLOAD,
     }),
-    { ...EVENT, action: "message", client: CLIENT },
+    { ...EVENT_FRAME, action: "message", client: CLIENT },
   ),
   PrivateMessage: frame(
     "server",
@@ -115,7 +115,7 @@ export const FRAMES: Record<string, Frame> = {
       options: "The channel, and its last `seq`.",
       payload: "The messages.",
     }),
-    { action: "history", options: { ...onChannel, seq: 17 }, payload: [EVENT] },
+    { action: "history", options: { ...onChannel, seq: 17 }, payload: [EVENT_FRAME] },
   ),
   Joined: frame(
     "server",

@@ -81,7 +81,8 @@ function operationObject({
 
 function parameterObject({ name, in: place, schema, description, example }: Parameter): object {
   const required = place === "path" ? { required: true } : {};
-  return { name, in: place, ...required, description, schema: inlineSchema(schema), example };
+  const filledIn = example === undefined ? {} : { example };
+  return { name, in: place, ...required, description, schema: inlineSchema(schema), ...filledIn };
 }
 
 function contentObject({ schema, example }: { schema: string; example: unknown }): object {

@@ -11,7 +11,8 @@ export interface Parameter {
   in: "path" | "query" | "header";
   schema: v.GenericSchema;
   description: string;
-  example: string | number;
+  /** The API reference sends it unless its reader changes it. */
+  example?: string | number;
 }
 
 interface Content {
@@ -67,11 +68,11 @@ export const canonical: Parameter = {
 /** The parameters of a query, each of which must be explained. */
 export function query<const E extends v.ObjectEntries>(
   { entries }: v.ObjectSchema<E, undefined>,
-  texts: { [K in keyof E]: [description: string, example: string | number] },
+  texts: { [K in keyof E]: [description: string, example?: string | number] },
 ): Parameter[] {
   return Object.entries(texts).map(([name, [description, example]]) => {
     const schema = entries[name];
     if (schema === undefined) throw new Error(`there is no parameter ${name}`);
-    return { name, in: "query", schema, description, example };
+    return { name, in: "query", schema, description, ...(example !== undefined && { example }) };
   });
 }

@@ -9,8 +9,7 @@ const idempotencyKey: Parameter = {
   in: "header",
   schema: v.optional(IdempotencyKey),
   description:
-    "1 to 255 visible ASCII characters that you never use for another message: sent again with the same, it is stored once.",
-  example: "order-1138",
+    "1 to 255 visible ASCII characters, for example `order-1138`. If you send a message again with its key, it is stored once. A new message needs a new key.",
 };
 
 export const publishing: Operation[] = [
@@ -36,7 +35,7 @@ export const publishing: Operation[] = [
     description:
       "Up to 1,000 messages for up to 100 channels. Order holds within a channel, and a channel's messages are stored in one commit. A batch in which anything is malformed is refused whole; what is wrong with one channel or message is in its result.",
     access: "anybody",
-    parameters: [{ ...idempotencyKey, example: "orders-1138" }],
+    parameters: [idempotencyKey],
     body: { schema: "BatchRequest", example: examples.BATCH },
     answer: {
       status: 200,
@@ -74,11 +73,11 @@ export const reading: Operation[] = [
       channel,
       ...query(HistoryQuery, {
         limit: ["How many messages at most.", 50],
-        before: ["End before this `seq`.", 100],
-        after: ["Begin behind this `seq`, and read forward. Without it the page is the latest.", 0],
-        q: ["Only messages whose payload's JSON text contains this, in whatever case.", "avengers"],
-        since: ["Only messages of this time or later (RFC 3339).", "2026-11-24T00:00:00Z"],
-        until: ["Only messages from before this time (RFC 3339).", "2027-11-24T00:00:00Z"],
+        before: ["Only messages before this `seq`."],
+        after: ["Only messages after this `seq`, oldest first. Without it the page has the latest messages."],
+        q: ["Only messages whose payload's JSON text contains this, in upper or lower case: `avengers`."],
+        since: ["Only messages of this time or later (RFC 3339): `2026-11-24T00:00:00Z`."],
+        until: ["Only messages from before this time (RFC 3339): `2027-11-24T00:00:00Z`."],
       }),
     ],
     answer: {

@@ -7,6 +7,7 @@ const pattern: Parameter = {
   schema: ChannelPattern,
   description: "A channel's name or a pattern (`room/*`, `*`), percent-encoded as one segment.",
 };
+const ownPattern: Parameter = { ...pattern, example: examples.OWN_CHANNEL };
 const database: Parameter = {
   name: "name",
   in: "path",
@@ -14,9 +15,10 @@ const database: Parameter = {
   description: "The database's name.",
   example: examples.DATABASE,
 };
+const ownDatabase: Parameter = { ...database, example: examples.OWN_DATABASE };
 const listing = query(ListQuery, {
   limit: ["How many at most.", 50],
-  after: ["The name behind which to go on.", "a"],
+  after: ["Only names after this one."],
 });
 
 export const settings: Operation[] = [
@@ -64,12 +66,12 @@ export const settings: Operation[] = [
     description:
       "Replaces what is stored. Of what holds for a channel the nearest counts, whole: its own, `room/*`, `room` where that has `nested_channels`, `*`. A channel's open sockets are told at once.",
     access: "server",
-    parameters: [pattern],
+    parameters: [ownPattern],
     body: { schema: "ChannelSettings", example: examples.SETTINGS },
     answer: {
       status: 200,
       description: "The settings, with what was left out.",
-      content: { schema: "NamedSettings", example: examples.NAMED_SETTINGS },
+      content: { schema: "NamedSettings", example: examples.OWN_NAMED_SETTINGS },
     },
     errors: [...BODY, ...ASKING, ...CHANNEL],
   },
@@ -81,7 +83,7 @@ export const settings: Operation[] = [
     summary: "Remove settings",
     description: "Then what is stored above holds, or nothing: without settings a channel admits only an API key.",
     access: "server",
-    parameters: [pattern],
+    parameters: [ownPattern],
     answer: { status: 204, description: "There are none any more." },
     errors: ["invalid-field", ...ASKING, ...CHANNEL],
   },
@@ -160,12 +162,12 @@ export const databases: Operation[] = [
     description:
       "Changes concern new connections, within five seconds. Refused if another database has this `dbo_id`, or has one of its keys with the same `audience` and no other `issuer`: each would accept the other's tokens.",
     access: "server",
-    parameters: [database],
+    parameters: [ownDatabase],
     body: { schema: "AuthDatabase", example: examples.AUTH_DATABASE },
     answer: {
       status: 200,
       description: "The database.",
-      content: { schema: "NamedDatabase", example: examples.NAMED_DATABASE },
+      content: { schema: "NamedDatabase", example: examples.OWN_NAMED_DATABASE },
     },
     errors: [...BODY, ...ASKING, "unavailable", "internal"],
   },
@@ -177,7 +179,7 @@ export const databases: Operation[] = [
     summary: "Remove an auth database",
     description: "Its users' tokens are refused from then on.",
     access: "server",
-    parameters: [database],
+    parameters: [ownDatabase],
     answer: { status: 204, description: "It is gone." },
     errors: ["invalid-field", ...ASKING, "unavailable", "internal"],
   },

@@ -9,4 +9,14 @@ SwaggerUI({
   defaultModelsExpandDepth: 0,
   // Else the document would be shown to a validator on the internet.
   validatorUrl: null,
+  plugins: [onlyRequests],
 });
+
+/** Offers "Try it out" for each operation but those that open a WebSocket, which a request of a page cannot do. */
+function onlyRequests(): object {
+  const isRequest =
+    () =>
+    (_: unknown, path: string): boolean =>
+      !path.endsWith("/socket") && !path.startsWith("/rt/");
+  return { statePlugins: { spec: { wrapSelectors: { allowTryItOutFor: isRequest } } } };
+}
