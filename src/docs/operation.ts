@@ -73,6 +73,7 @@ export function query<const E extends v.ObjectEntries>(
   return Object.entries(texts).map(([name, [description, example]]) => {
     const schema = entries[name];
     if (schema === undefined) throw new Error(`there is no parameter ${name}`);
-    return { name, in: "query", schema, description, ...(example !== undefined && { example }) };
+    const parameter: Parameter = { name, in: "query", schema, description };
+    return example === undefined ? parameter : Object.assign(parameter, { example });
   });
 }

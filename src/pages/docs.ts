@@ -14,9 +14,9 @@ SwaggerUI({
 
 /** Offers "Try it out" for each operation but those that open a WebSocket, which a request of a page cannot do. */
 function onlyRequests(): object {
-  const isRequest =
-    () =>
-    (_: unknown, path: string): boolean =>
-      !path.endsWith("/socket") && !path.startsWith("/rt/");
-  return { statePlugins: { spec: { wrapSelectors: { allowTryItOutFor: isRequest } } } };
+  return { statePlugins: { spec: { wrapSelectors: { allowTryItOutFor: () => isRequest } } } };
+}
+
+function isRequest(_: unknown, path: string): boolean {
+  return !path.endsWith("/socket") && !path.startsWith("/rt/");
 }
