@@ -257,7 +257,7 @@ describe("an address", () => {
     expect([answer.status, answer.headers.get("Upgrade")]).toEqual([426, "websocket"]);
   });
 
-  it.each(Object.keys(ERRORS))("explains each problem: /problems/%s", async (code) => {
+  it.each(Object.keys(ERRORS))("explains each problem: /problems/%s (SRV3)", async (code) => {
     const { title, status } = ERRORS[code as ErrorCode];
     expect(await (await request(`/problems/${code}`)).json()).toEqual({ type: `/problems/${code}`, title, status });
   });

@@ -30,7 +30,7 @@ const event = (channel: string, seq: number, length: number) => ({
   payload: "€".repeat(length),
 });
 
-describe("a client that reads too slowly (CON7)", () => {
+describe("a client that reads too slowly (CON7, MUX6)", () => {
   it("is closed with 1013 after 8 MiB that no heartbeat confirmed, in bytes and over all channels", async () => {
     const parts = connection();
     const objects = [await joined(parts, "x", 1), await joined(parts, "y", 2)];
@@ -184,7 +184,7 @@ function holdClock(): void {
   vi.useFakeTimers({ toFake: ["Date", "setInterval", "clearInterval"], now: Date.now() });
 }
 
-describe("a client that vanished without closing (CON7, PRE4)", () => {
+describe("a client that vanished without closing (CON7, MUX6, PRE4)", () => {
   async function present(channel: string): Promise<number> {
     const answer = await call("GET", `/channels/${encodeURIComponent(channel)}/presence`);
     return (await answer.json<{ total: number }>()).total;

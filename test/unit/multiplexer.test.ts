@@ -201,7 +201,7 @@ describe("one connection for many channels (MUX1)", () => {
     answer.webSocket?.close();
   });
 
-  it("needs an upgrade, and the right canonical where one is set", async () => {
+  it("needs an upgrade, and the right canonical if one is configured (MUX1, MUX5)", async () => {
     expect((await request("/rt/x")).status).toBe(426);
     const upgrade = (canonical: string) =>
       app.fetch(new Request(`https://channels.test/rt/${canonical}`, { headers: { Upgrade: "websocket" } }), {

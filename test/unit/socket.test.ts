@@ -28,6 +28,18 @@ describe("joining", () => {
     });
   });
 
+  it("needs no channel name, and frames have only the fields that apply (CON2)", async () => {
+    const channel = await newOpenChannel();
+    const socket = await connect(channel);
+    const fields = async () => Object.keys(await socket.frame()).toSorted();
+    socket.send({ action: "join" });
+    expect(await fields()).toEqual(["action", "client", "options", "payload"]);
+    await publish(channel, "from the backend");
+    expect(await fields()).toEqual(["action", "options", "payload"]);
+    socket.send({ action: "leave" });
+    expect(await fields()).toEqual(["action", "options", "payload"]);
+  });
+
   it("brings the latest messages in one history frame, oldest first, where asked for (JOI4, FRA3)", async () => {
     const channel = await newOpenChannel({ message_history: 25 });
     for (let n = 1; n <= 30; n++) await publish(channel, n);
