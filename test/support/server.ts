@@ -58,7 +58,8 @@ export class Server {
     return key;
   }
 
-  async run(): Promise<void> {
+  /** @param more Further flags of `npm start`. */
+  async run(more: string[] = []): Promise<void> {
     const flags = [
       "--ip",
       "127.0.0.1",
@@ -68,6 +69,7 @@ export class Server {
       "0",
       "--persist-to",
       this.#data,
+      ...more,
     ];
     // A process group of its own, so that all of it can be killed at once.
     const started = spawn("npm", ["start", "--", ...flags], { detached: true, stdio: ["ignore", "pipe", "pipe"] });
