@@ -17,7 +17,7 @@ export interface Env {
   ALLOWED_ORIGINS?: string;
   /**
    * Set by `npm start` only: this is a development server, which answers at `localhost`, at IP addresses and at these hosts,
-   * comma-separated. A deployment has no such variable.
+   * comma-separated, and to pages of this machine, whatever their port. A deployment has no such variable.
    */
   LOCAL_HOSTS?: string;
 }

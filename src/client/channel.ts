@@ -28,6 +28,8 @@ export class Channel<In = unknown, Out = In> {
   #status: Status = "connecting";
   #presence = NOBODY;
   #me: Client | undefined;
+  /** Whether the present connection has joined. */
+  #isJoined = false;
   /** Whether it was asked why there is no connection. */
   #asked = false;
 
@@ -52,6 +54,8 @@ export class Channel<In = unknown, Out = In> {
       opened: () => this.#join(),
       received: (frame) => this.#receive(frame),
       lost: (opened, final) => this.#lost(opened, final),
+      silent: () => this.#show("offline"),
+      works: () => this.#goOn(),
     });
   }
 
@@ -161,10 +165,20 @@ export class Channel<In = unknown, Out = In> {
 
   #joined(frame: JoinFrame): void {
     this.#me = frame.client;
+    this.#isJoined = true;
     this.#asked = false;
     this.#outbox.joined(frame.client.socketId, this.#order.last !== undefined);
     this.#order.joined(frame);
     this.#show("online");
+    this.#publisher.wake();
+  }
+
+  /** The connection was in doubt, and works: what waited meanwhile is sent. */
+  #goOn(): void {
+    if (!this.#isJoined) return;
+    this.#show("online");
+    this.#outbox.wake();
+    this.#order.wake();
     this.#publisher.wake();
   }
 
@@ -210,6 +224,7 @@ export class Channel<In = unknown, Out = In> {
 
   #lost(opened: boolean, final: boolean): void {
     if (this.#status === "closed") return;
+    this.#isJoined = false;
     this.#order.interrupt();
     this.#outbox.interrupt();
     if (final) return this.#end();

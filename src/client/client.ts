@@ -22,17 +22,30 @@ export interface ClientOptions {
   url?: string;
   /** A user's token or an API key, or a function that gets one; that is asked again for each connection and request. */
   token?: Token;
-  /** For runtimes without a global WebSocket. */
+  /** For runtimes without a global WebSocket, such as Node before version 22. */
   WebSocket?: WebSocketConstructor;
 }
 
 export interface ChannelsClient {
-  /** Joins a channel, and stays in it over lost connections until it is closed. */
+  /**
+   * Joins a channel, and stays in it over lost connections until it is closed.
+   *
+   * @throws Error if the runtime has no WebSocket and none was passed to `createClient`
+   */
   channel: <In = unknown, Out = In>(name: string, options?: ChannelOptions<In, Out>) => Channel<In, Out>;
 }
 
 /** A client of one server. It costs nothing until a channel is joined; each channel is a connection of its own. */
 export function createClient({ url = location.origin, token, WebSocket }: ClientOptions = {}): ChannelsClient {
   const server = new Server(url, token);
-  return { channel: (name, options = {}) => new Channel(server, name, options, WebSocket) };
+  return {
+    channel: (name, options = {}) => {
+      if (!WebSocket && typeof globalThis.WebSocket === "undefined") throw new Error(NO_WEBSOCKET);
+      return new Channel(server, name, options, WebSocket);
+    },
+  };
 }
+
+const NO_WEBSOCKET =
+  "This runtime has no WebSocket. Node has one from version 22 on. For an older Node, run `npm install ws`, import { WebSocket } from " +
+  '"ws", and pass it: createClient({ WebSocket }).';

@@ -1,8 +1,12 @@
 import ReconnectingWebSocket from "partysocket/ws";
 import { CLOSE, isFinal } from "../protocol/close.ts";
 import type { ServerFrame } from "./messages.ts";
+import { watchNetwork } from "./network.ts";
 import type { Server } from "./server.ts";
 import { Watch } from "./watch.ts";
+
+/** An attempt to connect that is younger, in milliseconds, is not replaced when the network returns. */
+const FRESH_MS = 1_000;
 
 /** A WebSocket constructor, for where there is no global one. */
 export type WebSocketConstructor = new (url: string, protocols?: string | string[]) => object;
@@ -17,53 +21,113 @@ interface Needs {
   received: (frame: ServerFrame) => void;
   /** @param opened Whether the connection had been open. @param final Whether none will follow. */
   lost: (opened: boolean, final: boolean) => void;
+  /** The browser lost its network, and the connection is silent. It may still turn out to work. */
+  silent: () => void;
+  /** The connection may have been silent, or dead; it works. */
+  works: () => void;
 }
 
 /** A channel's socket, which comes back by itself until it is closed, here or for good by the server. */
 export class Connection {
   readonly #needs: Needs;
-  readonly #socket: ReconnectingWebSocket;
   readonly #watch: Watch;
-  #state: "opening" | "open" | "over" = "opening";
+  readonly #endNetworkWatch: () => void;
+  #socket: ReconnectingWebSocket;
+  #state: "opening" | "open" | "over" | "closed" = "opening";
+  /** When the last attempt to connect began, in milliseconds of `performance.now()`. */
+  #attemptedAt = 0;
 
   constructor(needs: Needs) {
     this.#needs = needs;
-    const { server, channel, WebSocket } = needs;
-    this.#socket = new ReconnectingWebSocket(server.socketUrl(channel), () => this.#begin(), {
-      minReconnectionDelay: 250 + Math.random() * 500,
-      maxReconnectionDelay: 20_000,
-      reconnectionDelayGrowFactor: 1.6,
-      connectionTimeout: 10_000,
-      maxEnqueuedMessages: 0,
-      shouldReconnectOnClose: ({ code }) => !this.#isFinal(code),
-      ...(WebSocket && { WebSocket }),
+    this.#watch = new Watch({
+      send: (text) => this.#socket.send(text),
+      silent: needs.silent,
+      works: needs.works,
+      dead: () => this.#reconnect(),
     });
-    this.#watch = new Watch({ send: (text) => this.send(text), reconnect: () => this.reconnect() });
-    this.#socket.addEventListener("open", () => this.#open());
-    this.#socket.addEventListener("message", ({ data }: { data: unknown }) => this.#receive(String(data)));
-    this.#socket.addEventListener("close", ({ code }) => this.#lost(this.#isFinal(code)));
-    // Mostly it follows a close; a token that cannot be had, or cannot be offered, makes an error alone.
-    this.#socket.addEventListener("error", () => this.#lost(false));
+    this.#socket = this.#connect();
+    this.#endNetworkWatch = watchNetwork({
+      lost: () => this.#state === "open" && this.#watch.networkLost(),
+      changed: () => this.#networkChanged(),
+    });
   }
 
-  /** Answers whether there was a connection to send it over. */
+  /** Answers whether there was a connection to send it over. One of which it is unknown whether it works is none. */
   send(text: string): boolean {
-    return this.#socket.send(text);
-  }
-
-  reconnect(): void {
-    this.#socket.reconnect();
+    return !this.#watch.isInDoubt && this.#socket.send(text);
   }
 
   close(): void {
-    this.#watch.stop();
+    this.#end();
     this.#socket.close();
+  }
+
+  #connect(): ReconnectingWebSocket {
+    const { server, channel, WebSocket } = this.#needs;
+    this.#attempt();
+    const socket: ReconnectingWebSocket = new ReconnectingWebSocket(
+      server.socketUrl(channel),
+      async () => (socket === this.#socket ? this.#begin() : []),
+      {
+        minReconnectionDelay: 250 + Math.random() * 500,
+        maxReconnectionDelay: 20_000,
+        reconnectionDelayGrowFactor: 1.6,
+        connectionTimeout: 10_000,
+        maxEnqueuedMessages: 0,
+        shouldReconnectOnClose: ({ code }) => !this.#isFinal(code),
+        ...(WebSocket && { WebSocket }),
+      },
+    );
+    // One that was replaced has nothing to say any more.
+    const current =
+      <E>(act: (event: E) => void) =>
+      (event: E) =>
+        socket === this.#socket && act(event);
+    socket.addEventListener(
+      "open",
+      current(() => this.#open()),
+    );
+    socket.addEventListener(
+      "message",
+      current(({ data }: { data: unknown }) => this.#receive(String(data))),
+    );
+    socket.addEventListener(
+      "close",
+      current(({ code }: { code: number }) => this.#lost(this.#isFinal(code))),
+    );
+    // Mostly it follows a close; a token that cannot be had, or cannot be offered, makes an error alone.
+    socket.addEventListener(
+      "error",
+      current(() => this.#lost(false)),
+    );
+    return socket;
+  }
+
+  /** Replaces the socket. One of its own that waits for its next attempt could not be woken. */
+  #reconnect(): void {
+    if (this.#state === "open") this.#lost(false);
+    // A handler may have closed the channel.
+    if (this.#state === "closed") return;
+    const replaced = this.#socket;
+    this.#socket = this.#connect();
+    replaced.close();
+  }
+
+  #networkChanged(): void {
+    if (this.#state === "open") return this.#watch.networkChanged();
+    const isFresh = this.#state === "opening" && performance.now() - this.#attemptedAt < FRESH_MS;
+    if (!isFresh) this.#reconnect();
   }
 
   /** Each attempt begins with the question for the subprotocols, and so for the token. */
   #begin(): Promise<string[]> {
-    this.#state = "opening";
+    this.#attempt();
     return this.#needs.server.protocols();
+  }
+
+  #attempt(): void {
+    this.#state = "opening";
+    this.#attemptedAt = performance.now();
   }
 
   #open(): void {
@@ -79,11 +143,18 @@ export class Connection {
   }
 
   #lost(final: boolean): void {
-    if (this.#state === "over") return;
+    if (this.#state === "over" || this.#state === "closed") return;
     const opened = this.#state === "open";
     this.#state = "over";
     this.#watch.stop();
+    if (final) this.#end();
     this.#needs.lost(opened, final);
+  }
+
+  #end(): void {
+    this.#state = "closed";
+    this.#watch.stop();
+    this.#endNetworkWatch();
   }
 
   /** An expired token is final, unless another one can be asked for. */

@@ -74,6 +74,11 @@ export class Order {
     this.#backoff.end();
   }
 
+  /** The network may be back, so a page that failed is requested again without a pause. */
+  wake(): void {
+    this.#backoff.wake();
+  }
+
   /** Delivers nothing more; `last` stays at the last message delivered. */
   close(): void {
     this.#isClosed = true;

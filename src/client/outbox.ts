@@ -52,6 +52,11 @@ export class Outbox {
     else if (!isResuming) this.#expectEcho();
   }
 
+  /** The connection takes messages again. */
+  wake(): void {
+    this.#next();
+  }
+
   /** The connection is lost. Whether what was sent over it was stored will be seen from what was missed. */
   interrupt(): void {
     this.#socketId = undefined;

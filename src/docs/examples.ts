@@ -102,7 +102,11 @@ export const FAULTS: Record<ErrorCode, Omit<Fault, "code">> = {
   "too-deep": { detail: "At most 64 levels of arrays and objects are accepted.", limit: 64 },
   unauthorized: { detail: "The token has expired.", field: "Authorization" },
   forbidden: { detail: "This channel takes no such messages from clients." },
-  "wrong-origin": { detail: "Pages of this origin may not use this server.", field: "Origin" },
+  "wrong-origin": {
+    detail:
+      "Pages of https://app.example.com may not use this server. If the pages are yours, add the origin to ALLOWED_ORIGINS in wrangler.toml.",
+    field: "Origin",
+  },
   "wrong-host": { detail: "This development server does not answer at example.test.", field: "Host" },
   "quota-exceeded": {
     detail: "Anonymous clients may store 67108864 bytes per day in this channel; this message does not fit any more.",

@@ -3,36 +3,60 @@ import { createMiddleware } from "hono/factory";
 import type { Env } from "../env.ts";
 import { logFailure } from "../logging.ts";
 import { problem } from "./problem.ts";
+import type { AppContext } from "./request.ts";
+
+/** What a page may send, and for how many seconds a browser remembers it. */
+const REQUESTS = { allowHeaders: ["Authorization", "Content-Type", "Idempotency-Key"], maxAge: 600 };
+
+/** The longest origin that a refusal repeats, in characters. No host name of DNS is longer. */
+const MAX_NAMED_CHARACTERS = 300;
+
+/** The origins of this machine, as far as a browser proves them: no other site can have these names. */
+const LOCAL_ORIGIN = /^https?:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/;
 
 /**
  * Lets pages in only from this server's own origin and from those that the variable `ALLOWED_ORIGINS` lists; `*` allows
- * all but `null`, the origin of any sandboxed page. CORS alone would not do: it does not stop a WebSocket. What sends no
- * Origin is no page, and passes.
+ * all but `null`, the origin of any sandboxed page. A development server also allows pages of this machine, whatever their
+ * port. CORS alone would not do: it does not stop a WebSocket. What sends no Origin is no page, and passes.
  */
 export const origins = createMiddleware<{ Bindings: Env }>(async (c, next) => {
   const header = c.req.header("Origin");
   if (header === undefined) return next();
   const origin = originOf(header);
   if (origin === new URL(c.req.url).origin) return next();
-  const allowed = allowedOrigins(c.env.ALLOWED_ORIGINS ?? "");
-  if (origin === undefined || !(allowed.has(origin) || allowed.has("*"))) {
-    return problem(c, {
-      code: "wrong-origin",
-      detail: "Pages of this origin may not use this server.",
-      field: "Origin",
-    });
-  }
+  if (origin === undefined || !isAllowed(origin, c.env)) return refuse(c, origin);
   // Headers cannot be set on the answer to an upgrade, and need not.
   if (c.req.header("Upgrade") !== undefined) return next();
   return shared(c, next);
 });
 
-const shared = cors({
-  origin: (origin) => origin,
-  allowHeaders: ["Authorization", "Content-Type", "Idempotency-Key"],
-  exposeHeaders: ["Link", "Retry-After"],
-  maxAge: 600,
-});
+const shared = cors({ origin: (origin) => origin, exposeHeaders: ["Link", "Retry-After"], ...REQUESTS });
+
+function isAllowed(origin: string, { ALLOWED_ORIGINS = "", LOCAL_HOSTS }: Env): boolean {
+  if (LOCAL_HOSTS !== undefined && LOCAL_ORIGIN.test(origin)) return true;
+  const allowed = allowedOrigins(ALLOWED_ORIGINS);
+  return allowed.has(origin) || allowed.has("*");
+}
+
+/**
+ * Refuses a page, which may read why. Otherwise its developer would see a failed request and no reason. The refusal holds
+ * nothing that the page does not know. A preflight passes, because a browser hides the refusal of a preflight from the page.
+ */
+async function refuse(c: AppContext, origin: string | undefined): Promise<Response | void> {
+  const isPreflight = c.req.method === "OPTIONS" && c.req.header("Access-Control-Request-Method") !== undefined;
+  if (isPreflight) return passed(c, async () => {});
+  c.header("Access-Control-Allow-Origin", "*");
+  return problem(c, { code: "wrong-origin", detail: refusalOf(origin), field: "Origin" });
+}
+
+const passed = cors({ origin: "*", ...REQUESTS });
+
+function refusalOf(origin: string | undefined): string {
+  if (origin !== undefined && origin.length <= MAX_NAMED_CHARACTERS) {
+    return `Pages of ${origin} may not use this server. If the pages are yours, add the origin to ALLOWED_ORIGINS in wrangler.toml.`;
+  }
+  return "A page needs an origin like https://app.example.com to use this server. A file or a sandboxed frame has none: serve the page by http or https.";
+}
 
 const ORIGIN = /^([a-z][a-z\d+.-]*):\/\/[^\s/?#@*,]+\/?$/i;
 

@@ -4,7 +4,7 @@ import { createClient } from "../../src/client/client.ts";
 import { useChannel } from "../../src/client/react.ts";
 
 /** What react.test.ts bundles and loads into a page: a room as an app would write it, under StrictMode. */
-const client = createClient();
+let client = createClient();
 
 function Room({ name }: { name: string }) {
   const room = useChannel<string>(client, name, { history: true, presence: true, keep: 5 });
@@ -46,7 +46,9 @@ function App({ names }: { names: string[] }) {
 }
 
 Object.assign(globalThis, {
-  render: (names: string[]) => {
+  /** @param url The server's origin, the page's own by default. */
+  render: (names: string[], url?: string) => {
+    if (url !== undefined) client = createClient({ url });
     document.body.textContent = "";
     const root = document.createElement("div");
     document.body.append(root);

@@ -2,6 +2,7 @@ import { build } from "esbuild";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { launch } from "../support/chromium.ts";
+import { serve } from "../support/serve.ts";
 import { call, newChannel, newRoom, publish, target } from "../e2e/support.ts";
 
 let browser: Browser;
@@ -76,5 +77,15 @@ describe("useChannel, under StrictMode", () => {
   it("shows what was refused", async () => {
     const page = await openRooms(newChannel());
     await page.locator("#error", { hasText: "unauthorized" }).waitFor();
+  });
+
+  it("shows why a page of an origin that is not allowed stays offline (LIM9)", async () => {
+    const page = await browser.newPage();
+    onTestFinished(() => page.close());
+    const origin = (await serve((_, response) => void response.end())).replace("localhost", "app.localhost");
+    await page.goto(origin);
+    await page.evaluate(`${bundle}; render(["marvel_chat_room"], ${JSON.stringify(target().url)})`);
+    await page.locator("#error", { hasText: "wrong-origin" }).waitFor();
+    await page.locator("#status", { hasText: "offline" }).waitFor();
   });
 });

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { blocksOf, reactFiles } from "../support/client-page.ts";
 import { serve } from "../support/serve.ts";
 import { newChannel, newRoom, target, tokenFor } from "./support.ts";
 
@@ -30,7 +31,7 @@ beforeAll(async () => {
   await promisify(execFile)("npm", ["pack", "--silent", "--pack-destination", project]);
   await run("sh", "-c", "tar -xzf *.tgz -C node_modules/durable-channels --strip-components 1");
   // What the project itself uses comes on top.
-  const own = ["react", "@types/react", "@types/node", "valibot"];
+  const own = ["react", "@types/react", "@types/node", "valibot", "ws"];
   for (const name of new Set([...dependencies(), ...own])) link(name);
   writeFileSync(join(project, "package.json"), '{"type":"module"}');
 });
@@ -58,13 +59,8 @@ async function run(command: string, ...args: string[]): Promise<string> {
   }
 }
 
-const PAGE = readFileSync("docs/client.md", "utf8");
-
-/** The page's examples in a language, as one program. */
-function examples(language: string): string {
-  const blocks = PAGE.matchAll(new RegExp(`^\`{3}${language}\\n(.*?)^\`{3}$`, "gms"));
-  return [...blocks].map(([, code]) => code).join("\n");
-}
+/** The page's TypeScript examples, as one program. */
+const EXAMPLES = blocksOf("ts").join("\n");
 
 /** Makes a line that logs something, and says what in a comment, fail where it logs something else. */
 const CHECKED = `
@@ -98,10 +94,12 @@ describe("the package, packed, and unpacked in an empty project", () => {
     ["nodenext", "nodenext"],
     ["bundler", "esnext"],
   ])("satisfies TypeScript with the examples of docs/client.md (%s)", async (moduleResolution, module) => {
-    writeFileSync(join(project, "examples.ts"), examples("ts"));
-    writeFileSync(join(project, "room.tsx"), examples("tsx"));
-    const how = ["--moduleResolution", moduleResolution, "--module", module];
-    await run(resolve("node_modules/.bin/tsc"), ...STRICT, ...how, "examples.ts", "room.tsx");
+    writeFileSync(join(project, "examples.ts"), EXAMPLES);
+    mkdirSync(join(project, "src"), { recursive: true });
+    const files = Object.entries(reactFiles());
+    for (const [path, code] of files) writeFileSync(join(project, path), code);
+    const how = ["--allowImportingTsExtensions", "--moduleResolution", moduleResolution, "--module", module];
+    await run(resolve("node_modules/.bin/tsc"), ...STRICT, ...how, "examples.ts", ...files.map(([path]) => path));
   });
 
   it("brings nothing of the server's", () => {
@@ -125,7 +123,7 @@ describe("the package, packed, and unpacked in an empty project", () => {
   it("does in Node what docs/client.md says, and ends by itself once all is closed", async () => {
     const { channel, token } = await tokenFor(target(), newChannel(), 42);
     const issuer = await serve((_, response) => response.end(token));
-    const program = checked(examples("ts"))
+    const program = checked(EXAMPLES)
       .replaceAll("http://localhost:8787", target().url)
       .replaceAll("https://your.app", issuer)
       .replaceAll('"lobby"', JSON.stringify(await newRoom(target())))
@@ -144,5 +142,29 @@ describe("the package, packed, and unpacked in an empty project", () => {
   it("brings the hook", async () => {
     writeFileSync(join(project, "hook.js"), 'console.log(typeof (await import("durable-channels/react")).useChannel);');
     expect(await run(resolve("node_modules/.bin/node"), "hook.js")).toBe("function\n");
+  });
+
+  it("says in a Node without WebSocket what to do, and works there once that is done", async () => {
+    // As Node 20 is: its WebSocket is only there with a flag.
+    const node = [resolve("node_modules/.bin/node"), "--no-experimental-websocket"] as const;
+    const missing = `
+      import { createClient } from "durable-channels/client";
+      try {
+        createClient({ url: ${JSON.stringify(target().url)} }).channel("lobby");
+      } catch ({ message }) {
+        console.log(message);
+      }
+    `;
+    writeFileSync(join(project, "missing.js"), missing);
+    const said = await run(...node, "missing.js");
+    for (const remedy of ["npm install ws", "createClient({ WebSocket })"]) expect(said).toContain(remedy);
+
+    const passed = `${blocksOf("js").join("\n")}
+      const room = channels.channel(${JSON.stringify(await newRoom(target()))});
+      console.log((await room.send("hello")).seq);
+      room.close();
+    `;
+    writeFileSync(join(project, "passed.js"), passed.replace("http://localhost:8787", target().url));
+    expect(await run(...node, "passed.js")).toBe("1\n");
   });
 });

@@ -38,8 +38,25 @@ describe("npm start, and a page that leads the browser to it by its own DNS (SRV
     expect(await upgradeStatus(headers)).toBe(101);
   });
 
-  it("answers pages of its own origin only: another port of this machine is another origin (LIM9)", async () => {
-    const headers = { Host: hostAt("localhost"), Origin: "http://localhost:1" };
-    expect((await rawRequest(`${server.url}/health`, headers)).status).toBe(403);
+  it("answers pages of another port of this machine too, and pages of no other origin (LIM9)", async () => {
+    const Host = hostAt("localhost");
+    for (const Origin of ["http://localhost:1", "http://127.0.0.1:1", "https://[::1]:1"]) {
+      const { status, headers } = await rawRequest(`${server.url}/channels/marvel_chat_room/messages`, {
+        Host,
+        Origin,
+      });
+      expect([status, headers["access-control-allow-origin"]]).toEqual([200, Origin]);
+      expect(await upgradeStatus({ Host, Origin })).toBe(101);
+    }
+    for (const Origin of ["https://evil.test", "http://app.localhost:1", "http://192.168.1.7:1", "null"]) {
+      expect((await rawRequest(`${server.url}/health`, { Host, Origin })).status).toBe(403);
+      expect(await upgradeStatus({ Host, Origin })).toBe(403);
+    }
+  });
+
+  it("does not answer at a stranger's name to a page of this machine either", async () => {
+    const headers = { Host: hostAt("evil.test"), Origin: "http://localhost:5173" };
+    expect((await rawRequest(`${server.url}/health`, headers)).status).toBe(421);
+    expect(await upgradeStatus(headers)).toBe(421);
   });
 });

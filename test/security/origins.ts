@@ -80,26 +80,43 @@ const REQUESTS: [name: string, path: () => string, init: () => RequestInit][] = 
     () => ({ method: "PUT", headers: { ...json, ...BY_API_KEY }, body: "{}" }),
   ],
   ["removing settings", () => pathOf(channel), () => ({ method: "DELETE", headers: BY_API_KEY })],
-  [
-    "a preflight",
-    () => "/message",
-    () => ({ method: "OPTIONS", headers: { "Access-Control-Request-Method": "POST" } }),
-  ],
+  ["an OPTIONS that is no preflight", () => "/message", () => ({ method: "OPTIONS" })],
   ["a socket", () => `${pathOf(channel)}/socket`, () => ({ headers: upgrade })],
   ["a socket with an API key", () => `${pathOf(channel)}/socket`, () => ({ headers: { ...upgrade, ...BY_API_KEY } })],
   ["a multiplexed socket", () => "/rt/canonical", () => ({ headers: upgrade })],
 ];
 const body = () => JSON.stringify({ channel, message: "from another site" });
 
-it.each(HOSTILE)("a page of %s may do nothing (LIM9)", async (Origin) => {
+it.each(HOSTILE)("a page of %s may do nothing, and reads nothing but the refusal (LIM9)", async (Origin) => {
   for (const [name, path, init] of REQUESTS) {
     const { headers, ...more } = init();
     const answer = await ask(path(), { ...more, headers: { ...(headers as Record<string, string>), Origin } });
-    expect(answer.headers.get("Access-Control-Allow-Origin"), name).toBeNull();
+    expect(readersOf(answer), name).toEqual({ origin: "*" });
     expect(answer.webSocket, name).toBeNull();
     expect(await outcomeOf(answer), name).toBe("wrong-origin");
   }
 });
+
+it.each(HOSTILE)("a page of %s may ask what it may send, and gets no contents (LIM9)", async (Origin) => {
+  for (const path of ["/message", pathOf(channel), `${pathOf(channel)}/messages`, "/channels", "/nothing"]) {
+    for (const method of ["POST", "PUT", "DELETE"]) {
+      const headers = { Origin, "Access-Control-Request-Method": method };
+      const answer = await ask(path, { method: "OPTIONS", headers });
+      expect([answer.status, answer.headers.get("Access-Control-Allow-Origin"), await answer.text()]).toEqual([
+        204,
+        "*",
+        "",
+      ]);
+      expect(answer.headers.has("Access-Control-Allow-Credentials")).toBe(false);
+    }
+  }
+});
+
+/** Which pages may read an answer, by its headers, and what beside its body. */
+function readersOf({ headers }: Response): object {
+  const names = [...headers.keys()].filter((name) => name.startsWith("access-control-"));
+  return Object.fromEntries(names.map((name) => [name.replace("access-control-allow-", ""), headers.get(name)]));
+}
 
 it("what pages of other sites tried has changed nothing, and the server's own pages are served", async () => {
   const page = await ask(`${pathOf(channel)}/messages`, { headers: BY_API_KEY });

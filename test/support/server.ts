@@ -58,7 +58,7 @@ export class Server {
     return key;
   }
 
-  /** @param more Flags of `npm start`. */
+  /** @param more Further flags of `npm start`. */
   async run(more: string[] = []): Promise<void> {
     const flags = [
       "--ip",

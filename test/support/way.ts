@@ -10,6 +10,10 @@ export class Way {
   readonly #target: URL;
   readonly #server: Server;
   #open = true;
+  /** What waits while the network is held, in order; undefined while it is not. */
+  #held: (() => void)[] | undefined;
+  /** Connections that carry nothing any more, though nobody closed them. */
+  readonly #silent = new WeakSet<Socket>();
   #deafTo: "answers" | "requests" | undefined;
   #examine: Examine = () => true;
 
@@ -49,6 +53,24 @@ export class Way {
     this.#deafTo = what;
   }
 
+  /** Carries nothing until it is released: like a network that is gone for a moment, after which TCP sends what waited. */
+  hold(): void {
+    this.#held ??= [];
+  }
+
+  /** Carries what waited, then all that follows. */
+  release(): void {
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    for (const carry of held) carry();
+  }
+
+  /** Lets the connections so far be silent for good, without closing them; new ones are carried. */
+  abandon(): void {
+    for (const socket of this.#sockets) this.#silent.add(socket);
+    this.#held = undefined;
+  }
+
   /** Examines every request from now on. */
   examine(examine: Examine): void {
     this.#examine = examine;
@@ -75,7 +97,11 @@ export class Way {
 
   #join(from: Socket, to: Socket, what: "answers" | "requests", carry: (bytes: Buffer) => unknown): void {
     this.#sockets.add(from);
-    from.on("data", (bytes: Buffer) => this.#deafTo === what || carry(bytes));
+    from.on("data", (bytes: Buffer) => {
+      if (this.#deafTo === what || this.#silent.has(from)) return;
+      if (this.#held) this.#held.push(() => void carry(bytes));
+      else carry(bytes);
+    });
     from.on("error", () => {});
     from.on("close", () => {
       this.#sockets.delete(from);

@@ -15,7 +15,7 @@ describe("a client's watch over its connection (CON7)", () => {
   afterEach(() => void vi.useRealTimers());
 
   function newWatch() {
-    const line = { send: vi.fn(() => true), reconnect: vi.fn() };
+    const line = { send: vi.fn(() => true), silent: vi.fn(), works: vi.fn(), dead: vi.fn() };
     const watch = new Watch(line);
     watch.start();
     return { watch, ...line };
@@ -31,18 +31,18 @@ describe("a client's watch over its connection (CON7)", () => {
   });
 
   it("connects anew where nothing at all is heard any more", () => {
-    const { reconnect } = newWatch();
+    const { dead } = newWatch();
     vi.advanceTimersByTime(60 * SECONDS);
-    expect(reconnect).toHaveBeenCalled();
+    expect(dead).toHaveBeenCalled();
   });
 
   it("waits for a late answer as long as anything else is heard", () => {
-    const { watch, reconnect } = newWatch();
+    const { watch, dead } = newWatch();
     for (let n = 0; n < 10; n++) {
       vi.advanceTimersByTime(15 * SECONDS);
       expect(watch.heard('{"action":"event"}')).toBe(false);
     }
-    expect(reconnect).not.toHaveBeenCalled();
+    expect(dead).not.toHaveBeenCalled();
   });
 
   it("sends one after each mebibyte received", () => {
@@ -56,6 +56,94 @@ describe("a client's watch over its connection (CON7)", () => {
     watch.stop();
     vi.advanceTimersByTime(90 * SECONDS);
     expect(send).not.toHaveBeenCalled();
+  });
+});
+
+describe("a client's watch over its connection while a browser's network comes and goes", () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+
+  function newWatch() {
+    const line = { send: vi.fn(() => true), silent: vi.fn(), works: vi.fn(), dead: vi.fn() };
+    const watch = new Watch(line);
+    watch.start();
+    return { watch, ...line };
+  }
+
+  it("reports silence a second after the network is lost, and death after three", () => {
+    const { watch, send, silent, dead } = newWatch();
+    watch.networkLost();
+    expect([send.mock.calls, watch.isInDoubt]).toEqual([[["ping"]], true]);
+    vi.advanceTimersByTime(999);
+    expect(silent).not.toHaveBeenCalled();
+    vi.advanceTimersByTime(1);
+    expect(silent).toHaveBeenCalledTimes(1);
+    vi.advanceTimersByTime(1_999);
+    expect(dead).not.toHaveBeenCalled();
+    vi.advanceTimersByTime(1);
+    expect(dead).toHaveBeenCalledTimes(1);
+  });
+
+  it("believes the answer, and not the browser", () => {
+    const { watch, silent, works, dead } = newWatch();
+    watch.networkLost();
+    watch.heard("pong");
+    expect([works.mock.calls.length, watch.isInDoubt]).toEqual([1, false]);
+    vi.advanceTimersByTime(10 * SECONDS);
+    expect([silent, dead].map(({ mock }) => mock.calls.length)).toEqual([0, 0]);
+  });
+
+  it("does not take the answer to an earlier heartbeat for a proof", () => {
+    const { watch, send, works } = newWatch();
+    vi.advanceTimersByTime(20 * SECONDS);
+    watch.networkChanged();
+    watch.heard("pong");
+    expect([send.mock.calls.length, works.mock.calls.length]).toEqual([2, 0]);
+    watch.heard("pong");
+    expect(works).toHaveBeenCalledTimes(1);
+  });
+
+  it("gives a connection a second once the network is back, however often that is said", () => {
+    const { watch, dead } = newWatch();
+    watch.networkLost();
+    vi.advanceTimersByTime(2_900);
+    watch.networkChanged();
+    vi.advanceTimersByTime(900);
+    watch.networkChanged();
+    expect(dead).not.toHaveBeenCalled();
+    vi.advanceTimersByTime(100);
+    expect(dead).toHaveBeenCalledTimes(1);
+  });
+
+  it("gives it three seconds where the network was not lost, and reports no silence before", () => {
+    const { watch, send, silent, dead } = newWatch();
+    for (let n = 0; n < 29; n++) {
+      watch.networkChanged();
+      vi.advanceTimersByTime(100);
+    }
+    expect([send, silent, dead].map(({ mock }) => mock.calls.length)).toEqual([1, 0, 0]);
+    vi.advanceTimersByTime(100);
+    expect([silent, dead].map(({ mock }) => mock.calls.length)).toEqual([0, 1]);
+  });
+
+  it("waits for an answer that is slow behind much else", () => {
+    const { watch, silent, works, dead } = newWatch();
+    watch.networkLost();
+    for (let n = 0; n < 10; n++) {
+      vi.advanceTimersByTime(900);
+      watch.heard('{"action":"event"}');
+    }
+    expect(watch.isInDoubt).toBe(true);
+    watch.heard("pong");
+    expect([silent, works, dead].map(({ mock }) => mock.calls.length)).toEqual([0, 1, 0]);
+  });
+
+  it("ends with the connection", () => {
+    const { watch, silent, dead } = newWatch();
+    watch.networkLost();
+    watch.stop();
+    vi.advanceTimersByTime(10 * SECONDS);
+    expect([watch.isInDoubt, silent.mock.calls.length, dead.mock.calls.length]).toEqual([false, 0, 0]);
   });
 });
 
@@ -86,6 +174,8 @@ describe("a client whose connection is closed for sending too many frames (LIM6)
       opened,
       received: () => {},
       lost: () => {},
+      silent: () => {},
+      works: () => {},
     });
     await vi.advanceTimersByTimeAsync(5 * SECONDS);
     const soon = opened.mock.calls.length;
