@@ -14,7 +14,7 @@ export interface Snapshot<Payload> {
   /** This client as the others see it; undefined before it has joined. */
   me: Client | undefined;
   status: Status;
-  /** What was refused last. */
+  /** The latest error since the channel went online. */
   error: ChannelError | undefined;
 }
 
@@ -73,7 +73,9 @@ export class ChannelStore<In, Out> {
     channel.on("event", arrived);
     channel.on("message", arrived);
     channel.on("presence", ({ members }) => this.#change({ presence: members }));
-    channel.on("status", (status) => this.#change({ status, me: channel.me }));
+    channel.on("status", (status) => {
+      this.#change({ status, me: channel.me, ...(status === "online" && { error: undefined }) });
+    });
     channel.on("error", (error) => this.#change({ error }));
     return channel;
   }

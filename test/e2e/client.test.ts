@@ -288,6 +288,21 @@ describe("a channel as a store", () => {
   });
 });
 
+describe("the store of a channel", () => {
+  it("shows why there is no connection, and no error any more once there is one", async () => {
+    const { channel: name, token: good } = await tokenFor(target(), newChannel(), 42);
+    let token = "not-a-token";
+    const client = createClient({ ...target(), token: () => token });
+    const store = new ChannelStore({ client, name, options: {}, keep: 10 });
+    onTestFinished(store.subscribe(() => {}));
+    await until(() => store.snapshot().error?.code === "unauthorized");
+    expect(store.snapshot().status).toBe("offline");
+    token = good;
+    await until(() => store.snapshot().status === "online");
+    expect(store.snapshot().error).toBeUndefined();
+  });
+});
+
 describe("a WebSocket of one's own", () => {
   it("serves where there is no global one", async () => {
     vi.stubGlobal("WebSocket", undefined);
