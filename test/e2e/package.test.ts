@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { blocksOf, onlyBlockOf } from "../support/documents.ts";
 import { serve } from "../support/serve.ts";
 import { newChannel, newRoom, target, tokenFor } from "./support.ts";
 
@@ -58,13 +59,11 @@ async function run(command: string, ...args: string[]): Promise<string> {
   }
 }
 
-const PAGE = readFileSync("docs/client.md", "utf8");
-
-/** The page's examples in a language, as one program. */
-function examples(language: string): string {
-  const blocks = PAGE.matchAll(new RegExp(`^\`{3}${language}\\n(.*?)^\`{3}$`, "gms"));
-  return [...blocks].map(([, code]) => code).join("\n");
-}
+/** The examples of docs/client.md as one program, and its React component. */
+const EXAMPLES = blocksOf("docs/client.md", "ts")
+  .map(({ code }) => code)
+  .join("\n");
+const COMPONENT = onlyBlockOf("docs/client.md", "tsx").code;
 
 /** Makes a line that logs something, and says what in a comment, fail where it logs something else. */
 const CHECKED = `
@@ -98,8 +97,8 @@ describe("the package, packed, and unpacked in an empty project", () => {
     ["nodenext", "nodenext"],
     ["bundler", "esnext"],
   ])("satisfies TypeScript with the examples of docs/client.md (%s)", async (moduleResolution, module) => {
-    writeFileSync(join(project, "examples.ts"), examples("ts"));
-    writeFileSync(join(project, "room.tsx"), examples("tsx"));
+    writeFileSync(join(project, "examples.ts"), EXAMPLES);
+    writeFileSync(join(project, "room.tsx"), COMPONENT);
     const how = ["--moduleResolution", moduleResolution, "--module", module];
     await run(resolve("node_modules/.bin/tsc"), ...STRICT, ...how, "examples.ts", "room.tsx");
   });
@@ -125,7 +124,7 @@ describe("the package, packed, and unpacked in an empty project", () => {
   it("does in Node what docs/client.md says, and ends by itself once all is closed", async () => {
     const { channel, token } = await tokenFor(target(), newChannel(), 42);
     const issuer = await serve((_, response) => response.end(token));
-    const program = checked(examples("ts"))
+    const program = checked(EXAMPLES)
       .replaceAll("http://localhost:8787", target().url)
       .replaceAll("https://your.app", issuer)
       .replaceAll('"lobby"', JSON.stringify(await newRoom(target())))
