@@ -189,6 +189,7 @@ describe("the identity providers of docs/authentication.md", () => {
   it("are all tested here", () => {
     const recipes = [...PROVIDERS.map(({ recipe }) => recipe), "supabase-legacy"];
     expect(new Set(RECIPES.keys())).toEqual(new Set(recipes));
+    expect(blocksOf("docs/authentication.md", "ts")).toHaveLength(PROVIDERS.length);
     expect(new Set(PROGRAMS.keys())).toEqual(new Set(PROVIDERS.map(({ heading }) => heading)));
   });
 
