@@ -52,6 +52,7 @@ async function visit(): Promise<Page> {
   onTestFinished(() => context.close());
   const page = await context.newPage();
   await page.goto(address);
+  await expect.poll(() => noticeOf(page)).toBe("Log in first.");
   return page;
 }
 
@@ -68,7 +69,6 @@ describe("the login page of docs/authentication.md", () => {
   it("tells a visitor to log in, and shows nothing of the channel", async () => {
     await call(server, "POST", "/message", { channel: "hq", message: "secret" });
     const page = await visit();
-    await expect.poll(() => noticeOf(page)).toBe("Log in first.");
     expect(await itemsOf(page)).toEqual([]);
     expect(await page.getByRole("button", { name: "Send" }).isVisible()).toBe(false);
   });

@@ -8,7 +8,7 @@ import { publishAnonymously } from "../e2e/support.ts";
 import { launch } from "../support/chromium.ts";
 import { onlyBlockOf } from "../support/documents.ts";
 import { freePort } from "../support/port.ts";
-import { Server } from "../support/server.ts";
+import { Server, START_TIMEOUT_MS } from "../support/server.ts";
 
 const CHANNEL = "marvel_chat_room";
 const SNIPPET = onlyBlockOf("README.md", "html").code;
@@ -61,7 +61,7 @@ describe("the first page of your own (README.md)", () => {
     await new Promise((resolve) =>
       playground.stdout?.on("data", (text) => String(text).includes(String(port)) && resolve(text)),
     );
-  });
+  }, START_TIMEOUT_MS);
   afterAll(async () => {
     if (playground.pid !== undefined) process.kill(-playground.pid);
     rmSync(directory, { recursive: true });
@@ -88,7 +88,7 @@ describe("the first page of your own (README.md)", () => {
     await page.getByRole("button", { name: "Send" }).click();
     const all = ["Sam: Before.", "Sam: On your left.", "Natasha: On my way."];
     await expect.poll(() => itemsOf(page)).toEqual(all);
-    expect(await page.getByRole("textbox").inputValue()).toBe("");
+    await expect.poll(() => page.getByRole("textbox").inputValue()).toBe("");
     expect(await page.getByRole("status").textContent()).toBe("online");
     const other = await openPage(address);
     await expect.poll(() => itemsOf(other)).toEqual(all);
@@ -122,16 +122,20 @@ describe("the first page of your own (README.md)", () => {
 });
 
 describe("a page that the server itself serves (docs/client.md)", () => {
-  it("imports the client without an address, under the Content Security Policy", async () => {
-    const directory = mkdtempSync(join(tmpdir(), "durable-channels-"));
-    onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
-    cpSync("public", directory, { recursive: true });
-    writeFileSync(join(directory, "room.html"), onlyBlockOf("docs/client.md", "html").code);
-    writeFileSync(join(directory, "room.js"), onlyBlockOf("docs/client.md", "js").code);
-    const server = await Server.start("--assets", directory);
-    onTestFinished(() => server.remove());
-    const page = await openPage(`${server.url}/room`);
-    await say(server, "On your left.");
-    await expect.poll(() => itemsOf(page)).toEqual(["On your left."]);
-  });
+  it(
+    "imports the client without an address, under the Content Security Policy",
+    { timeout: START_TIMEOUT_MS },
+    async () => {
+      const directory = mkdtempSync(join(tmpdir(), "durable-channels-"));
+      onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+      cpSync("public", directory, { recursive: true });
+      writeFileSync(join(directory, "room.html"), onlyBlockOf("docs/client.md", "html").code);
+      writeFileSync(join(directory, "room.js"), onlyBlockOf("docs/client.md", "js").code);
+      const server = await Server.start("--assets", directory);
+      onTestFinished(() => server.remove());
+      const page = await openPage(`${server.url}/room`);
+      await say(server, "On your left.");
+      await expect.poll(() => itemsOf(page)).toEqual(["On your left."]);
+    },
+  );
 });
