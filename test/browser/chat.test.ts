@@ -2,7 +2,7 @@ import axe from "axe-core";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { launch } from "../support/chromium.ts";
-import { Server } from "../support/server.ts";
+import { Server, START_TIMEOUT_MS } from "../support/server.ts";
 import { Way } from "../support/way.ts";
 import { call, newChannel, publish, publishAnonymously, target, type Target, tokenFor } from "../e2e/support.ts";
 
@@ -118,8 +118,11 @@ describe("the chat page", () => {
     expect(await page.title()).not.toContain("owned");
   });
 
-  it("shows who is here, by the names under which they spoke", async () => {
-    const [one, two] = [await open(target().url), await open(target().url)];
+  it("shows who is here, by the names under which they spoke", { timeout: START_TIMEOUT_MS }, async () => {
+    // Other test files open the room on the shared server.
+    const server = await Server.start();
+    onTestFinished(() => server.remove());
+    const [one, two] = [await open(server.url), await open(server.url)];
     for (const page of [one, two]) await page.getByText("2 here", { exact: true }).waitFor();
     await say(two, `me too ${crypto.randomUUID()}`, "Bucky");
     const here = one.getByRole("list", { name: "2 here" });

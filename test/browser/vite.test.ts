@@ -7,7 +7,7 @@ import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { target } from "../e2e/support.ts";
 import { launch } from "../support/chromium.ts";
-import { blocksOf, reactFiles } from "../support/client-page.ts";
+import { blocksOf, filesOf } from "../support/documents.ts";
 import { freePort } from "../support/port.ts";
 
 /** What the page calls `latest`: fixed here, so that only a change of this repository can break the test. */
@@ -35,7 +35,7 @@ async function makeApp(commands: string): Promise<string> {
   expect(script).not.toBe(commands);
   await promisify(execFile)("sh", ["-ec", script], { cwd: home, env: outsideOfNpm(), timeout: INSTALL_TIMEOUT_MS });
   const app = join(home, "my-app");
-  for (const [path, code] of Object.entries(reactFiles())) {
+  for (const [path, code] of Object.entries(filesOf(blocksOf("docs/client.md", "tsx")))) {
     writeFileSync(join(app, path), code.replace("http://localhost:8787", target().url));
   }
   return app;
@@ -79,8 +79,8 @@ describe.runIf(target().url.startsWith("http://"))(
     it(
       "is online on a port of its own, and shows what it publishes (LIM9)",
       async () => {
-        const [making = "", running = ""] = blocksOf("sh");
-        const url = await start(await makeApp(making), running);
+        const [making, running] = blocksOf("docs/client.md", "sh");
+        const url = await start(await makeApp(making?.code ?? ""), running?.code ?? "");
         const page = await browser.newPage();
         const errors: string[] = [];
         page.on("pageerror", ({ message }) => errors.push(message));

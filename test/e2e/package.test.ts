@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { blocksOf, reactFiles } from "../support/client-page.ts";
+import { blocksOf, filesOf } from "../support/documents.ts";
 import { serve } from "../support/serve.ts";
 import { newChannel, newRoom, target, tokenFor } from "./support.ts";
 
@@ -59,8 +59,11 @@ async function run(command: string, ...args: string[]): Promise<string> {
   }
 }
 
-/** The page's TypeScript examples, as one program. */
-const EXAMPLES = blocksOf("ts").join("\n");
+/** The examples of docs/client.md as one program, and its React files. */
+const EXAMPLES = blocksOf("docs/client.md", "ts")
+  .map(({ code }) => code)
+  .join("\n");
+const REACT_FILES = Object.entries(filesOf(blocksOf("docs/client.md", "tsx")));
 
 /** Makes a line that logs something, and says what in a comment, fail where it logs something else. */
 const CHECKED = `
@@ -96,10 +99,9 @@ describe("the package, packed, and unpacked in an empty project", () => {
   ])("satisfies TypeScript with the examples of docs/client.md (%s)", async (moduleResolution, module) => {
     writeFileSync(join(project, "examples.ts"), EXAMPLES);
     mkdirSync(join(project, "src"), { recursive: true });
-    const files = Object.entries(reactFiles());
-    for (const [path, code] of files) writeFileSync(join(project, path), code);
+    for (const [path, code] of REACT_FILES) writeFileSync(join(project, path), code);
     const how = ["--allowImportingTsExtensions", "--moduleResolution", moduleResolution, "--module", module];
-    await run(resolve("node_modules/.bin/tsc"), ...STRICT, ...how, "examples.ts", ...files.map(([path]) => path));
+    await run(resolve("node_modules/.bin/tsc"), ...STRICT, ...how, "examples.ts", ...REACT_FILES.map(([path]) => path));
   });
 
   it("brings nothing of the server's", () => {
@@ -159,7 +161,8 @@ describe("the package, packed, and unpacked in an empty project", () => {
     const said = await run(...node, "missing.js");
     for (const remedy of ["npm install ws", "createClient({ WebSocket })"]) expect(said).toContain(remedy);
 
-    const passed = `${blocksOf("js").join("\n")}
+    const [, inNode] = blocksOf("docs/client.md", "js");
+    const passed = `${inNode?.code}
       const room = channels.channel(${JSON.stringify(await newRoom(target()))});
       console.log((await room.send("hello")).seq);
       room.close();

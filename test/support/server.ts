@@ -30,19 +30,25 @@ export default async function setup(project: TestProject): Promise<() => Promise
   return () => server.remove();
 }
 
+/** How long a hook waits for a server of its own, in milliseconds: on a busy machine several may start at once. */
+export const START_TIMEOUT_MS = 300_000;
+
 /** `npm start` on a free port, with its data in a directory of its own. */
 export class Server {
   readonly #data = mkdtempSync(join(tmpdir(), "durable-channels-"));
   readonly #port: number;
+  readonly #flags: readonly string[];
   #process: ChildProcess | undefined;
   #output = "";
 
-  private constructor(port: number) {
+  private constructor(port: number, flags: readonly string[]) {
     this.#port = port;
+    this.#flags = flags;
   }
 
-  static async start(): Promise<Server> {
-    const server = new Server(await freePort());
+  /** @param flags More flags for `npm start`. */
+  static async start(...flags: string[]): Promise<Server> {
+    const server = new Server(await freePort(), flags);
     await server.run();
     return server;
   }
@@ -58,7 +64,7 @@ export class Server {
     return key;
   }
 
-  /** @param more Further flags of `npm start`. */
+  /** @param more Flags of `npm start` for this run alone. */
   async run(more: string[] = []): Promise<void> {
     const flags = [
       "--ip",
@@ -69,6 +75,7 @@ export class Server {
       "0",
       "--persist-to",
       this.#data,
+      ...this.#flags,
       ...more,
     ];
     // A process group of its own, so that all of it can be killed at once.
@@ -81,14 +88,19 @@ export class Server {
     }
   }
 
-  /** A channel's rows in the file that is the local D1. */
+  /** A channel's rows in the local D1. */
   archive(channel: string): { seq: number; payload: string }[] {
+    const sql = "SELECT seq, payload FROM messages WHERE channel = ? ORDER BY seq";
+    return this.query(sql, channel) as { seq: number; payload: string }[];
+  }
+
+  /** The rows that a statement returns in the file that is the local D1. */
+  query(sql: string, ...values: string[]): object[] {
     const files = globSync(join(this.#data, "v3/d1/*/*.sqlite")).filter((file) => !file.endsWith("metadata.sqlite"));
     if (files.length !== 1 || files[0] === undefined) throw new Error(`one D1 was expected: ${files.join(", ")}`);
-    const database = new DatabaseSync(files[0], { readOnly: true });
+    const database = new DatabaseSync(files[0]);
     try {
-      const rows = database.prepare("SELECT seq, payload FROM messages WHERE channel = ? ORDER BY seq").all(channel);
-      return rows as { seq: number; payload: string }[];
+      return database.prepare(sql).all(...values);
     } finally {
       database.close();
     }
