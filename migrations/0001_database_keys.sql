@@ -7,7 +7,7 @@ CREATE TABLE `database_keys` (
 CREATE INDEX `database_keys_by_key` ON `database_keys` (`key`,`name`);
 --> statement-breakpoint
 -- The keys that a configuration names: the name of a secret, an address, or the public part of each key of a set.
--- src/auth/databases.ts computes the same for a configuration that is not stored yet.
+-- src/settings/databases.ts computes the same for a configuration that is not stored yet.
 CREATE TRIGGER `database_keys_insert` AFTER INSERT ON `databases` BEGIN
 	INSERT OR IGNORE INTO `database_keys` (`name`, `key`)
 	SELECT new.name, `key` FROM (

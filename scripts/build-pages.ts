@@ -2,8 +2,8 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { build } from "esbuild";
-import { asyncapi } from "../src/docs/asyncapi.ts";
-import { openapi } from "../src/docs/openapi.ts";
+import { asyncapi } from "../src/api-docs/asyncapi.ts";
+import { openapi } from "../src/api-docs/openapi.ts";
 
 const { outputFiles } = await build({
   entryPoints: {

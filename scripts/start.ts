@@ -9,7 +9,7 @@ import { parseArgs } from "node:util";
 
 const VARS_FILE = ".dev.vars";
 
-/** The secret and the auth database of the API reference's examples (src/docs/examples.ts). No other database has this secret. */
+/** The secret and the auth database of the API reference's examples (src/api-docs/examples.ts). No other database has this secret. */
 const EXAMPLE_SECRET = "AUTH_SECRET_MARVEL";
 const EXAMPLE_CONFIG = {
   dbo_id: 1138,

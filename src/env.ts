@@ -7,7 +7,7 @@ export interface Env {
   ASSETS: Fetcher;
   /** Limits the requests of each address, but for the server side's. */
   STRANGERS: RateLimit;
-  /** Takes numbers about the running of it, where the deployment wants them (docs/operating.md). */
+  /** Takes numbers about the running of it, where the deployment wants them (docs/guides/operating.md). */
   METRICS?: AnalyticsEngineDataset;
   /** Comma-separated. */
   API_KEYS?: string;

@@ -1,7 +1,7 @@
 import type { Env } from "../env.ts";
-import { logFailure } from "../logging.ts";
+import { logFailure } from "../shared/logging.ts";
 import { refuse, type Result } from "../protocol/errors.ts";
-import { judgeBySettings } from "./known-settings.ts";
+import { judgeBySettings } from "../settings/known-settings.ts";
 import type { User } from "./policy.ts";
 import { verifyToken } from "./token.ts";
 

@@ -1,6 +1,6 @@
 import { waitUntil } from "cloudflare:workers";
 import { createLocalJWKSet, errors } from "jose";
-import { logFailure } from "../logging.ts";
+import { logFailure } from "../shared/logging.ts";
 import { MAX_KEY_SET_BYTES, MAX_KEYS_PER_SET } from "../protocol/limits.ts";
 
 /** How long a fetch may take, to the last byte. */

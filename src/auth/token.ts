@@ -1,16 +1,16 @@
 import { createLocalJWKSet, errors, type JWTPayload, jwtVerify, SignJWT } from "jose";
 import * as v from "valibot";
 import type { Env } from "../env.ts";
-import { logFailure } from "../logging.ts";
+import { logFailure } from "../shared/logging.ts";
 import { refuse, type Result } from "../protocol/errors.ts";
 import { isLongerThan, jsonFault } from "../protocol/json.ts";
 import { MAX_EXTRAS_BYTES, MAX_TOKEN_LENGTH } from "../protocol/limits.ts";
 import { type AuthDatabase, type TokenRequest, UserId } from "../protocol/schemas.ts";
 import { audienceFault, defaultAudienceOf } from "./audience.ts";
-import type { VerifyingDatabase } from "./databases.ts";
+import type { VerifyingDatabase } from "../settings/databases.ts";
 import { type KeySet, KeySetError, keySetAt } from "./key-sets.ts";
 import type { User } from "./policy.ts";
-import { isRevoked, REVOKED } from "./revocations.ts";
+import { isRevoked, REVOKED } from "../settings/revocations.ts";
 
 /** How far the issuer's clock may be off, in seconds. */
 const CLOCK_SKEW = 5;

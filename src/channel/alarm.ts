@@ -1,4 +1,4 @@
-import { logFailure } from "../logging.ts";
+import { logFailure } from "../shared/logging.ts";
 
 /** How late an alarm may be, in milliseconds, before it counts as lost and is set again. */
 const LOST_AFTER_MS = 10_000;

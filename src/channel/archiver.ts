@@ -1,7 +1,7 @@
-import type { ArchiveBatch, HistoryStore } from "../history/store.ts";
-import { causeOf, logFailure } from "../logging.ts";
+import type { ArchiveBatch, HistoryStore } from "../archive/store.ts";
+import { causeOf, logFailure } from "../shared/logging.ts";
 import type { StoredMessage } from "../protocol/frames.ts";
-import { withDeadline } from "./deadline.ts";
+import { withDeadline } from "../shared/deadline.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { SetAside } from "./set-aside.ts";

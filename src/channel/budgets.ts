@@ -11,8 +11,8 @@ import {
   SENDER_MESSAGES_PER_SECOND,
 } from "../protocol/limits.ts";
 import { utf8Length } from "../protocol/utf8.ts";
-import { Rate } from "./rate.ts";
-import { Recent } from "./recent.ts";
+import { Rate } from "../shared/rate.ts";
+import { Recent } from "../shared/recent.ts";
 import { SERVER_GROUP } from "./sockets.ts";
 
 /** What a sender, or all senders of an address, may send: messages, and bytes of UTF-8 (LIM12). */

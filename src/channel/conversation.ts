@@ -1,5 +1,5 @@
 import { decide, type Identity, mayRead } from "../auth/policy.ts";
-import { takeWithin } from "../history/range.ts";
+import { takeWithin } from "../archive/range.ts";
 import { CLOSE, FLOOD_REASON } from "../protocol/close.ts";
 import { type Fault, refuse, type Result } from "../protocol/errors.ts";
 import {
@@ -34,8 +34,8 @@ import { type SenderBudget, type SenderBudgets, sizeOf } from "./budgets.ts";
 import type { Log, NewMessages, Place } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { PresenceFeed } from "./presence-feed.ts";
-import { FrameRate, Rate } from "./rate.ts";
-import { Recent } from "./recent.ts";
+import { FrameRate, Rate } from "../shared/rate.ts";
+import { Recent } from "../shared/recent.ts";
 import type { SettingsCopy } from "./settings.ts";
 import { clientOf, SERVER_GROUP, type Sockets } from "./sockets.ts";
 

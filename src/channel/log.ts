@@ -1,7 +1,7 @@
 import type { StoredMessage } from "../protocol/frames.ts";
-import type { Range } from "../history/range.ts";
-import type { ArchiveBatch } from "../history/store.ts";
-import { searchByTime } from "../history/bisect.ts";
+import type { Range } from "../archive/range.ts";
+import type { ArchiveBatch } from "../archive/store.ts";
+import { searchByTime } from "../archive/bisect.ts";
 import { LOG_CAPACITY } from "../protocol/limits.ts";
 
 /** Messages before they have their places in the order; only their payloads differ. */

@@ -1,4 +1,4 @@
-import type { ArchiveBatch } from "../history/store.ts";
+import type { ArchiveBatch } from "../archive/store.ts";
 
 /** Bytes that an index of Analytics Engine may have (https://developers.cloudflare.com/analytics/analytics-engine/limits/). */
 const MAX_INDEX_BYTES = 96;
@@ -49,7 +49,7 @@ export class Metrics {
     }
   }
 
-  /** Writes what happened since the last report, if anything did. Which number is which: docs/operating.md. */
+  /** Writes what happened since the last report, if anything did. Which number is which: docs/guides/operating.md. */
   report({ joined, backlog, failures }: Standing): void {
     const happened = [this.#archived, this.deliveries, this.refusals, this.dropped];
     if (backlog === 0 && happened.every((count) => count === 0)) return;

@@ -1,6 +1,6 @@
 import type { Client } from "../protocol/frames.ts";
 import { PRESENCE_JOINS_AT_ONCE, PRESENCE_JOINS_PER_SECOND } from "../protocol/limits.ts";
-import { Rate } from "./rate.ts";
+import { Rate } from "../shared/rate.ts";
 
 /** How long further changes of a member wait after one was announced, in milliseconds. */
 export const PRESENCE_WINDOW_MS = 1_000;

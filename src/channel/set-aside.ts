@@ -1,4 +1,4 @@
-import { type Direction, type Range, takeWithin } from "../history/range.ts";
+import { type Direction, type Range, takeWithin } from "../archive/range.ts";
 import type { StoredMessage } from "../protocol/frames.ts";
 import { MAX_PAGE_BYTES, MAX_PAGE_SIZE } from "../protocol/limits.ts";
 

@@ -1,7 +1,7 @@
 import * as v from "valibot";
-import { FreshCopy } from "../auth/fresh-copy.ts";
-import type { Revocations } from "../auth/revocations.ts";
-import type { EffectiveSettings } from "../auth/settings.ts";
+import { FreshCopy } from "../shared/fresh-copy.ts";
+import type { Revocations } from "../settings/revocations.ts";
+import type { EffectiveSettings } from "../settings/channel-settings.ts";
 import { refuse } from "../protocol/errors.ts";
 import { type ChannelSettings, StoredSettings } from "../protocol/schemas.ts";
 

@@ -1,4 +1,4 @@
-import { judgeBySettings } from "../auth/known-settings.ts";
+import { judgeBySettings } from "../settings/known-settings.ts";
 import type { Identity } from "../auth/policy.ts";
 import { UNAVAILABLE } from "../channel/settings.ts";
 import type { Result } from "../protocol/errors.ts";

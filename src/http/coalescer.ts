@@ -1,4 +1,4 @@
-import { withDeadline } from "../channel/deadline.ts";
+import { withDeadline } from "../shared/deadline.ts";
 
 /** How long a request waits for others while a call is under way, in milliseconds. */
 const MAX_WAIT = 5;

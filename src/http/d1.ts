@@ -1,6 +1,6 @@
 import { routePath } from "hono/route";
-import { askD1 } from "../ask-d1.ts";
-import { withDeadline } from "../channel/deadline.ts";
+import { askD1 } from "../shared/try-d1.ts";
+import { withDeadline } from "../shared/deadline.ts";
 import { type AppContext, unwrap } from "./request.ts";
 
 /** How long a request that reads or sets settings and auth databases waits for D1, for each statement. */

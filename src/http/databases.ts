@@ -1,7 +1,7 @@
 import { Hono } from "hono";
 import { defaultAudienceOf, isDefaultOfAnother } from "../auth/audience.ts";
-import { DatabaseStore, type Obstacle } from "../auth/databases.ts";
-import { databaseOf, forgetDatabase } from "../auth/known-settings.ts";
+import { DatabaseStore, type Obstacle } from "../settings/databases.ts";
+import { databaseOf, forgetDatabase } from "../settings/known-settings.ts";
 import { canonicalId, mintToken } from "../auth/token.ts";
 import type { Env } from "../env.ts";
 import { type Fault, FaultError } from "../protocol/errors.ts";

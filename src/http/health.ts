@@ -1,6 +1,6 @@
 import { Hono } from "hono";
-import { askD1 } from "../ask-d1.ts";
-import { withDeadline } from "../channel/deadline.ts";
+import { askD1 } from "../shared/try-d1.ts";
+import { withDeadline } from "../shared/deadline.ts";
 import type { Env } from "../env.ts";
 import { FaultError } from "../protocol/errors.ts";
 import { callerOf } from "./caller.ts";

@@ -1,7 +1,7 @@
 import { cors } from "hono/cors";
 import { createMiddleware } from "hono/factory";
 import type { Env } from "../env.ts";
-import { logFailure } from "../logging.ts";
+import { logFailure } from "../shared/logging.ts";
 import { problem } from "./problem.ts";
 import type { AppContext } from "./request.ts";
 

@@ -1,6 +1,6 @@
 import { routePath } from "hono/route";
-import { DeadlineError } from "../channel/deadline.ts";
-import { logFailure } from "../logging.ts";
+import { DeadlineError } from "../shared/deadline.ts";
+import { logFailure } from "../shared/logging.ts";
 import { ERRORS, type Fault, FaultError, problemOf } from "../protocol/errors.ts";
 import type { AppContext } from "./request.ts";
 

@@ -1,6 +1,6 @@
 import { Hono } from "hono";
-import { sha256 } from "../auth/digest.ts";
-import { databaseOf } from "../auth/known-settings.ts";
+import { sha256 } from "../shared/digest.ts";
+import { databaseOf } from "../settings/known-settings.ts";
 import { decidePublish, type Identity } from "../auth/policy.ts";
 import type { Place } from "../channel/log.ts";
 import type { Publication, Submission } from "../channel/publisher.ts";

@@ -1,6 +1,6 @@
 import { Hono } from "hono";
-import { databaseOf, forgetSettings } from "../auth/known-settings.ts";
-import { SettingsStore } from "../auth/settings.ts";
+import { databaseOf, forgetSettings } from "../settings/known-settings.ts";
+import { SettingsStore } from "../settings/channel-settings.ts";
 import type { Env } from "../env.ts";
 import { FaultError } from "../protocol/errors.ts";
 import { ChannelPattern, ChannelSettings, validate } from "../protocol/schemas.ts";

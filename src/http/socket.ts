@@ -8,7 +8,7 @@ import { SocketQuery, validate } from "../protocol/schemas.ts";
 import { SUBPROTOCOL } from "../protocol/subprotocol.ts";
 import { admission } from "./admission.ts";
 import { addressOf, callerOf, countRequest, offeredProtocols, visitorOf } from "./caller.ts";
-import { Multiplexer } from "./multiplexer.ts";
+import { Multiplexer } from "../adapters/xano/multiplexer.ts";
 import { faultOf } from "./problem.ts";
 import { type AppContext, channelOf, stubOf, unwrap } from "./request.ts";
 

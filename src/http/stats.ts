@@ -1,10 +1,10 @@
 import { Hono } from "hono";
 import type { ChannelState } from "../channel/channel.ts";
-import { askD1 } from "../ask-d1.ts";
-import { withDeadline } from "../channel/deadline.ts";
+import { askD1 } from "../shared/try-d1.ts";
+import { withDeadline } from "../shared/deadline.ts";
 import type { Env } from "../env.ts";
-import { HistoryStore } from "../history/store.ts";
-import { completePositions, isOpen } from "../history/times.ts";
+import { HistoryStore } from "../archive/store.ts";
+import { completePositions, isOpen } from "../archive/times.ts";
 import { isoTime } from "../protocol/frames.ts";
 import { requireServer } from "./caller.ts";
 import { channelOf, stubOf, unwrap } from "./request.ts";

@@ -9,7 +9,7 @@ import { launch } from "../support/chromium.ts";
 import { onlyBlockOf } from "../support/documents.ts";
 import { freePort } from "../support/port.ts";
 
-const DOCUMENT = readFileSync("docs/authentication.md", "utf8");
+const DOCUMENT = readFileSync("docs/guides/authentication.md", "utf8");
 /** What the page tells its reader to run and to type. */
 const [, COMMAND = "", NAME = "", PASSWORD = ""] =
   /Run `([^`]+)` and open .*?Log in as `(\w+)` with the\s+password `([^`]+)`/s.exec(DOCUMENT) ?? [];
@@ -31,8 +31,8 @@ beforeAll(async () => {
   const here = (text: string) =>
     text.replaceAll("localhost:8787", `localhost:${new URL(server.url).port}`).replaceAll("3001", String(port));
   directory = mkdtempSync(join(tmpdir(), "durable-channels-"));
-  writeFileSync(join(directory, "login.mjs"), here(onlyBlockOf("docs/authentication.md", "js").code));
-  writeFileSync(join(directory, "login.html"), here(onlyBlockOf("docs/authentication.md", "html").code));
+  writeFileSync(join(directory, "login.mjs"), here(onlyBlockOf("docs/guides/authentication.md", "js").code));
+  writeFileSync(join(directory, "login.html"), here(onlyBlockOf("docs/guides/authentication.md", "html").code));
   const env = { ...process.env, API_KEY: server.apiKey };
   backend = spawn("sh", ["-c", COMMAND], { cwd: directory, env, detached: true, stdio: ["ignore", "pipe", "inherit"] });
   await new Promise((resolve) => backend.stdout?.once("data", resolve));
@@ -63,7 +63,7 @@ async function logIn(page: Page, password = PASSWORD): Promise<void> {
 const noticeOf = (page: Page) => page.getByRole("status").textContent();
 const itemsOf = (page: Page) => page.locator("li").allTextContents();
 
-describe("the login page of docs/authentication.md", () => {
+describe("the login page of docs/guides/authentication.md", () => {
   it("tells a visitor to log in, and shows nothing of the channel", async () => {
     await call(server, "POST", "/message", { channel: "hq", message: "secret" });
     const page = await visit();

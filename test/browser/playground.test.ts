@@ -121,7 +121,7 @@ describe("the first page of your own (README.md)", () => {
   });
 });
 
-describe("a page that the server itself serves (docs/client.md)", () => {
+describe("a page that the server itself serves (docs/guides/client.md)", () => {
   it(
     "imports the client without an address, under the Content Security Policy",
     { timeout: START_TIMEOUT_MS },
@@ -129,8 +129,8 @@ describe("a page that the server itself serves (docs/client.md)", () => {
       const directory = mkdtempSync(join(tmpdir(), "durable-channels-"));
       onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
       cpSync("public", directory, { recursive: true });
-      writeFileSync(join(directory, "room.html"), onlyBlockOf("docs/client.md", "html").code);
-      writeFileSync(join(directory, "room.js"), filesOf(blocksOf("docs/client.md", "js"))["public/room.js"] ?? "");
+      writeFileSync(join(directory, "room.html"), onlyBlockOf("docs/guides/client.md", "html").code);
+      writeFileSync(join(directory, "room.js"), filesOf(blocksOf("docs/guides/client.md", "js"))["public/room.js"] ?? "");
       const server = await Server.start("--assets", directory);
       onTestFinished(() => server.remove());
       const page = await openPage(`${server.url}/room`);

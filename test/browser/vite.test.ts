@@ -35,7 +35,7 @@ async function makeApp(commands: string): Promise<string> {
   expect(script).not.toBe(commands);
   await promisify(execFile)("sh", ["-ec", script], { cwd: home, env: outsideOfNpm(), timeout: INSTALL_TIMEOUT_MS });
   const app = join(home, "my-app");
-  for (const [path, code] of Object.entries(filesOf(blocksOf("docs/client.md", "tsx")))) {
+  for (const [path, code] of Object.entries(filesOf(blocksOf("docs/guides/client.md", "tsx")))) {
     writeFileSync(join(app, path), code.replace("http://localhost:8787", target().url));
   }
   return app;
@@ -74,12 +74,12 @@ function printed(started: ChildProcess, text: string): Promise<void> {
 
 // A deployed server allows no page of another port.
 describe.runIf(target().url.startsWith("http://"))(
-  "the React app of docs/client.md, made with Vite step by step",
+  "the React app of docs/guides/client.md, made with Vite step by step",
   () => {
     it(
       "is online on a port of its own, and shows what it publishes (LIM9)",
       async () => {
-        const [making, running] = blocksOf("docs/client.md", "sh");
+        const [making, running] = blocksOf("docs/guides/client.md", "sh");
         const url = await start(await makeApp(making?.code ?? ""), running?.code ?? "");
         const page = await browser.newPage();
         const errors: string[] = [];

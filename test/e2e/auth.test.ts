@@ -6,7 +6,7 @@ import { Inbox } from "../support/frames.ts";
 import { serve } from "../support/serve.ts";
 import { call, newChannel, target, tokenFor } from "./support.ts";
 
-describe("from a blank database to an authenticated private channel (docs/authentication.md)", () => {
+describe("from a blank database to an authenticated private channel (docs/guides/authentication.md)", () => {
   it("takes a database, a channel's settings and a token; strangers stay outside", async () => {
     const { token, channel } = await tokenFor(target(), newChannel(), 42, { name: "Carol" });
     const bearer = { ...target(), apiKey: token };

@@ -81,16 +81,16 @@ describe("README.md", () => {
   });
 });
 
-describe("docs/authentication.md", () => {
+describe("docs/guides/authentication.md", () => {
   it("runs as it stands, block after block, from nothing to a private channel", async () => {
-    const said = await pasteAll(blocksOf("docs/authentication.md", "sh"));
+    const said = await pasteAll(blocksOf("docs/guides/authentication.md", "sh"));
     expect([...said.values()].join("\n")).toContain('"payload":"Carol here"');
   });
 });
 
-describe("docs/from-xano.md", () => {
+describe("docs/guides/from-xano.md", () => {
   it("runs as it stands, block after block", async () => {
-    await pasteAll(blocksOf("docs/from-xano.md", "sh"));
+    await pasteAll(blocksOf("docs/guides/from-xano.md", "sh"));
   });
 
   it("configures Xano's client so that it joins", async () => {
@@ -98,7 +98,7 @@ describe("docs/from-xano.md", () => {
     newXanoClient(server.url);
     const { XanoClient } = await import("@xano/js-sdk");
     const context = { XanoClient, realtimeAuthToken: undefined };
-    const { code } = onlyBlockOf("docs/from-xano.md", "js");
+    const { code } = onlyBlockOf("docs/guides/from-xano.md", "js");
     const xano = runInNewContext(`${code}; xano`, context) as InstanceType<typeof XanoClient>;
     const channel = xano.channel("marvel_chat_room");
     onTestFinished(() => channel.destroy());
@@ -128,25 +128,25 @@ describe("the local D1", () => {
     }
   });
 
-  it("deletes by the statement of docs/operating.md what is old, but for each channel's latest 1,000", async () => {
+  it("deletes by the statement of docs/guides/operating.md what is old, but for each channel's latest 1,000", async () => {
     const channel = "retention";
     const positions = Array.from({ length: 1_003 }, (_, index) => index + 1);
     const insert = `INSERT INTO messages (channel, seq, time, action, payload)
       SELECT ?, value, iif(value <= 5, 0, unixepoch() * 1000), 'event', '1' FROM json_each(?)`;
     server.query(insert, channel, JSON.stringify(positions));
-    for (const { code } of blocksOf("docs/operating.md", "sql")) server.query(statementOf(code));
+    for (const { code } of blocksOf("docs/guides/operating.md", "sql")) server.query(statementOf(code));
     const left = server.archive(channel).map(({ seq }) => seq);
     // The first five are old, and the fourth is the first of the latest 1,000.
     expect(left).toEqual(positions.slice(3));
   });
 });
 
-describe("wrangler.toml with what docs/operating.md adds", () => {
+describe("wrangler.toml with what docs/guides/operating.md adds", () => {
   it("binds METRICS", () => {
     const directory = mkdtempSync(join(tmpdir(), "durable-channels-"));
     onTestFinished(() => rmSync(directory, { recursive: true }));
     const config = join(directory, "wrangler.toml");
-    writeFileSync(config, `${readFileSync("wrangler.toml", "utf8")}\n${onlyBlockOf("docs/operating.md", "toml").code}`);
+    writeFileSync(config, `${readFileSync("wrangler.toml", "utf8")}\n${onlyBlockOf("docs/guides/operating.md", "toml").code}`);
     const { analytics_engine_datasets } = readConfig({ config });
     expect(analytics_engine_datasets).toEqual([{ binding: "METRICS", dataset: "durable_channels" }]);
   });

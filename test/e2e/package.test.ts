@@ -59,11 +59,11 @@ async function run(command: string, ...args: string[]): Promise<string> {
   }
 }
 
-/** The examples of docs/client.md as one program, and its React files. */
-const EXAMPLES = blocksOf("docs/client.md", "ts")
+/** The examples of docs/guides/client.md as one program, and its React files. */
+const EXAMPLES = blocksOf("docs/guides/client.md", "ts")
   .map(({ code }) => code)
   .join("\n");
-const REACT_FILES = Object.entries(filesOf(blocksOf("docs/client.md", "tsx")));
+const REACT_FILES = Object.entries(filesOf(blocksOf("docs/guides/client.md", "tsx")));
 
 /** Makes a line that logs something, and says what in a comment, fail where it logs something else. */
 const CHECKED = `
@@ -96,7 +96,7 @@ describe("the package, packed, and unpacked in an empty project", () => {
   it.each([
     ["nodenext", "nodenext"],
     ["bundler", "esnext"],
-  ])("satisfies TypeScript with the examples of docs/client.md (%s)", async (moduleResolution, module) => {
+  ])("satisfies TypeScript with the examples of docs/guides/client.md (%s)", async (moduleResolution, module) => {
     writeFileSync(join(project, "examples.ts"), EXAMPLES);
     mkdirSync(join(project, "src"), { recursive: true });
     for (const [path, code] of REACT_FILES) writeFileSync(join(project, path), code);
@@ -122,7 +122,7 @@ describe("the package, packed, and unpacked in an empty project", () => {
     await run(resolve("node_modules/.bin/tsc"), ...STRICT, "--module", "nodenext", "types.ts");
   });
 
-  it("does in Node what docs/client.md says, and ends by itself once all is closed", async () => {
+  it("does in Node what docs/guides/client.md says, and ends by itself once all is closed", async () => {
     const { channel, token } = await tokenFor(target(), newChannel(), 42);
     const issuer = await serve((_, response) => response.end(token));
     const program = checked(EXAMPLES)
@@ -161,7 +161,7 @@ describe("the package, packed, and unpacked in an empty project", () => {
     const said = await run(...node, "missing.js");
     for (const remedy of ["npm install ws", "createClient({ WebSocket })"]) expect(said).toContain(remedy);
 
-    const [, inNode] = blocksOf("docs/client.md", "js");
+    const [, inNode] = blocksOf("docs/guides/client.md", "js");
     const passed = `${inNode?.code}
       const room = channels.channel(${JSON.stringify(await newRoom(target()))});
       console.log((await room.send("hello")).seq);

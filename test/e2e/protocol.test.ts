@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import { PROBE_AFTER_BYTES } from "../../src/http/client-monitor.ts";
+import { PROBE_AFTER_BYTES } from "../../src/adapters/xano/client-monitor.ts";
 import { blocksOf } from "../support/documents.ts";
 import { Server, START_TIMEOUT_MS } from "../support/server.ts";
 import { call, open, publish, type Target, type TestSocket } from "./support.ts";

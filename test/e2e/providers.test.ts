@@ -13,7 +13,7 @@ import { until } from "../support/client.ts";
 import { Server, START_TIMEOUT_MS } from "../support/server.ts";
 import { call, newChannel } from "./support.ts";
 
-const DOCUMENT = "docs/authentication.md";
+const DOCUMENT = "docs/guides/authentication.md";
 const lines = readFileSync(DOCUMENT, "utf8").split("\n");
 /** The heading that a block stands below. */
 const headingOf = ({ line }: Block) =>
@@ -22,7 +22,7 @@ const headingOf = ({ line }: Block) =>
     .findLast((text) => text.startsWith("### "))
     ?.slice(4);
 
-/** An auth database as docs/authentication.md has it put, by its name. */
+/** An auth database as docs/guides/authentication.md has it put, by its name. */
 interface Recipe {
   dbo_id: number;
   secret?: string;
@@ -33,14 +33,14 @@ interface Recipe {
   extras_claim?: string;
 }
 const RECIPES = new Map(
-  blocksOf("docs/authentication.md", "sh").flatMap(({ code }) =>
+  blocksOf("docs/guides/authentication.md", "sh").flatMap(({ code }) =>
     [...code.matchAll(/-X PUT \$S\/databases\/([\w-]+) .* -d '(\{\n[^']*)'/g)].map(
       ([, name = "", body = ""]) => [name, JSON.parse(body) as Recipe] as const,
     ),
   ),
 );
-const PROGRAMS = new Map(blocksOf("docs/authentication.md", "ts").map((block) => [headingOf(block), block.code]));
-const CLERK_TEMPLATE = JSON.parse(onlyBlockOf("docs/authentication.md", "json").code) as {
+const PROGRAMS = new Map(blocksOf("docs/guides/authentication.md", "ts").map((block) => [headingOf(block), block.code]));
+const CLERK_TEMPLATE = JSON.parse(onlyBlockOf("docs/guides/authentication.md", "json").code) as {
   aud: string;
   extras: object;
 };
@@ -185,11 +185,11 @@ const signed = (claims: JWTPayload, header: { alg: string; kid?: string }, key: 
 const statusFor = async (token: string, channel: string) =>
   (await call({ url: server.url, apiKey: token }, "GET", `/channels/${encodeURIComponent(channel)}/messages`)).status;
 
-describe("the identity providers of docs/authentication.md", () => {
+describe("the identity providers of docs/guides/authentication.md", () => {
   it("are all tested here", () => {
     const recipes = [...PROVIDERS.map(({ recipe }) => recipe), "supabase-legacy"];
     expect(new Set(RECIPES.keys())).toEqual(new Set(recipes));
-    expect(blocksOf("docs/authentication.md", "ts")).toHaveLength(PROVIDERS.length);
+    expect(blocksOf("docs/guides/authentication.md", "ts")).toHaveLength(PROVIDERS.length);
     expect(new Set(PROGRAMS.keys())).toEqual(new Set(PROVIDERS.map(({ heading }) => heading)));
   });
 

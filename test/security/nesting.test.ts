@@ -1,6 +1,6 @@
 import { env } from "cloudflare:workers";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { forgetSettings } from "../../src/auth/known-settings.ts";
+import { forgetSettings } from "../../src/settings/known-settings.ts";
 import { ARRANGED } from "../support/scale.ts";
 import { Random } from "../support/simulation/random.ts";
 import { newDatabase } from "../unit/support.ts";

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
 import { SenderBudgets } from "../../src/channel/budgets.ts";
-import { Recent } from "../../src/channel/recent.ts";
+import { Recent } from "../../src/shared/recent.ts";
 import * as limits from "../../src/protocol/limits.ts";
 import { utf8Length } from "../../src/protocol/utf8.ts";
 import {

@@ -1,7 +1,7 @@
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Cache } from "../../src/auth/cache.ts";
-import { databaseOf, forgetDatabase, forgetSettings, judgeBySettings } from "../../src/auth/known-settings.ts";
+import { Cache } from "../../src/shared/cache.ts";
+import { databaseOf, forgetDatabase, forgetSettings, judgeBySettings } from "../../src/settings/known-settings.ts";
 import { refuse } from "../../src/protocol/errors.ts";
 import { call, connect, faultyD1, join, newChannel, newDatabase, newOpenChannel, tokenOf } from "./support.ts";
 

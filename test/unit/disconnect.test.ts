@@ -2,7 +2,7 @@ import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { SignJWT } from "jose";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { SettingsStore } from "../../src/auth/settings.ts";
+import { SettingsStore } from "../../src/settings/channel-settings.ts";
 import { identityHeaderOf, IDENTITY_HEADER } from "../../src/channel/identity-header.ts";
 import { MAX_REVOCATIONS, REVOCATION_LIFETIME_MS } from "../../src/protocol/limits.ts";
 import {

@@ -1,8 +1,8 @@
 import { runDurableObjectAlarm } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, it, vi } from "vitest";
-import { completePage } from "../../src/history/page.ts";
-import { HistoryStore } from "../../src/history/store.ts";
+import { completePage } from "../../src/archive/page.ts";
+import { HistoryStore } from "../../src/archive/store.ts";
 import {
   archived,
   call,

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { MAX_WAITING_FRAMES } from "../../src/http/link.ts";
-import { MAX_WAITING_BYTES } from "../../src/http/multiplexer.ts";
+import { MAX_WAITING_FRAMES } from "../../src/adapters/xano/link.ts";
+import { MAX_WAITING_BYTES } from "../../src/adapters/xano/multiplexer.ts";
 import { refuse } from "../../src/protocol/errors.ts";
 import type { Frame } from "../support/frames.ts";
 import { connection, multiplexed, openObject } from "./multiplexer-support.ts";

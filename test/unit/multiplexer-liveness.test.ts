@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { Backpressure, HEARTBEAT_TIMEOUT, MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
-import { MAX_CATCH_UP_BYTES, PROBE_AFTER_BYTES } from "../../src/http/client-monitor.ts";
-import { CHECK_INTERVAL_MS } from "../../src/http/multiplexer.ts";
+import { MAX_CATCH_UP_BYTES, PROBE_AFTER_BYTES } from "../../src/adapters/xano/client-monitor.ts";
+import { CHECK_INTERVAL_MS } from "../../src/adapters/xano/multiplexer.ts";
 import { FRAMES_PER_SECOND, MAX_OPENS_PER_SOCKET } from "../../src/protocol/limits.ts";
 import { connection, multiplexed, openObject } from "./multiplexer-support.ts";
 import { call, newOpenChannel, type TestSocket } from "./support.ts";

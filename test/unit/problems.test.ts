@@ -11,11 +11,11 @@ import {
   MAX_SOCKETS_PER_USER,
   FRAMES_AT_ONCE,
 } from "../../src/protocol/limits.ts";
-import { Problem } from "../../src/docs/answers.ts";
-import * as frames from "../../src/docs/frames.ts";
-import type { Operation } from "../../src/docs/operation.ts";
-import { RESULT_ERRORS } from "../../src/docs/operations-clients.ts";
-import { OPERATIONS, OTHER_ERRORS } from "../../src/docs/operations.ts";
+import { Problem } from "../../src/api-docs/answers.ts";
+import * as frames from "../../src/api-docs/frames.ts";
+import type { Operation } from "../../src/api-docs/operation.ts";
+import { RESULT_ERRORS } from "../../src/api-docs/operations-clients.ts";
+import { OPERATIONS, OTHER_ERRORS } from "../../src/api-docs/operations.ts";
 import { app } from "../../src/http/app.ts";
 import { type ErrorCode, ERRORS } from "../../src/protocol/errors.ts";
 import {

@@ -1,7 +1,7 @@
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { MAX_BODY_BYTES } from "../../src/protocol/limits.ts";
-import { OPERATIONS } from "../../src/docs/operations.ts";
+import { OPERATIONS } from "../../src/api-docs/operations.ts";
 import { ADDRESS_HEADER } from "../../src/channel/channel.ts";
 import { app } from "../../src/http/app.ts";
 import { API_KEY, newDatabase, newOpenChannel, stubOf, TestSocket, tokenOf } from "./support.ts";

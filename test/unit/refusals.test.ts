@@ -1,10 +1,10 @@
 import { evictDurableObject, listDurableObjectIds, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { forgetSettings } from "../../src/auth/known-settings.ts";
+import { forgetSettings } from "../../src/settings/known-settings.ts";
 import type { Identity } from "../../src/auth/policy.ts";
 import { IDENTITY_HEADER } from "../../src/channel/identity-header.ts";
-import { SettingsStore } from "../../src/auth/settings.ts";
+import { SettingsStore } from "../../src/settings/channel-settings.ts";
 import { call, connect, connectToMany, newDatabase, publish, stubOf, tokenOf } from "./support.ts";
 
 /** How far the clock of the tests is ahead, in milliseconds. */

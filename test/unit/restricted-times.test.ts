@@ -11,7 +11,7 @@ import {
   tokenOf,
   walk,
 } from "./support.ts";
-import { HistoryStore } from "../../src/history/store.ts";
+import { HistoryStore } from "../../src/archive/store.ts";
 import { env } from "cloudflare:workers";
 
 const COUNT = 40;

@@ -1,8 +1,8 @@
 import { runDurableObjectAlarm } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
-import { pageRange } from "../../src/history/range.ts";
-import { HistoryStore } from "../../src/history/store.ts";
+import { pageRange } from "../../src/archive/range.ts";
+import { HistoryStore } from "../../src/archive/store.ts";
 import { MAX_PAGE_SIZE } from "../../src/protocol/limits.ts";
 import {
   call,

@@ -1,6 +1,6 @@
 import { env } from "cloudflare:workers";
 import { beforeAll, describe, expect, it, vi } from "vitest";
-import { OPERATIONS } from "../../src/docs/operations.ts";
+import { OPERATIONS } from "../../src/api-docs/operations.ts";
 import { app } from "../../src/http/app.ts";
 import { MAX_BODY_BYTES } from "../../src/protocol/limits.ts";
 import { API_KEY, newDatabase, newOpenChannel } from "./support.ts";

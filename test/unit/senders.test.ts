@@ -1,7 +1,7 @@
 import { runDurableObjectAlarm } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { describe, expect, it, vi } from "vitest";
-import { HistoryStore } from "../../src/history/store.ts";
+import { HistoryStore } from "../../src/archive/store.ts";
 import { messageFrame, type StoredMessage } from "../../src/protocol/frames.ts";
 import { MAX_PAGE_BYTES } from "../../src/protocol/limits.ts";
 import type { Frame } from "../support/frames.ts";

@@ -2,8 +2,8 @@ import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import * as v from "valibot";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { FreshCopy } from "../../src/auth/fresh-copy.ts";
-import { SettingsStore } from "../../src/auth/settings.ts";
+import { FreshCopy } from "../../src/shared/fresh-copy.ts";
+import { SettingsStore } from "../../src/settings/channel-settings.ts";
 import { Conversation } from "../../src/channel/conversation.ts";
 import { ChannelSettings } from "../../src/protocol/schemas.ts";
 import {

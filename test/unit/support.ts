@@ -2,7 +2,7 @@ import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "c
 import { env, exports } from "cloudflare:workers";
 import { vi } from "vitest";
 import { Log } from "../../src/channel/log.ts";
-import { HistoryStore } from "../../src/history/store.ts";
+import { HistoryStore } from "../../src/archive/store.ts";
 import type { Channel } from "../../src/index.ts";
 import type { StoredMessage } from "../../src/protocol/frames.ts";
 import { type Checker, everything, sightingsIn } from "../support/checker.ts";

@@ -1,5 +1,5 @@
-import { HEARTBEAT_TIMEOUT, MAX_UNCONFIRMED, type Verdict } from "../channel/backpressure.ts";
-import { utf8Length } from "../protocol/utf8.ts";
+import { HEARTBEAT_TIMEOUT, MAX_UNCONFIRMED, type Verdict } from "../../channel/backpressure.ts";
+import { utf8Length } from "../../protocol/utf8.ts";
 
 /**
  * Text that answers joins and isn't counted as unread, per connection, in bytes. The objects send it at once, before the

@@ -28,7 +28,7 @@ export const databases = sqliteTable("databases", {
   name: text().primaryKey(),
   dbo_id: integer().notNull().unique(),
   config: text({ mode: "json" }).$type<AuthDatabase>().notNull(),
-  /** Until when the tokens of which users are revoked (src/auth/revocations.ts). */
+  /** Until when the tokens of which users are revoked (src/settings/revocations.ts). */
   revocations: text({ mode: "json" }).$type<Record<string, number>>().notNull().default({}),
 });
 

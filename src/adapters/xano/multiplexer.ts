@@ -1,10 +1,10 @@
-import { FrameRate } from "../channel/rate.ts";
-import { CLOSE, FLOOD_REASON } from "../protocol/close.ts";
-import { type Fault, refuse, type Result } from "../protocol/errors.ts";
-import { connectedFrame, errorFrame } from "../protocol/frames.ts";
-import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
-import { MAX_CHANNELS_PER_SOCKET, MAX_OPENS_PER_SOCKET } from "../protocol/limits.ts";
-import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
+import { FrameRate } from "../../shared/rate.ts";
+import { CLOSE, FLOOD_REASON } from "../../protocol/close.ts";
+import { type Fault, refuse, type Result } from "../../protocol/errors.ts";
+import { connectedFrame, errorFrame } from "../../protocol/frames.ts";
+import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../../protocol/heartbeat.ts";
+import { MAX_CHANNELS_PER_SOCKET, MAX_OPENS_PER_SOCKET } from "../../protocol/limits.ts";
+import { type ClientFrame, parseFrame } from "../../protocol/schemas.ts";
 import { ClientMonitor } from "./client-monitor.ts";
 import { ChannelLink } from "./link.ts";
 

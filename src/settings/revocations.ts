@@ -1,6 +1,6 @@
 import { refuse } from "../protocol/errors.ts";
 import { MAX_REVOCATIONS, REVOCATION_LIFETIME_MS } from "../protocol/limits.ts";
-import type { Identity } from "./policy.ts";
+import type { Identity } from "../auth/policy.ts";
 
 /** Until when tokens are revoked, in milliseconds since the epoch: of a user, by its id as text, or of everyone. */
 export type Revocations = Record<string, number>;

@@ -1,9 +1,9 @@
 import type { Env } from "../env.ts";
 import { refuse, type Result } from "../protocol/errors.ts";
 import type { AuthDatabase } from "../protocol/schemas.ts";
-import { Cache } from "./cache.ts";
+import { Cache } from "../shared/cache.ts";
 import { DatabaseStore } from "./databases.ts";
-import { candidatesFor, type EffectiveSettings, SettingsStore } from "./settings.ts";
+import { candidatesFor, type EffectiveSettings, SettingsStore } from "./channel-settings.ts";
 
 /** A refusal is final if the settings are at most this old. So refused callers cost one D1 query per second and name. */
 const REFUSAL_MAX_AGE_MS = 1_000;

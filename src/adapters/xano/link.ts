@@ -1,11 +1,11 @@
-import { withDeadline } from "../channel/deadline.ts";
-import { isFinal } from "../protocol/close.ts";
-import { ERRORS, type Fault, refuse, type Result } from "../protocol/errors.ts";
-import { leaveFrame } from "../protocol/frames.ts";
-import { Heartbeat, HEARTBEAT_REQUEST } from "../protocol/heartbeat.ts";
-import { FRAMES_AT_ONCE } from "../protocol/limits.ts";
-import type { ClientFrame } from "../protocol/schemas.ts";
-import { utf8Length } from "../protocol/utf8.ts";
+import { withDeadline } from "../../shared/deadline.ts";
+import { isFinal } from "../../protocol/close.ts";
+import { ERRORS, type Fault, refuse, type Result } from "../../protocol/errors.ts";
+import { leaveFrame } from "../../protocol/frames.ts";
+import { Heartbeat, HEARTBEAT_REQUEST } from "../../protocol/heartbeat.ts";
+import { FRAMES_AT_ONCE } from "../../protocol/limits.ts";
+import type { ClientFrame } from "../../protocol/schemas.ts";
+import { utf8Length } from "../../protocol/utf8.ts";
 import { CatchUp, type ServerFrame } from "./catch-up.ts";
 import type { OpenChannel } from "./multiplexer.ts";
 

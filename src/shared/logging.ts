@@ -1,4 +1,4 @@
-/** What is logged, in words that stay the same: queries and alerts name them (docs/operating.md). */
+/** What is logged, in words that stay the same: queries and alerts name them (docs/guides/operating.md). */
 export type LogEvent =
   /** The Worker or a channel's object failed in a way that was not expected. */
   | "request failed"

@@ -1,5 +1,5 @@
 import { waitUntil } from "cloudflare:workers";
-import { logFailure } from "../logging.ts";
+import { logFailure } from "./logging.ts";
 import { FreshCopy, SETTINGS_MAX_AGE_MS } from "./fresh-copy.ts";
 
 /** Callers choose the keys, so the cache bounds both: its entries, and the characters of their values as JSON. */

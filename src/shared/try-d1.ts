@@ -1,5 +1,5 @@
 import { logFailure } from "./logging.ts";
-import { refuse, type Result } from "./protocol/errors.ts";
+import { refuse, type Result } from "../protocol/errors.ts";
 
 /**
  * What D1 answers; where it fails, or not in time, that is logged and the caller may try again.
