@@ -21,7 +21,9 @@ import { type Mutant, mutantsIn } from "./mutation/mutants.ts";
 import type { FirstIds, Outcome, Task } from "./mutation/runner.ts";
 
 /** The sources that are mutated. */
-const SOURCES = ["src/auth/**/*.ts", "src/channel/**/*.ts", "src/http/**/*.ts", "src/protocol/**/*.ts"];
+const SOURCES = ["adapters", "archive", "auth", "channel", "http", "protocol", "settings", "shared"].map(
+  (name) => `src/${name}/**/*.ts`,
+);
 /** Files that try at random what others test one by one: they run only for mutants that nothing else reaches. */
 const LAST_RESORT = /\/(?:corpora|simulation)\.test\.ts$/;
 /** A file counts as failed where it takes so many times its usual time, and so many milliseconds more. */

@@ -1,14 +1,11 @@
-import type { Channel } from "./channel/channel.ts";
+import type { ChannelEnv, ChannelObject } from "./channel/channel-object.ts";
 
 /** The bindings that wrangler.toml declares. */
-export interface Env {
-  DB: D1Database;
-  CHANNELS: DurableObjectNamespace<Channel>;
+export interface Env extends ChannelEnv {
+  CHANNELS: DurableObjectNamespace<ChannelObject>;
   ASSETS: Fetcher;
-  /** Limits the requests of each address, but for the server side's. */
-  STRANGERS: RateLimit;
-  /** Takes numbers about the running of it, where the deployment wants them (docs/guides/operating.md). */
-  METRICS?: AnalyticsEngineDataset;
+  /** Limits the requests of each address, except those with an API key. */
+  RATE_LIMITER: RateLimit;
   /** Comma-separated. */
   API_KEYS?: string;
   /** The only `{canonical}` that `/rt/{canonical}` answers; empty for any. */

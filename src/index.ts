@@ -1,2 +1,3 @@
-export { Channel } from "./channel/channel.ts";
+// Deployed objects belong to the class by the name that wrangler.toml gives it.
+export { ChannelObject as Channel } from "./channel/channel-object.ts";
 export { app as default } from "./http/app.ts";

@@ -7,12 +7,12 @@ import type { Env } from "../../src/env.ts";
 
 export { Channel };
 
-const STRANGERS: RateLimit = { limit: async () => ({ success: true }) };
+const RATE_LIMITER: RateLimit = { limit: async () => ({ success: true }) };
 let bindings: Env | undefined;
 
 export default {
   fetch(request, env, ctx) {
-    bindings ??= { ...env, STRANGERS };
+    bindings ??= { ...env, RATE_LIMITER };
     return worker.fetch(request, bindings, ctx);
   },
 } satisfies ExportedHandler<Env>;

@@ -1,16 +1,11 @@
 import * as v from "valibot";
 import { ERRORS, type ErrorCode } from "../protocol/errors.ts";
 import type { Client, Members } from "../protocol/frames.ts";
-import {
-  AuthDatabase,
-  ChannelName,
-  ChannelPattern,
-  ChannelSettings,
-  DatabaseName,
-  UserId,
-} from "../protocol/schemas.ts";
+import { AuthDatabase } from "../protocol/auth-database.ts";
+import { ChannelSettings } from "../protocol/channel-settings.ts";
+import { ChannelName, ChannelPattern, DatabaseName, UserId } from "../protocol/values.ts";
 
-/** What the server answers by HTTP. Requests have their schemas in src/protocol/schemas.ts, where they are validated. */
+/** What the server answers by HTTP. Requests have their schemas in src/protocol, where they are validated. */
 
 export const Seq = v.pipe(v.number(), v.integer(), v.minValue(0));
 /** RFC 3339, UTC, with milliseconds. */

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import type { ErrorCode } from "../protocol/errors.ts";
-import { ChannelName } from "../protocol/schemas.ts";
+import { ChannelName } from "../protocol/values.ts";
 import { ClientInfo, faultFields, Presence, Seq, StoredFrame } from "./answers.ts";
 
 /** What the server says over a socket; src/protocol/frames.ts makes these texts. */

@@ -1,4 +1,4 @@
-import { ClientFrame } from "../protocol/schemas.ts";
+import { ClientFrame } from "../protocol/client-frame.ts";
 import { type Component, component } from "./components.ts";
 import { CLIENT, EVENT_FRAME, FRAME_CHANNEL } from "./examples.ts";
 import * as frames from "./frames.ts";

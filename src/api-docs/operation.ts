@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import type { ErrorCode } from "../protocol/errors.ts";
-import { ChannelName } from "../protocol/schemas.ts";
+import { ChannelName } from "../protocol/values.ts";
 import { CHANNEL as EXAMPLE } from "./examples.ts";
 import type { HTTP } from "./schemas.ts";
 

@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import type { ErrorCode } from "../protocol/errors.ts";
-import { HistoryQuery, IdempotencyKey, PresenceQuery, SocketQuery } from "../protocol/schemas.ts";
+import { IdempotencyKey } from "../protocol/publish-request.ts";
+import { HistoryQuery, PresenceQuery, SocketQuery } from "../protocol/queries.ts";
 import * as examples from "./examples.ts";
 import { ASKING, BODY, canonical, CHANNEL, channel, type Operation, type Parameter, query } from "./operation.ts";
 

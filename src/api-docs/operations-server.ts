@@ -1,4 +1,5 @@
-import { ChannelPattern, DatabaseName, ListQuery } from "../protocol/schemas.ts";
+import { ListQuery } from "../protocol/queries.ts";
+import { ChannelPattern, DatabaseName } from "../protocol/values.ts";
 import * as examples from "./examples.ts";
 import { ASKING, BODY, CHANNEL, channel, type Operation, type Parameter, query } from "./operation.ts";
 

@@ -1,14 +1,7 @@
-import {
-  AuthDatabase,
-  BatchRequest,
-  ChannelName,
-  ChannelPattern,
-  ChannelSettings,
-  DatabaseName,
-  DisconnectRequest,
-  PublishRequest,
-  TokenRequest,
-} from "../protocol/schemas.ts";
+import { AuthDatabase, DisconnectRequest, TokenRequest } from "../protocol/auth-database.ts";
+import { ChannelSettings } from "../protocol/channel-settings.ts";
+import { BatchRequest, PublishRequest } from "../protocol/publish-request.ts";
+import { ChannelName, ChannelPattern, DatabaseName } from "../protocol/values.ts";
 import {
   BatchResults,
   ClientInfo,

@@ -1,5 +1,6 @@
 import { index, integer, primaryKey, sqliteTable, text } from "drizzle-orm/sqlite-core";
-import type { AuthDatabase, ChannelSettings } from "../protocol/schemas.ts";
+import type { AuthDatabase } from "../protocol/auth-database.ts";
+import type { ChannelSettings } from "../protocol/channel-settings.ts";
 
 /**
  * The archive: every message of every channel. The primary key is the table itself (`WITHOUT ROWID`, which the

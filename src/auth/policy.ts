@@ -1,5 +1,5 @@
 import { type Result, refuse } from "../protocol/errors.ts";
-import type { ChannelSettings } from "../protocol/schemas.ts";
+import type { ChannelSettings } from "../protocol/channel-settings.ts";
 
 /** A client that proved by a token who it is. */
 export interface User {
@@ -41,7 +41,7 @@ export type Action =
  *
  * @param settings The settings that hold for the channel, null where none do: then it admits only the server side.
  */
-export function decide(who: Identity, action: Action, settings: ChannelSettings | null): Result<null> {
+export function authorize(who: Identity, action: Action, settings: ChannelSettings | null): Result<null> {
   if (who.kind === "server") return ALLOWED;
   if (settings === null) return refuse("unauthorized", "No settings hold for this channel; it admits only an API key.");
   if (!settings.active) return refuse("forbidden", "This channel is not active.");
@@ -51,7 +51,7 @@ export function decide(who: Identity, action: Action, settings: ChannelSettings 
   if (who.kind === "user" && who.database !== settings.database) {
     return refuse("forbidden", "This channel does not admit the users of the token's database.");
   }
-  return decideAction(who.kind === "user", action, settings);
+  return authorizeAction(who.kind === "user", action, settings);
 }
 
 /**
@@ -59,13 +59,17 @@ export function decide(who: Identity, action: Action, settings: ChannelSettings 
  *
  * @param database The auth database to whose users the message is restricted, null if it is for all.
  */
-export function decidePublish(who: Identity, database: string | null, settings: ChannelSettings | null): Result<null> {
-  const allowed = decide(who, database === null ? "publish" : "message-authenticated", settings);
+export function authorizePublish(
+  who: Identity,
+  database: string | null,
+  settings: ChannelSettings | null,
+): Result<null> {
+  const allowed = authorize(who, database === null ? "publish" : "message-authenticated", settings);
   if (!allowed.ok || database === null || database === settings?.database) return allowed;
   return refuse("forbidden", "This is not the auth database of the channel.", { field: "database" });
 }
 
-function decideAction(authenticated: boolean, action: Action, settings: ChannelSettings): Result<null> {
+function authorizeAction(authenticated: boolean, action: Action, settings: ChannelSettings): Result<null> {
   const hidden = settings.auth_channel && !authenticated;
   switch (action) {
     case "subscribe":
@@ -80,15 +84,18 @@ function decideAction(authenticated: boolean, action: Action, settings: ChannelS
       return settings.presence ? ALLOWED : refuse("forbidden", "This channel does not show who is here.");
     case "publish":
     case "message":
-      return decideMessaging(authenticated, settings.public_messaging);
+      return authorizeMessaging(authenticated, settings.public_messaging);
     case "message-authenticated":
-      return authenticated ? decideMessaging(true, settings.public_messaging) : ONLY_AUTHENTICATED;
+      return authenticated ? authorizeMessaging(true, settings.public_messaging) : ONLY_AUTHENTICATED;
     case "message-private":
-      return decideMessaging(authenticated, settings.private_messaging);
+      return authorizeMessaging(authenticated, settings.private_messaging);
   }
 }
 
-function decideMessaging(authenticated: boolean, { active, auth }: { active: boolean; auth: boolean }): Result<null> {
+function authorizeMessaging(
+  authenticated: boolean,
+  { active, auth }: { active: boolean; auth: boolean },
+): Result<null> {
   if (!active) return refuse("forbidden", "This channel takes no such messages from clients.");
   return auth && !authenticated ? ONLY_AUTHENTICATED : ALLOWED;
 }

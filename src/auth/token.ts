@@ -5,7 +5,8 @@ import { logFailure } from "../shared/logging.ts";
 import { refuse, type Result } from "../protocol/errors.ts";
 import { isLongerThan, jsonFault } from "../protocol/json.ts";
 import { MAX_EXTRAS_BYTES, MAX_TOKEN_LENGTH } from "../protocol/limits.ts";
-import { type AuthDatabase, type TokenRequest, UserId } from "../protocol/schemas.ts";
+import { type AuthDatabase, type TokenRequest } from "../protocol/auth-database.ts";
+import { UserId } from "../protocol/values.ts";
 import { audienceFault, defaultAudienceOf } from "./audience.ts";
 import type { VerifyingDatabase } from "../settings/databases.ts";
 import { type KeySet, KeySetError, keySetAt } from "./key-sets.ts";
@@ -13,11 +14,11 @@ import type { User } from "./policy.ts";
 import { isRevoked, REVOKED } from "../settings/revocations.ts";
 
 /** How far the issuer's clock may be off, in seconds. */
-const CLOCK_SKEW = 5;
+const CLOCK_SKEW_SECONDS = 5;
 /** HS256 with a key shorter than its hash is weaker than it says (RFC 7518, section 3.2). */
 const MIN_SECRET_BYTES = 32;
 /** Seconds after which to repeat a request whose token could not be verified. */
-const RETRY_AFTER_S = 5;
+const RETRY_AFTER_SECONDS = 5;
 
 /** The end of every token, in milliseconds since the epoch: the runtime sets no alarm for a later time. */
 const LATEST_EXPIRY_MS = Date.UTC(2189);
@@ -59,7 +60,7 @@ export async function verifyToken(
     }
     // A failed fetch is logged once, not for each token.
     if (!(error instanceof KeySetError)) logFailure("token not verifiable", error, { database: name });
-    return refuse("unavailable", "The token cannot be verified just now.", { retryAfter: RETRY_AFTER_S });
+    return refuse("unavailable", "The token cannot be verified just now.", { retryAfter: RETRY_AFTER_SECONDS });
   }
 }
 
@@ -77,7 +78,7 @@ class MisconfiguredError extends Error {}
 async function claimsOf(token: string, database: AuthDatabase, secrets: Secrets): Promise<JWTPayload> {
   const { issuer, audience, algorithm } = database;
   const expected = {
-    clockTolerance: CLOCK_SKEW,
+    clockTolerance: CLOCK_SKEW_SECONDS,
     requiredClaims: ["exp"],
     ...(issuer !== undefined && { issuer }),
     ...(audience !== undefined && { audience }),

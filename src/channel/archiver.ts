@@ -2,7 +2,7 @@ import type { ArchiveBatch, HistoryStore } from "../archive/store.ts";
 import { causeOf, logFailure } from "../shared/logging.ts";
 import type { StoredMessage } from "../protocol/frames.ts";
 import { withDeadline } from "../shared/deadline.ts";
-import type { Log } from "./log.ts";
+import type { MessageLog } from "./message-log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { SetAside } from "./set-aside.ts";
 
@@ -40,7 +40,7 @@ const REFUSAL = /SQLITE_(?:TOOBIG|NOMEM|MISMATCH|CONSTRAINT)|D1_TYPE_ERROR|malfo
 export interface ArchiverDeps {
   /** The channel's name. */
   channel: string;
-  log: Log;
+  log: MessageLog;
   setAside: SetAside;
   archive: HistoryStore;
   metrics: Metrics;

@@ -1,14 +1,14 @@
 /** Text that a client may be behind before it is closed, in UTF-16 units: what the object would have to hold for it. */
-export const MAX_UNCONFIRMED = 8 * 1024 * 1024;
+export const MAX_UNCONFIRMED_CHARACTERS = 8 * 1024 * 1024;
 
 /** How long a client that keeps a heartbeat may be silent, in milliseconds, before it counts as gone. */
-export const HEARTBEAT_TIMEOUT = 90_000;
+export const HEARTBEAT_TIMEOUT_MS = 90_000;
 
 /** How much is broadcast, or how much time passes, between two looks at the heartbeats. */
-const LOOK_EVERY_TEXT = 512 * 1024;
-const LOOK_EVERY_TIME = 30_000;
+const CHECK_EVERY_CHARACTERS = 512 * 1024;
+const CHECK_EVERY_MS = 30_000;
 /** How much one client is sent alone between two looks at its heartbeats. */
-const LOOK_EVERY_OWN_TEXT = 64 * 1024;
+const CHECK_EVERY_OWN_CHARACTERS = 64 * 1024;
 
 /** What is known of how far one client has read. Amounts of text count from when it was added. */
 interface Reader {
@@ -77,22 +77,23 @@ export class Backpressure<Socket> {
     const reader = this.#readers.get(socket);
     if (!reader) return false;
     reader.own += amount;
-    return this.#sentTo(reader) - reader.looked >= LOOK_EVERY_OWN_TEXT;
+    return this.#sentTo(reader) - reader.looked >= CHECK_EVERY_OWN_CHARACTERS;
   }
 
   /** Whether it is time to look at everyone. */
   isDue(now: number): boolean {
     return (
-      this.#broadcast - this.#lookedAt.text >= LOOK_EVERY_TEXT || Math.abs(now - this.#lookedAt.time) >= LOOK_EVERY_TIME
+      this.#broadcast - this.#lookedAt.text >= CHECK_EVERY_CHARACTERS ||
+      Math.abs(now - this.#lookedAt.time) >= CHECK_EVERY_MS
     );
   }
 
   /** Looks at all readers; those with a verdict are for the caller to close. */
-  look(now: number): [Socket, Verdict][] {
+  check(now: number): [Socket, Verdict][] {
     this.#lookedAt = { text: this.#broadcast, time: now };
     const verdicts: [Socket, Verdict][] = [];
     for (const socket of this.#readers.keys()) {
-      const verdict = this.lookAt(socket, now);
+      const verdict = this.checkOne(socket, now);
       if (verdict) verdicts.push([socket, verdict]);
     }
     return verdicts;
@@ -107,11 +108,11 @@ export class Backpressure<Socket> {
       .keys()
       .map((socket) => this.#heartbeatOf(socket))
       .filter((heartbeat) => heartbeat > 0)
-      .reduce((first, heartbeat) => Math.min(first, heartbeat + HEARTBEAT_TIMEOUT + 1), Infinity);
+      .reduce((first, heartbeat) => Math.min(first, heartbeat + HEARTBEAT_TIMEOUT_MS + 1), Infinity);
   }
 
   /** Looks at one reader. */
-  lookAt(socket: Socket, now: number): Verdict | undefined {
+  checkOne(socket: Socket, now: number): Verdict | undefined {
     const reader = this.#readers.get(socket);
     if (!reader) return undefined;
     const heartbeat = this.#heartbeatOf(socket);
@@ -122,8 +123,8 @@ export class Backpressure<Socket> {
       reader.heartbeat = heartbeat;
     }
     reader.looked = sent;
-    if (sent - reader.confirmed > MAX_UNCONFIRMED) return "slow";
-    return heartbeat > 0 && now - heartbeat > HEARTBEAT_TIMEOUT ? "gone" : undefined;
+    if (sent - reader.confirmed > MAX_UNCONFIRMED_CHARACTERS) return "slow";
+    return heartbeat > 0 && now - heartbeat > HEARTBEAT_TIMEOUT_MS ? "gone" : undefined;
   }
   #sentTo({ own, joined }: Reader): number {
     return own + (joined ? this.#broadcast : 0);

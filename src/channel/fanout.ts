@@ -1,21 +1,21 @@
 import { type Identity, mayRead } from "../auth/policy.ts";
 
 /** Text of frames, in UTF-16 units, after which a batch goes out whatever the time. */
-const MAX_BATCH_TEXT = 256 * 1024;
+const MAX_BATCH_CHARACTERS = 256 * 1024;
 
 /**
  * How many frames a millisecond may go out as they come, each counted once for each socket that gets it, and how many at once
  * after a pause. A send takes some 15 to 40 µs: up to here the object has the time for it.
  */
-const FREE_RATE = 15;
-const FREE_BURST = 1_500;
+const FREE_SENDS_PER_MS = 15;
+const FREE_SENDS_AT_ONCE = 1_500;
 
 /**
  * How long frames wait for each other where there are more, in milliseconds: for each socket that gets them, and at most. So
  * about a tenth of the object's time goes into sending, and with thousands of sockets a third of it.
  */
-const WINDOW_PER_SOCKET = 0.2;
-const MAX_WINDOW = 100;
+const WINDOW_PER_SOCKET_MS = 0.2;
+const MAX_WINDOW_MS = 100;
 
 /** What decides which frames a socket gets, and how. */
 export interface Traits {
@@ -57,7 +57,7 @@ class Audience {
   wait(frame: string): boolean {
     this.#waiting.push(frame);
     this.#text += frame.length;
-    return this.#text >= MAX_BATCH_TEXT;
+    return this.#text >= MAX_BATCH_CHARACTERS;
   }
 
   /** Sends what waits. Answers how many frames that was, counted for each socket. */
@@ -96,7 +96,7 @@ export class Fanout {
   /** When the next batch may go out, in milliseconds since the epoch. */
   #opensAt = 0;
   /** How many frames may still go out as they come, and when that was so. */
-  #free = FREE_BURST;
+  #free = FREE_SENDS_AT_ONCE;
   #freeAt = 0;
 
   /** @param transmit Sends a text to one socket; never throws. */
@@ -119,7 +119,7 @@ export class Fanout {
 
   /** Adds a socket, or changes its traits. It gets what is brought from now on. */
   add(socket: WebSocket, traits: Traits): void {
-    this.settle(socket);
+    this.flushFor(socket);
     this.remove(socket);
     const key = keyOf(traits);
     let audience = this.#audiences.get(key);
@@ -138,7 +138,7 @@ export class Fanout {
   }
 
   /** Sends what waits for a socket, so that what it is sent now comes behind it. */
-  settle(socket: WebSocket): void {
+  flushFor(socket: WebSocket): void {
     const audience = this.#audienceOf.get(socket);
     if (audience?.waitsFor(socket)) audience.flush(this.#transmit);
   }
@@ -215,7 +215,7 @@ export class Fanout {
     this.#isScheduled = true;
     const wait = this.#opensAt - Date.now();
     // A clock that steps back must not make anybody wait.
-    if (wait < 1 || wait > MAX_WINDOW) queueMicrotask(() => this.#flush());
+    if (wait < 1 || wait > MAX_WINDOW_MS) queueMicrotask(() => this.#flush());
     else setTimeout(() => this.#flush(), wait);
   }
 
@@ -233,10 +233,10 @@ export class Fanout {
   /** Decides by what was just sent when the next batch may go out. */
   #pace(sockets: number, frames: number): void {
     const now = Date.now();
-    const earned = Math.max(0, now - this.#freeAt) * FREE_RATE;
-    this.#free = Math.max(-FREE_BURST, Math.min(FREE_BURST, this.#free + earned) - frames);
+    const earned = Math.max(0, now - this.#freeAt) * FREE_SENDS_PER_MS;
+    this.#free = Math.max(-FREE_SENDS_AT_ONCE, Math.min(FREE_SENDS_AT_ONCE, this.#free + earned) - frames);
     this.#freeAt = now;
-    this.#opensAt = this.#free > 0 ? now : now + Math.min(MAX_WINDOW, sockets * WINDOW_PER_SOCKET);
+    this.#opensAt = this.#free > 0 ? now : now + Math.min(MAX_WINDOW_MS, sockets * WINDOW_PER_SOCKET_MS);
   }
 }
 
@@ -260,7 +260,7 @@ export function* batchesOf(frames: Iterable<string>): Generator<string> {
   for (const frame of frames) {
     batch.push(frame);
     text += frame.length;
-    if (text < MAX_BATCH_TEXT) continue;
+    if (text < MAX_BATCH_CHARACTERS) continue;
     yield asBatch(batch);
     [batch, text] = [[], 0];
   }

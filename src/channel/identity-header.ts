@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import type { Identity } from "../auth/policy.ts";
-import { DatabaseName, DatabaseNumber, JsonObject, UserId } from "../protocol/schemas.ts";
+import { DatabaseName, DatabaseNumber, JsonObject, UserId } from "../protocol/values.ts";
 
 /** Carries the caller's identity from the Worker to the object, which is reached through the Worker only. */
 export const IDENTITY_HEADER = "X-Identity";

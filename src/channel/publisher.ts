@@ -1,15 +1,15 @@
-import { decidePublish, type Identity } from "../auth/policy.ts";
+import { authorizePublish, type Identity } from "../auth/policy.ts";
 import { refuse, type Result } from "../protocol/errors.ts";
 import { messageFrame } from "../protocol/frames.ts";
 import { type SenderBudget, sizeOf } from "./budgets.ts";
-import type { KeyedMessage, Keys } from "./keys.ts";
-import { type Log, MAX_RUN_TEXT, type NewMessages, type Place } from "./log.ts";
+import type { KeyedMessage, IdempotencyKeys } from "./idempotency-keys.ts";
+import { type MessageLog, MAX_APPEND_CHARACTERS, type NewMessages, type Position } from "./message-log.ts";
 import type { AnonymousQuota } from "./quota.ts";
 import { type SettingsCopy, UNAVAILABLE } from "./settings.ts";
 import type { Sockets } from "./sockets.ts";
 
 /** A message to publish. */
-export interface Publication {
+export interface NewMessage {
   /** JSON. */
   payload: string;
   /** JSON: who sent it; null for an API-key client that names no sender. */
@@ -25,14 +25,14 @@ export interface Submission {
   who: Identity;
   /** The address that limits count an anonymous caller by. */
   address?: string;
-  publications: readonly Publication[];
+  messages: readonly NewMessage[];
 }
 
-interface Needs {
+interface PublisherDeps {
   /** The channel's name. */
   channel: string;
-  log: Log;
-  keys: Keys;
+  log: MessageLog;
+  keys: IdempotencyKeys;
   quota: AnonymousQuota;
   sockets: Sockets;
   settings: SettingsCopy;
@@ -42,19 +42,19 @@ interface Needs {
 
 /** Gives messages their place, stores them, and delivers them. Nothing in here awaits. */
 export class Publisher {
-  readonly #needs: Needs;
+  readonly #deps: PublisherDeps;
 
-  constructor(needs: Needs) {
-    this.#needs = needs;
+  constructor(deps: PublisherDeps) {
+    this.#deps = deps;
   }
 
   /**
    * Publishes events of one caller, in order; for each a result. One whose key is known already is answered as it was then. Once
    * one is more than the caller's budget, all that follow are refused, so that order is kept.
    */
-  publish(who: Identity, publications: readonly Publication[], budget: SenderBudget): Result<Place>[] {
+  publish(who: Identity, messages: readonly NewMessage[], budget: SenderBudget): Result<Position>[] {
     let isSpent = false;
-    return runsOf(publications).flatMap((run) => {
+    return runsOf(messages).flatMap((run) => {
       const results = isSpent ? overBudget(run, budget) : this.#publishRun(who, run, budget);
       const last = results.at(-1);
       isSpent ||= last?.ok === false && last.fault.code === "rate-limited";
@@ -63,10 +63,10 @@ export class Publisher {
   }
 
   /** Decides by the last known settings whether a caller may publish a message. */
-  decide(who: Identity, publication: Pick<Publication, "database">): Result<null> {
-    const { settings } = this.#needs;
-    if (!settings.isKnown && dependsOnSettings(who, publication)) return UNAVAILABLE;
-    return decidePublish(who, publication.database, settings.current);
+  authorize(who: Identity, message: Pick<NewMessage, "database">): Result<null> {
+    const { settings } = this.#deps;
+    if (!settings.isKnown && dependsOnSettings(who, message)) return UNAVAILABLE;
+    return authorizePublish(who, message.database, settings.current);
   }
 
   /**
@@ -75,8 +75,8 @@ export class Publisher {
    * @param who The client that publishes or sends them.
    * @param within Stores in the same commit what belongs to the first message.
    */
-  accept(who: Identity, { payloads, ...shared }: NewMessages, within?: (place: Place) => void): Result<Place>[] {
-    const { channel, log, quota, sockets, stored } = this.#needs;
+  accept(who: Identity, { payloads, ...shared }: NewMessages, within?: (place: Position) => void): Result<Position>[] {
+    const { channel, log, quota, sockets, stored } = this.#deps;
     const fitting = payloads.slice(0, log.room);
     const taken = who.kind === "anonymous" ? quota.take(fitting, shared.client) : fitting;
     const kept = taken.length > 0 ? log.append({ ...shared, payloads: taken }, within) : [];
@@ -93,8 +93,8 @@ export class Publisher {
     who: Identity,
     budget: SenderBudget,
     messages: NewMessages,
-    within?: (place: Place) => void,
-  ): Result<Place>[] {
+    within?: (place: Position) => void,
+  ): Result<Position>[] {
     if (budget.isUnlimited) return this.accept(who, messages, within);
     const sizes = messages.payloads.map((payload) => sizeOf(payload, messages.client));
     const count = budget.count(sizes);
@@ -104,17 +104,17 @@ export class Publisher {
     return [...results, ...overBudget(messages.payloads.slice(count), budget)];
   }
 
-  #publishRun(who: Identity, run: Run, budget: SenderBudget): Result<Place>[] {
+  #publishRun(who: Identity, run: Run, budget: SenderBudget): Result<Position>[] {
     const [{ client, database, idempotency }] = run;
-    const allowed = this.decide(who, { database });
+    const allowed = this.authorize(who, { database });
     if (!allowed.ok) return run.map(() => allowed);
     const messages: NewMessages = { action: "event", client, database, payloads: run.map(({ payload }) => payload) };
     if (!idempotency) return this.acceptWithin(who, budget, messages);
     return this.#acceptOnce(who, messages, idempotency, budget);
   }
 
-  #acceptOnce(who: Identity, message: NewMessages, keyed: KeyedMessage, budget: SenderBudget): Result<Place>[] {
-    const { keys } = this.#needs;
+  #acceptOnce(who: Identity, message: NewMessages, keyed: KeyedMessage, budget: SenderBudget): Result<Position>[] {
+    const { keys } = this.#deps;
     const known = keys.find(keyed);
     if (known) return [known.isSame ? placed(known) : KEY_REUSED];
     const retryAfter = keys.secondsUntilRoom(who.kind, Date.now());
@@ -146,36 +146,36 @@ function keysFull(retryAfter: number): Result<never> {
   return refuse("keys-full", detail, { field: "Idempotency-Key", retryAfter });
 }
 
-function placed({ seq, time }: Place): Result<Place> {
+function placed({ seq, time }: Position): Result<Position> {
   return { ok: true, value: { seq, time } };
 }
 
 /** Whether settings decide if a message may be published: API-key clients may publish all but restricted messages. */
-export function dependsOnSettings(who: Identity, { database }: Pick<Publication, "database">): boolean {
+export function dependsOnSettings(who: Identity, { database }: Pick<NewMessage, "database">): boolean {
   return who.kind !== "server" || database !== null;
 }
 
 /** Publications that can be stored by one statement. */
-type Run = [Publication, ...Publication[]];
+type Run = [NewMessage, ...NewMessage[]];
 
 /** As few runs as there can be, in order: what may be sent again is one of its own, as its key is stored with it. */
-function runsOf(publications: readonly Publication[]): Run[] {
+function runsOf(messages: readonly NewMessage[]): Run[] {
   const runs: Run[] = [];
   let text = 0;
-  for (const publication of publications) {
+  for (const message of messages) {
     const run = runs.at(-1);
-    text += publication.payload.length;
-    if (run && text <= MAX_RUN_TEXT && areAlike(run[0], publication)) {
-      run.push(publication);
+    text += message.payload.length;
+    if (run && text <= MAX_APPEND_CHARACTERS && areAlike(run[0], message)) {
+      run.push(message);
     } else {
-      runs.push([publication]);
-      text = publication.payload.length;
+      runs.push([message]);
+      text = message.payload.length;
     }
   }
   return runs;
 }
 
-function areAlike(one: Publication, other: Publication): boolean {
+function areAlike(one: NewMessage, other: NewMessage): boolean {
   if (one.idempotency !== undefined || other.idempotency !== undefined) return false;
   return one.client === other.client && one.database === other.database;
 }

@@ -1,6 +1,6 @@
 import { refuse, type Result } from "../protocol/errors.ts";
 import { utf8Length } from "../protocol/utf8.ts";
-import type { Log } from "./log.ts";
+import type { MessageLog } from "./message-log.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
 
@@ -29,13 +29,13 @@ interface SavedCount extends Count {
  */
 export class AnonymousQuota {
   readonly #kv: SyncKvStorage;
-  readonly #log: Log;
+  readonly #log: MessageLog;
   readonly #limit: () => number | null;
   #saved: SavedCount | undefined;
   #current: Count | undefined;
 
   /** @param limit Returns the quota that holds, in bytes; null if there is none. */
-  constructor(kv: SyncKvStorage, log: Log, limit: () => number | null) {
+  constructor(kv: SyncKvStorage, log: MessageLog, limit: () => number | null) {
     this.#kv = kv;
     this.#log = log;
     this.#limit = limit;

@@ -3,10 +3,7 @@ import { FreshCopy } from "../shared/fresh-copy.ts";
 import type { Revocations } from "../settings/revocations.ts";
 import type { EffectiveSettings } from "../settings/channel-settings.ts";
 import { refuse } from "../protocol/errors.ts";
-import { type ChannelSettings, StoredSettings } from "../protocol/schemas.ts";
-
-/** What holds for a channel; null where nothing does. */
-export type Holding = EffectiveSettings | null;
+import { type ChannelSettings, StoredSettings } from "../protocol/channel-settings.ts";
 
 /** The refusal of an action that cannot be decided or numbered before D1 has answered. */
 export const UNAVAILABLE = refuse("unavailable", "The channel's history or settings cannot be read just now.", {
@@ -26,15 +23,15 @@ interface SettingsEvents {
  */
 export class SettingsCopy {
   readonly #kv: SyncKvStorage;
-  readonly #load: () => Promise<Holding>;
+  readonly #load: () => Promise<EffectiveSettings | null>;
   readonly #changed: () => void;
-  readonly #copy: FreshCopy<Holding>;
+  readonly #copy: FreshCopy<EffectiveSettings | null>;
   /** The copy's JSON as it was when it last changed. */
   #json: string | undefined;
   /** Whether changes are written to the object's storage. */
   #isStored: boolean;
 
-  constructor(kv: SyncKvStorage, load: () => Promise<Holding>, { changed, failed }: SettingsEvents) {
+  constructor(kv: SyncKvStorage, load: () => Promise<EffectiveSettings | null>, { changed, failed }: SettingsEvents) {
     this.#kv = kv;
     this.#load = load;
     this.#changed = changed;
@@ -59,7 +56,7 @@ export class SettingsCopy {
   }
 
   /** What holds as last known, undefined if that is not known. */
-  get lastKnown(): { value: Holding } | undefined {
+  get lastKnown(): { value: EffectiveSettings | null } | undefined {
     return this.#copy.known;
   }
 
@@ -88,7 +85,7 @@ export class SettingsCopy {
   }
 
   /** @param ageMs How long ago the settings were read from D1. */
-  set(holding: Holding, ageMs = 0): void {
+  set(holding: EffectiveSettings | null, ageMs = 0): void {
     this.#copy.set(holding, ageMs);
   }
 
@@ -99,7 +96,7 @@ export class SettingsCopy {
     if (this.lastKnown) this.#kv.put("settings", { holding: this.lastKnown.value });
   }
 
-  #accepted(holding: Holding): void {
+  #accepted(holding: EffectiveSettings | null): void {
     const json = JSON.stringify(holding);
     if (json === this.#json) return;
     this.#json = json;
@@ -109,8 +106,8 @@ export class SettingsCopy {
 }
 
 /** Returns the copy in the object's storage. A setting that the version which stored it did not know has its default. */
-function storedIn(kv: SyncKvStorage): { holding: Holding } | undefined {
-  const stored = kv.get<{ holding: Holding }>("settings");
+function storedIn(kv: SyncKvStorage): { holding: EffectiveSettings | null } | undefined {
+  const stored = kv.get<{ holding: EffectiveSettings | null }>("settings");
   if (!stored?.holding) return stored;
   return { holding: { ...stored.holding, settings: v.parse(StoredSettings, stored.holding.settings) } };
 }

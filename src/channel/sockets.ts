@@ -1,8 +1,8 @@
-import { decide, type Identity } from "../auth/policy.ts";
+import { authorize, type Identity } from "../auth/policy.ts";
 import { CLOSE } from "../protocol/close.ts";
 import type { Client, Members } from "../protocol/frames.ts";
-import type { ChannelSettings } from "../protocol/schemas.ts";
-import { Backpressure, HEARTBEAT_TIMEOUT, type Verdict } from "./backpressure.ts";
+import type { ChannelSettings } from "../protocol/channel-settings.ts";
+import { Backpressure, HEARTBEAT_TIMEOUT_MS, type Verdict } from "./backpressure.ts";
 import { batchesOf, Fanout } from "./fanout.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -23,7 +23,7 @@ export interface Attachment {
 }
 
 /** What is looked up of a socket so often that its attachment is not deserialized for it. */
-type Held = Pick<Attachment, "batch"> & { group: string };
+type SocketMeta = Pick<Attachment, "batch"> & { group: string };
 
 /**
  * The channel's sockets. The runtime keeps them, and each one's attachment, while the object hibernates; what is known
@@ -34,7 +34,7 @@ export class Sockets {
   readonly #settings: () => ChannelSettings | null | undefined;
   readonly #left: (client: Client) => void;
   readonly #metrics: Metrics;
-  readonly #held = new Map<WebSocket, Held>();
+  readonly #held = new Map<WebSocket, SocketMeta>();
   /** How many sockets are held of each group. */
   readonly #groups = new Map<string, number>();
   /** Those that joined. */
@@ -141,12 +141,12 @@ export class Sockets {
     this.#attach(socket, attachment);
     this.#subscribe(socket, attachment);
     // Its heartbeats have yet to begin, so no look at them can say when to look at it.
-    this.#nextGone = Math.min(this.#nextGone, Date.now() + HEARTBEAT_TIMEOUT);
+    this.#nextGone = Math.min(this.#nextGone, Date.now() + HEARTBEAT_TIMEOUT_MS);
   }
 
   /** Ends the delivery to a socket, behind all that was broadcast before. */
   leave(socket: WebSocket): void {
-    this.#fanout.settle(socket);
+    this.#fanout.flushFor(socket);
     this.#depart(socket);
   }
 
@@ -197,7 +197,7 @@ export class Sockets {
 
   /** Sends frames to one socket, behind all that it was sent before. */
   send(socket: WebSocket, ...frames: string[]): void {
-    this.#fanout.settle(socket);
+    this.#fanout.flushFor(socket);
     const isBatch = this.#held.get(socket)?.batch === true;
     for (const text of isBatch ? batchesOf(frames) : frames) transmit(socket, text);
     this.#sent(
@@ -215,7 +215,7 @@ export class Sockets {
   dropStale(): void {
     const now = Date.now();
     if (now < this.#nextGone && !this.#backpressure.isDue(now)) return;
-    for (const [socket, verdict] of this.#backpressure.look(now)) this.#drop(socket, verdict);
+    for (const [socket, verdict] of this.#backpressure.check(now)) this.#drop(socket, verdict);
     this.#nextGone = this.#backpressure.nextGone();
   }
 
@@ -249,7 +249,7 @@ export class Sockets {
   /** Counts what was sent to one socket, and closes it where that is more than it reads. */
   #sent(socket: WebSocket, amount: number): void {
     if (!this.#backpressure.sent(socket, amount)) return;
-    if (this.#backpressure.lookAt(socket, Date.now()) === "slow") this.#drop(socket, "slow");
+    if (this.#backpressure.checkOne(socket, Date.now()) === "slow") this.#drop(socket, "slow");
   }
 
   #drop(socket: WebSocket, verdict: Verdict): void {
@@ -272,16 +272,18 @@ export class Sockets {
     const { identity, batch, presence } = attachment;
     const settings = this.#settings();
     const may = (action: "receive" | "presence", otherwise: boolean) =>
-      settings === undefined && identity.kind !== "server" ? otherwise : decide(identity, action, settings ?? null).ok;
+      settings === undefined && identity.kind !== "server"
+        ? otherwise
+        : authorize(identity, action, settings ?? null).ok;
     const receives = may("receive", attachment.receives);
     if (receives !== attachment.receives) this.#attach(socket, { ...attachment, receives });
     this.#fanout.add(socket, { identity, batch, receives, presence: presence && may("presence", true) });
     this.#backpressure.setJoined(socket, receives);
   }
 
-  #hold(socket: WebSocket, held: Held): void {
-    this.#held.set(socket, held);
-    this.#groups.set(held.group, this.count(held.group) + 1);
+  #hold(socket: WebSocket, meta: SocketMeta): void {
+    this.#held.set(socket, meta);
+    this.#groups.set(meta.group, this.count(meta.group) + 1);
     this.#backpressure.add(socket);
   }
 

@@ -6,8 +6,8 @@ import { ChannelError } from "./errors.ts";
 import type { ChannelEvents, Status } from "./events.ts";
 import { type HistoryOptions, pagesOf } from "./history.ts";
 import { allOf, changed, NOBODY, type Presence } from "./members.ts";
-import type { ErrorPayload, JoinFrame, Message, Place, PrivateMessage, ServerFrame } from "./messages.ts";
-import { Order, type Resumed } from "./order.ts";
+import type { ErrorPayload, JoinFrame, Message, Position, PrivateMessage, ServerFrame } from "./messages.ts";
+import { MessageSequencer, type Resumed } from "./message-sequencer.ts";
 import type { ChannelOptions, PublishOptions, SendOptions } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import { Publisher } from "./publisher.ts";
@@ -18,11 +18,11 @@ import type { Server } from "./server.ts";
 export class Channel<In = unknown, Out = In> {
   readonly name: string;
   readonly #server: Server;
-  readonly #wishes: { history: boolean; presence: boolean };
+  readonly #joinOptions: { history: boolean; presence: boolean };
   readonly #schema: StandardSchemaV1<unknown, Out> | undefined;
   readonly #events = new Emitter<ChannelEvents>();
   readonly #connection: Connection;
-  readonly #order: Order;
+  readonly #sequencer: MessageSequencer;
   readonly #outbox: Outbox;
   readonly #publisher: Publisher;
   #status: Status = "connecting";
@@ -36,11 +36,11 @@ export class Channel<In = unknown, Out = In> {
   constructor(server: Server, name: string, options: ChannelOptions<In, Out>, WebSocket?: WebSocketConstructor) {
     this.name = name;
     this.#server = server;
-    this.#wishes = { history: options.history === true, presence: options.presence === true };
+    this.#joinOptions = { history: options.history === true, presence: options.presence === true };
     this.#schema = options.schema;
     this.#publisher = new Publisher(server);
     this.#outbox = new Outbox((frame) => this.#connection.send(frame));
-    this.#order = new Order({
+    this.#sequencer = new MessageSequencer({
       server,
       channel: name,
       after: options.after,
@@ -70,7 +70,7 @@ export class Channel<In = unknown, Out = In> {
 
   /** The last `seq` seen: where an `after` would resume. */
   get seq(): number | undefined {
-    return this.#order.last;
+    return this.#sequencer.last;
   }
 
   /** Who is here, where the channel was made with `presence`; a new list with each change. */
@@ -90,7 +90,7 @@ export class Channel<In = unknown, Out = In> {
    *
    * @throws ChannelError, as the rejection: what the server refused, `invalid-payload`, `queue-full`, `closed`
    */
-  async publish(payload: In, { idempotencyKey }: PublishOptions = {}): Promise<Place> {
+  async publish(payload: In, { idempotencyKey }: PublishOptions = {}): Promise<Position> {
     const message = this.#written(payload);
     return this.#publisher.publish(`{"channel":${JSON.stringify(this.name)},"message":${message}}`, idempotencyKey);
   }
@@ -103,8 +103,8 @@ export class Channel<In = unknown, Out = In> {
    *   cannot be told whether it was stored, `invalid-payload`, `queue-full`, `closed`
    */
   send(payload: In, options: SendOptions & { to: string }): Promise<undefined>;
-  send(payload: In, options?: SendOptions & { to?: never }): Promise<Place>;
-  async send(payload: In, { to, authenticated }: SendOptions = {}): Promise<Place | undefined> {
+  send(payload: In, options?: SendOptions & { to?: never }): Promise<Position>;
+  async send(payload: In, { to, authenticated }: SendOptions = {}): Promise<Position | undefined> {
     const text = this.#written(payload);
     const options = JSON.stringify({ channel: this.name, socketId: to, authenticated });
     const frame = `{"action":"message","options":${options},"payload":${text}}`;
@@ -136,8 +136,8 @@ export class Channel<In = unknown, Out = In> {
   }
 
   #join(): void {
-    const { history, presence } = this.#wishes;
-    const after = this.#order.last;
+    const { history, presence } = this.#joinOptions;
+    const after = this.#sequencer.last;
     // Coming back, what was missed takes the history's place.
     const payload = { history: history && after === undefined, presence };
     this.#connection.send(JSON.stringify({ action: "join", options: { channel: this.name, after }, payload }));
@@ -149,7 +149,7 @@ export class Channel<In = unknown, Out = In> {
       case "join":
         return this.#joined(frame);
       case "history":
-        return this.#order.begin(frame.payload, frame.options.seq);
+        return this.#sequencer.begin(frame.payload, frame.options.seq);
       case "event":
       case "message":
         return "seq" in frame.options ? this.#live(frame as Message) : this.#whisper(frame as PrivateMessage);
@@ -167,8 +167,8 @@ export class Channel<In = unknown, Out = In> {
     this.#me = frame.client;
     this.#isJoined = true;
     this.#asked = false;
-    this.#outbox.joined(frame.client.socketId, this.#order.last !== undefined);
-    this.#order.joined(frame);
+    this.#outbox.joined(frame.client.socketId, this.#sequencer.last !== undefined);
+    this.#sequencer.joined(frame);
     this.#show("online");
     this.#publisher.wake();
   }
@@ -178,14 +178,14 @@ export class Channel<In = unknown, Out = In> {
     if (!this.#isJoined) return;
     this.#show("online");
     this.#outbox.wake();
-    this.#order.wake();
+    this.#sequencer.wake();
     this.#publisher.wake();
   }
 
   #live(message: Message): void {
     // An echo confirms at once, even if its message is delivered only after the missed ones.
     this.#outbox.stored(message);
-    this.#order.live(message);
+    this.#sequencer.live(message);
   }
 
   #deliver(message: Message): void {
@@ -225,7 +225,7 @@ export class Channel<In = unknown, Out = In> {
   #lost(opened: boolean, final: boolean): void {
     if (this.#status === "closed") return;
     this.#isJoined = false;
-    this.#order.interrupt();
+    this.#sequencer.interrupt();
     this.#outbox.interrupt();
     if (final) return this.#end();
     this.#show("offline");
@@ -248,7 +248,7 @@ export class Channel<In = unknown, Out = In> {
   }
 
   #end(): void {
-    this.#order.close();
+    this.#sequencer.close();
     this.#publisher.close(CLOSED());
     this.#outbox.close(CLOSED());
     this.#show("closed");

@@ -11,9 +11,9 @@ export type { ChannelOptions, PublishOptions, SendOptions } from "./options.ts";
 export { ChannelError, type ClientErrorCode } from "./errors.ts";
 export type { HistoryOptions } from "./history.ts";
 export type { Presence } from "./members.ts";
-export type { Message, Place, PrivateMessage, ServerFrame } from "./messages.ts";
-export type { Resumed } from "./order.ts";
-export { MAX_QUEUED_MESSAGES, MAX_QUEUED_TEXT } from "./queue.ts";
+export type { Message, Position, PrivateMessage, ServerFrame } from "./messages.ts";
+export type { Resumed } from "./message-sequencer.ts";
+export { MAX_QUEUED_MESSAGES, MAX_QUEUED_CHARACTERS } from "./queue.ts";
 export type { StandardSchemaV1 } from "@standard-schema/spec";
 export type { Token } from "./server.ts";
 

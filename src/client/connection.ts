@@ -3,7 +3,7 @@ import { CLOSE, isFinal } from "../protocol/close.ts";
 import type { ServerFrame } from "./messages.ts";
 import { watchNetwork } from "./network.ts";
 import type { Server } from "./server.ts";
-import { Watch } from "./watch.ts";
+import { HeartbeatMonitor } from "./heartbeat-monitor.ts";
 
 /** An attempt to connect that is younger, in milliseconds, is not replaced when the network returns. */
 const FRESH_MS = 1_000;
@@ -11,7 +11,7 @@ const FRESH_MS = 1_000;
 /** A WebSocket constructor, for where there is no global one. */
 export type WebSocketConstructor = new (url: string, protocols?: string | string[]) => object;
 
-interface Needs {
+interface ConnectionDeps {
   server: Server;
   channel: string;
   WebSocket: WebSocketConstructor | undefined;
@@ -29,32 +29,32 @@ interface Needs {
 
 /** A channel's socket, which comes back by itself until it is closed, here or for good by the server. */
 export class Connection {
-  readonly #needs: Needs;
-  readonly #watch: Watch;
+  readonly #deps: ConnectionDeps;
+  readonly #heartbeat: HeartbeatMonitor;
   readonly #endNetworkWatch: () => void;
   #socket: ReconnectingWebSocket;
   #state: "opening" | "open" | "over" | "closed" = "opening";
   /** When the last attempt to connect began, in milliseconds of `performance.now()`. */
   #attemptedAt = 0;
 
-  constructor(needs: Needs) {
-    this.#needs = needs;
-    this.#watch = new Watch({
+  constructor(deps: ConnectionDeps) {
+    this.#deps = deps;
+    this.#heartbeat = new HeartbeatMonitor({
       send: (text) => this.#socket.send(text),
-      silent: needs.silent,
-      works: needs.works,
+      silent: deps.silent,
+      works: deps.works,
       dead: () => this.#reconnect(),
     });
     this.#socket = this.#connect();
     this.#endNetworkWatch = watchNetwork({
-      lost: () => this.#state === "open" && this.#watch.networkLost(),
+      lost: () => this.#state === "open" && this.#heartbeat.networkLost(),
       changed: () => this.#networkChanged(),
     });
   }
 
   /** Answers whether there was a connection to send it over. One of which it is unknown whether it works is none. */
   send(text: string): boolean {
-    return !this.#watch.isInDoubt && this.#socket.send(text);
+    return !this.#heartbeat.isInDoubt && this.#socket.send(text);
   }
 
   close(): void {
@@ -63,7 +63,7 @@ export class Connection {
   }
 
   #connect(): ReconnectingWebSocket {
-    const { server, channel, WebSocket } = this.#needs;
+    const { server, channel, WebSocket } = this.#deps;
     this.#attempt();
     const socket: ReconnectingWebSocket = new ReconnectingWebSocket(
       server.socketUrl(channel),
@@ -114,7 +114,7 @@ export class Connection {
   }
 
   #networkChanged(): void {
-    if (this.#state === "open") return this.#watch.networkChanged();
+    if (this.#state === "open") return this.#heartbeat.networkChanged();
     const isFresh = this.#state === "opening" && performance.now() - this.#attemptedAt < FRESH_MS;
     if (!isFresh) this.#reconnect();
   }
@@ -122,7 +122,7 @@ export class Connection {
   /** Each attempt begins with the question for the subprotocols, and so for the token. */
   #begin(): Promise<string[]> {
     this.#attempt();
-    return this.#needs.server.protocols();
+    return this.#deps.server.protocols();
   }
 
   #attempt(): void {
@@ -132,33 +132,33 @@ export class Connection {
 
   #open(): void {
     this.#state = "open";
-    this.#watch.start();
-    this.#needs.opened();
+    this.#heartbeat.start();
+    this.#deps.opened();
   }
 
   #receive(text: string): void {
-    if (this.#watch.heard(text)) return;
+    if (this.#heartbeat.heard(text)) return;
     const frames = JSON.parse(text) as ServerFrame | ServerFrame[];
-    for (const frame of Array.isArray(frames) ? frames : [frames]) this.#needs.received(frame);
+    for (const frame of Array.isArray(frames) ? frames : [frames]) this.#deps.received(frame);
   }
 
   #lost(final: boolean): void {
     if (this.#state === "over" || this.#state === "closed") return;
     const opened = this.#state === "open";
     this.#state = "over";
-    this.#watch.stop();
+    this.#heartbeat.stop();
     if (final) this.#end();
-    this.#needs.lost(opened, final);
+    this.#deps.lost(opened, final);
   }
 
   #end(): void {
     this.#state = "closed";
-    this.#watch.stop();
+    this.#heartbeat.stop();
     this.#endNetworkWatch();
   }
 
   /** An expired token is final, unless another one can be asked for. */
   #isFinal(code: number): boolean {
-    return isFinal(code) && !(code === CLOSE.expired && this.#needs.server.renewsToken);
+    return isFinal(code) && !(code === CLOSE.expired && this.#deps.server.renewsToken);
   }
 }

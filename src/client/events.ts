@@ -1,7 +1,7 @@
 import type { ChannelError } from "./errors.ts";
 import type { Presence } from "./members.ts";
 import type { Message, PrivateMessage, ServerFrame } from "./messages.ts";
-import type { Resumed } from "./order.ts";
+import type { Resumed } from "./message-sequencer.ts";
 
 /** `closed` is for good: by `close()`, or by a server that will not have this client. */
 export type Status = "connecting" | "online" | "offline" | "closed";

@@ -20,7 +20,7 @@ export interface PrivateMessage<Payload = unknown> {
 }
 
 /** Where a message stands in its channel. */
-export interface Place {
+export interface Position {
   seq: number;
   /** RFC 3339, UTC. */
   time: string;

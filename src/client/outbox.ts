@@ -1,11 +1,11 @@
 import { ChannelError } from "./errors.ts";
-import type { Message, Place } from "./messages.ts";
+import type { Message, Position } from "./messages.ts";
 import { type Entry, Queue } from "./queue.ts";
 
 /** How long a message may be without its echo while there is a connection, in milliseconds. */
-const PATIENCE = 30_000;
+const ECHO_TIMEOUT_MS = 30_000;
 
-interface Outgoing extends Entry<Place | undefined> {
+interface Outgoing extends Entry<Position | undefined> {
   /** The payload's JSON, by which its echo is known. */
   payload: string;
   /** For one client alone: neither stored nor echoed. */
@@ -19,7 +19,7 @@ interface Outgoing extends Entry<Place | undefined> {
  */
 export class Outbox {
   readonly #transmit: (frame: string) => boolean;
-  readonly #queue = new Queue<Place | undefined, Outgoing>();
+  readonly #queue = new Queue<Position | undefined, Outgoing>();
   /** This client's id on the channel; undefined while it has not joined. */
   #socketId: string | undefined;
   /** The id by which the queue's first was sent, where that waits for its echo. */
@@ -38,7 +38,7 @@ export class Outbox {
   }
 
   /** Resolves to the message's place once its echo is here; a private one's to undefined, once it is on its way. */
-  send(message: Pick<Outgoing, "text" | "payload" | "isPrivate">): Promise<Place | undefined> {
+  send(message: Pick<Outgoing, "text" | "payload" | "isPrivate">): Promise<Position | undefined> {
     const place = this.#queue.add(message);
     this.#next();
     return place;
@@ -111,7 +111,7 @@ export class Outbox {
   }
 
   #expectEcho(): void {
-    this.#timer = setTimeout(() => this.#giveUp(), PATIENCE);
+    this.#timer = setTimeout(() => this.#giveUp(), ECHO_TIMEOUT_MS);
   }
 
   #stopTimer(): void {

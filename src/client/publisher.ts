@@ -1,10 +1,10 @@
 import { Backoff } from "./backoff.ts";
 import { type ChannelError, isRetryable } from "./errors.ts";
-import type { Place } from "./messages.ts";
+import type { Position } from "./messages.ts";
 import { type Entry, Queue } from "./queue.ts";
 import type { Server } from "./server.ts";
 
-interface Publication extends Entry<Place> {
+interface Publication extends Entry<Position> {
   key: string;
 }
 
@@ -14,7 +14,7 @@ interface Publication extends Entry<Place> {
  */
 export class Publisher {
   readonly #server: Server;
-  readonly #queue = new Queue<Place, Publication>();
+  readonly #queue = new Queue<Position, Publication>();
   readonly #backoff = new Backoff();
   #running = false;
 
@@ -23,7 +23,7 @@ export class Publisher {
   }
 
   /** @param text The body, JSON. @param key Stands for this message and no other (IDM1). */
-  publish(text: string, key: string = newKey()): Promise<Place> {
+  publish(text: string, key: string = newKey()): Promise<Position> {
     const place = this.#queue.add({ text, key });
     if (!this.#running) void this.#run();
     return place;
@@ -53,7 +53,7 @@ export class Publisher {
   async #attempt(entry: Publication): Promise<void> {
     const headers = { "Content-Type": "application/json", "Idempotency-Key": entry.key };
     try {
-      const { seq, time } = await this.#server.request<Place>("/message", {
+      const { seq, time } = await this.#server.request<Position>("/message", {
         method: "POST",
         headers,
         body: entry.text,

@@ -2,7 +2,7 @@ import { ChannelError } from "./errors.ts";
 
 /** How many messages may wait to be sent, and how much text of theirs, in UTF-16 units. */
 export const MAX_QUEUED_MESSAGES = 1_000;
-export const MAX_QUEUED_TEXT = 4 * 1024 * 1024;
+export const MAX_QUEUED_CHARACTERS = 4 * 1024 * 1024;
 
 /** Something that waits to be sent, and the promise of whoever sent it. */
 export interface Entry<T> {
@@ -21,7 +21,7 @@ export class Queue<T, E extends Entry<T> = Entry<T>> {
   add(entry: Omit<E, "resolve" | "reject">): Promise<T> {
     const text = this.#text + entry.text.length;
     if (this.#entries.length >= MAX_QUEUED_MESSAGES) throw full("messages", MAX_QUEUED_MESSAGES);
-    if (text > MAX_QUEUED_TEXT) throw full("characters", MAX_QUEUED_TEXT);
+    if (text > MAX_QUEUED_CHARACTERS) throw full("characters", MAX_QUEUED_CHARACTERS);
     this.#text = text;
     return new Promise((resolve, reject) => this.#entries.push({ ...entry, resolve, reject } as unknown as E));
   }

@@ -5,7 +5,7 @@ import { ChannelError, errorOf } from "./errors.ts";
 export type Token = string | (() => string | Promise<string>);
 
 /** After how many milliseconds without an answer a request is given up. */
-const PATIENCE = 20_000;
+const REQUEST_TIMEOUT_MS = 20_000;
 
 interface JsonRequest {
   method?: "POST";
@@ -50,7 +50,7 @@ export class Server {
     const all: RequestInit = {
       ...init,
       headers: { ...headers, ...(token !== undefined && { Authorization: `Bearer ${token}` }) },
-      signal: AbortSignal.timeout(PATIENCE),
+      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
     };
     try {
       const answer = await fetch(`${this.#url}${path}`, all);

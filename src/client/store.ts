@@ -4,7 +4,7 @@ import type { Status } from "./events.ts";
 import type { ChannelOptions, PublishOptions, SendOptions } from "./options.ts";
 import type { ChannelsClient } from "./client.ts";
 import { ChannelError } from "./errors.ts";
-import type { Message, Place } from "./messages.ts";
+import type { Message, Position } from "./messages.ts";
 
 /** A channel as it stands at one moment; a new object with each change. */
 export interface Snapshot<Payload> {
@@ -54,7 +54,7 @@ export class ChannelStore<In, Out> {
     };
   };
 
-  readonly publish = async (payload: In, options?: PublishOptions): Promise<Place> =>
+  readonly publish = async (payload: In, options?: PublishOptions): Promise<Position> =>
     this.#joined().publish(payload, options);
 
   readonly send = (async (payload: In, options?: SendOptions & { to: string }) =>

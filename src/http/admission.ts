@@ -2,7 +2,7 @@ import { judgeBySettings } from "../settings/known-settings.ts";
 import type { Identity } from "../auth/policy.ts";
 import { UNAVAILABLE } from "../channel/settings.ts";
 import type { Result } from "../protocol/errors.ts";
-import type { ChannelSettings } from "../protocol/schemas.ts";
+import type { ChannelSettings } from "../protocol/channel-settings.ts";
 import type { AppContext } from "./request.ts";
 
 /**

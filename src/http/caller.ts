@@ -7,7 +7,7 @@ import type { AppContext } from "./request.ts";
 
 const BEARER = /^Bearer +([\x21-\x7e]+) *$/i;
 /** The period of the rate limit in wrangler.toml, in seconds. */
-const RATE_PERIOD_S = 10;
+const RATE_PERIOD_SECONDS = 10;
 
 /**
  * Who is asking. Credentials that are there but wrong are refused, never taken for none: a caller with a mistyped key
@@ -28,7 +28,7 @@ export async function callerOf(c: AppContext, channel?: string): Promise<Identit
  * Who is asking over a connection that is not one channel's. Its credential may be meant for others: where a channel has
  * no auth database, a token does not count.
  */
-export function visitorOf(c: AppContext): (channel: string) => Promise<Result<Identity>> {
+export function identityResolver(c: AppContext): (channel: string) => Promise<Result<Identity>> {
   const shown = shownBy(c);
   return async (channel) => {
     if (typeof shown !== "string") return { ok: true, value: shown };
@@ -60,9 +60,9 @@ export function offeredProtocols(c: AppContext): string[] {
  */
 export async function countRequest(c: AppContext): Promise<Result<null>> {
   if (showsApiKey(c)) return COUNTED;
-  const { success } = await c.env.STRANGERS.limit({ key: addressOf(c) });
+  const { success } = await c.env.RATE_LIMITER.limit({ key: addressOf(c) });
   if (success) return COUNTED;
-  return refuse("rate-limited", "There are too many requests from this address.", { retryAfter: RATE_PERIOD_S });
+  return refuse("rate-limited", "There are too many requests from this address.", { retryAfter: RATE_PERIOD_SECONDS });
 }
 
 /** What a caller shows for itself: an API key or nothing, which says who it is, or else a token. */

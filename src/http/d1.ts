@@ -1,5 +1,5 @@
 import { routePath } from "hono/route";
-import { askD1 } from "../shared/try-d1.ts";
+import { tryD1 } from "../shared/try-d1.ts";
 import { withDeadline } from "../shared/deadline.ts";
 import { type AppContext, unwrap } from "./request.ts";
 
@@ -11,5 +11,5 @@ const D1_TIMEOUT_MS = 5_000;
  * then, so it must be harmless to repeat.
  */
 export async function fromD1<T>(c: AppContext, ask: () => Promise<T>): Promise<T> {
-  return unwrap(await askD1(() => withDeadline(D1_TIMEOUT_MS, ask()), { route: routePath(c, -1) }));
+  return unwrap(await tryD1(() => withDeadline(D1_TIMEOUT_MS, ask()), { route: routePath(c, -1) }));
 }

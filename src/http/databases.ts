@@ -8,14 +8,9 @@ import { type Fault, FaultError } from "../protocol/errors.ts";
 import { isoTime } from "../protocol/frames.ts";
 import { isLocal } from "../protocol/key-set-address.ts";
 import { MAX_REVOCATIONS } from "../protocol/limits.ts";
-import {
-  AuthDatabase,
-  DatabaseName,
-  DisconnectRequest,
-  TokenRequest,
-  type UserId,
-  validate,
-} from "../protocol/schemas.ts";
+import { AuthDatabase, DisconnectRequest, TokenRequest } from "../protocol/auth-database.ts";
+import { validate } from "../protocol/validate.ts";
+import { DatabaseName, type UserId } from "../protocol/values.ts";
 import { requireServer } from "./caller.ts";
 import { fromD1 } from "./d1.ts";
 import { listPage } from "./listing.ts";

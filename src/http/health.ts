@@ -1,14 +1,14 @@
 import { Hono } from "hono";
-import { askD1 } from "../shared/try-d1.ts";
+import { tryD1 } from "../shared/try-d1.ts";
 import { withDeadline } from "../shared/deadline.ts";
 import type { Env } from "../env.ts";
 import { FaultError } from "../protocol/errors.ts";
 import { callerOf } from "./caller.ts";
 
 /** How long D1 may take to answer, in milliseconds. */
-const DEADLINE = 2_000;
+const D1_TIMEOUT_MS = 2_000;
 /** How long an answer of D1's holds, in milliseconds: however many ask, D1 is asked about once a second. */
-const FRESH_FOR = 1_000;
+const REUSE_MS = 1_000;
 
 let last: { at: number; answers: boolean } | undefined;
 
@@ -23,7 +23,7 @@ export const health = new Hono<{ Bindings: Env }>().get("/health", async (c) => 
 
 /** D1's latest answer; while it is asked anew, the others get the one before. */
 async function isWell(database: D1Database): Promise<boolean> {
-  if (last && Math.abs(Date.now() - last.at) < FRESH_FOR) return last.answers;
+  if (last && Math.abs(Date.now() - last.at) < REUSE_MS) return last.answers;
   if (last) last.at = Date.now();
   last = { answers: await answers(database), at: Date.now() };
   return last.answers;
@@ -31,6 +31,6 @@ async function isWell(database: D1Database): Promise<boolean> {
 
 /** Reads one row at most. */
 async function answers(database: D1Database): Promise<boolean> {
-  const read = () => withDeadline(DEADLINE, database.prepare("SELECT 1 FROM channels LIMIT 1").run());
-  return (await askD1(read, { route: "/health" })).ok;
+  const read = () => withDeadline(D1_TIMEOUT_MS, database.prepare("SELECT 1 FROM channels LIMIT 1").run());
+  return (await tryD1(read, { route: "/health" })).ok;
 }

@@ -1,4 +1,5 @@
-import { ListQuery, validate } from "../protocol/schemas.ts";
+import { ListQuery } from "../protocol/queries.ts";
+import { validate } from "../protocol/validate.ts";
 import { type AppContext, unwrap } from "./request.ts";
 
 /**

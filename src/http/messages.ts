@@ -1,8 +1,8 @@
 import { Hono } from "hono";
-import { askD1 } from "../shared/try-d1.ts";
+import { tryD1 } from "../shared/try-d1.ts";
 import { withDeadline } from "../shared/deadline.ts";
 import type { Env } from "../env.ts";
-import { decide, type Identity, mayRead } from "../auth/policy.ts";
+import { authorize, type Identity, mayRead } from "../auth/policy.ts";
 import { completePage, type LogPage, type Page } from "../archive/page.ts";
 import { endOf, type PageBounds, type Range } from "../archive/range.ts";
 import { contains, pick } from "../archive/search.ts";
@@ -11,20 +11,21 @@ import { completePositions, type Reader } from "../archive/times.ts";
 import { isoTime, messageFrames, type StoredMessage } from "../protocol/frames.ts";
 import { MAX_PAGE_SIZE } from "../protocol/limits.ts";
 import { historyPath } from "../protocol/paths.ts";
-import { HistoryQuery, validate } from "../protocol/schemas.ts";
+import { HistoryQuery } from "../protocol/queries.ts";
+import { validate } from "../protocol/validate.ts";
 import { admission } from "./admission.ts";
 import { callerOf } from "./caller.ts";
 import { type AppContext, channelOf, stubOf, unwrap } from "./request.ts";
 
 /** How long D1 may take to read a page, in milliseconds. */
-const READ_DEADLINE = 15_000;
+const HISTORY_TIMEOUT_MS = 15_000;
 
 /** `GET /channels/{channel}/messages`: a page of history, oldest first, and the address of the next one. */
 export const messages = new Hono<{ Bindings: Env }>().get("/channels/:channel/messages", async (c) => {
   const channel = channelOf(c);
   const query = unwrap(validate(HistoryQuery, c.req.query(), "query"));
   const who = await callerOf(c, channel);
-  unwrap(await admission(c, channel, who, (settings) => decide(who, "history", settings)));
+  unwrap(await admission(c, channel, who, (settings) => authorize(who, "history", settings)));
   const bounds = await boundsOf(c, channel, who, query);
   const { held, covered } = await readPage(c, channel, who, bounds);
   const page = pick(covered, held.direction, query.limit, wantedBy(who, query));
@@ -76,7 +77,7 @@ function readerOf(who: Identity): Reader | undefined {
 /** What D1 tells of a channel's older messages. */
 async function askArchive<T>(channel: string, answer: Promise<T>): Promise<T> {
   const detail = "The channel's older messages cannot be read just now.";
-  return unwrap(await askD1(() => withDeadline(READ_DEADLINE, answer), { channel }, detail));
+  return unwrap(await tryD1(() => withDeadline(HISTORY_TIMEOUT_MS, answer), { channel }, detail));
 }
 
 /** What of a page its reader may see and asked for. Times are looked at again: more may have come since they were located. */

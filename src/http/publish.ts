@@ -1,20 +1,21 @@
 import { Hono } from "hono";
 import { sha256 } from "../shared/digest.ts";
 import { databaseOf } from "../settings/known-settings.ts";
-import { decidePublish, type Identity } from "../auth/policy.ts";
-import type { Place } from "../channel/log.ts";
-import type { Publication, Submission } from "../channel/publisher.ts";
+import { authorizePublish, type Identity } from "../auth/policy.ts";
+import type { Position } from "../channel/message-log.ts";
+import type { NewMessage, Submission } from "../channel/publisher.ts";
 import { clientOf } from "../channel/sockets.ts";
 import type { Env } from "../env.ts";
 import { type Fault, FaultError, problemOf, refuse, type Result } from "../protocol/errors.ts";
 import { type Client, isoTime } from "../protocol/frames.ts";
 import { messageText, tooLarge } from "../protocol/json.ts";
 import { MAX_BATCH_BYTES, MAX_BATCH_CHANNELS } from "../protocol/limits.ts";
-import { BatchRequest, IdempotencyKey, PublishRequest, validate } from "../protocol/schemas.ts";
+import { BatchRequest, IdempotencyKey, PublishRequest } from "../protocol/publish-request.ts";
+import { validate } from "../protocol/validate.ts";
 import { utf8Length } from "../protocol/utf8.ts";
 import { admission } from "./admission.ts";
 import { addressOf, callerOf, countRequest } from "./caller.ts";
-import { Coalescer } from "./coalescer.ts";
+import { CallBatcher } from "./call-batcher.ts";
 import { faultOf } from "./problem.ts";
 import { type AppContext, jsonBody, stubOf, unwrap } from "./request.ts";
 
@@ -66,19 +67,19 @@ function partOf(request: PublishRequest, key: PartKey | undefined, field: string
 }
 
 /** Counts the call to the channel, as the batch was counted itself (LIM7). */
-async function publishCounted(c: AppContext, channel: string, parts: Part[]): Promise<Result<Place>[]> {
+async function publishCounted(c: AppContext, channel: string, parts: Part[]): Promise<Result<Position>[]> {
   const counted = await countRequest(c);
   return counted.ok ? publishTo(c, channel, parts) : parts.map(() => counted);
 }
 
 /** Sends a channel its messages by one call. What fails here fails this channel's messages, not those for others. */
-async function publishTo(c: AppContext, channel: string, parts: Part[]): Promise<Result<Place>[]> {
+async function publishTo(c: AppContext, channel: string, parts: Part[]): Promise<Result<Position>[]> {
   try {
     const who = await callerOf(c, channel);
-    const publications = await Promise.all(parts.map((part) => publicationOf(c, who, part)));
-    const refused = who.kind === "server" ? undefined : await refusalsOf(c, channel, { who, publications });
+    const messages = await Promise.all(parts.map((part) => newMessageOf(c, who, part)));
+    const refused = who.kind === "server" ? undefined : await refusalsOf(c, channel, { who, messages });
     if (refused) return refused;
-    const submission = { who, publications };
+    const submission = { who, messages };
     return await submit(c, channel, who.kind === "anonymous" ? { ...submission, address: addressOf(c) } : submission);
   } catch (error) {
     const fault = faultOf(error, { channel });
@@ -90,20 +91,20 @@ async function publishTo(c: AppContext, channel: string, parts: Part[]): Promise
 async function refusalsOf(
   c: AppContext,
   channel: string,
-  { who, publications }: Submission,
-): Promise<Result<Place>[] | undefined> {
-  let refusals: Result<Place>[] = [];
+  { who, messages }: Submission,
+): Promise<Result<Position>[] | undefined> {
+  let refusals: Result<Position>[] = [];
   const admitted = await admission(c, channel, who, (settings) => {
-    const verdicts = publications.map(({ database }) => decidePublish(who, database, settings));
+    const verdicts = messages.map(({ database }) => authorizePublish(who, database, settings));
     refusals = verdicts.filter((verdict) => !verdict.ok);
     return verdicts.find(({ ok }) => ok) ?? verdicts[0] ?? NO_ANSWER;
   });
   if (admitted.ok) return undefined;
-  return publications.map((_, index) => refusals[index] ?? admitted);
+  return messages.map((_, index) => refusals[index] ?? admitted);
 }
 
 /** Requests for the same channel share calls to its object, where the runtime lets one settle another's promise. */
-async function submit(c: AppContext, channel: string, submission: Submission): Promise<Result<Place>[]> {
+async function submit(c: AppContext, channel: string, submission: Submission): Promise<Result<Position>[]> {
   const call = (submissions: Submission[]) => stubOf(c, channel).publish(submissions);
   if (Cloudflare.compatibilityFlags["handle_cross_request_promise_resolution"] !== true) {
     const [results] = await call([submission]);
@@ -112,26 +113,22 @@ async function submit(c: AppContext, channel: string, submission: Submission): P
   return publishing.submit(channel, submission, call, (work) => c.executionCtx.waitUntil(work));
 }
 
-const publishing = new Coalescer<Submission, Result<Place>[]>(({ publications }) =>
-  publications.reduce((sum, { payload }) => sum + payload.length, 0),
+const publishing = new CallBatcher<Submission, Result<Position>[]>(({ messages }) =>
+  messages.reduce((sum, { payload }) => sum + payload.length, 0),
 );
 
 const NO_ANSWER = refuse("unavailable", "The channel did not answer.", { retryAfter: 1 });
 
-async function publicationOf(
-  c: AppContext,
-  who: Identity,
-  { request, payload, key, field }: Part,
-): Promise<Publication> {
+async function newMessageOf(c: AppContext, who: Identity, { request, payload, key, field }: Part): Promise<NewMessage> {
   const { database = null, sender } = request;
   const client = await senderOf(c, who, request, field);
-  const publication = { payload, client: client && JSON.stringify(client), database };
-  if (key === undefined) return publication;
+  const message = { payload, client: client && JSON.stringify(client), database };
+  if (key === undefined) return message;
   const idempotency = {
     key: await digestOf(scopeOf(who), ...key),
     digest: await digestOf(payload, database, sender),
   };
-  return { ...publication, idempotency };
+  return { ...message, idempotency };
 }
 
 /**
@@ -165,9 +162,9 @@ async function senderOf(
 /** API keys share a scope, and so do anonymous clients. A user is known by the database's name: a dbo_id may be reused. */
 const scopeOf = (who: Identity) => (who.kind === "user" ? [who.database, who.row_id] : who.kind);
 
-const placed = (channel: string, { seq, time }: Place) => ({ channel, seq, time: isoTime(time) });
+const placed = (channel: string, { seq, time }: Position) => ({ channel, seq, time: isoTime(time) });
 
-function resultOf(channel: string, result: Result<Place>): object {
+function resultOf(channel: string, result: Result<Position>): object {
   return result.ok ? { status: 201, ...placed(channel, result.value) } : { ...problemOf(result.fault), channel };
 }
 

@@ -1,11 +1,12 @@
 import type { Context } from "hono";
 import type { GenericSchema, InferOutput } from "valibot";
-import type { Channel } from "../channel/channel.ts";
+import type { ChannelObject } from "../channel/channel-object.ts";
 import type { Env } from "../env.ts";
 import { FaultError, type Result } from "../protocol/errors.ts";
 import { parseJson } from "../protocol/json.ts";
 import { MAX_BODY_BYTES } from "../protocol/limits.ts";
-import { ChannelName, validate } from "../protocol/schemas.ts";
+import { validate } from "../protocol/validate.ts";
+import { ChannelName } from "../protocol/values.ts";
 
 export type AppContext = Context<{ Bindings: Env }>;
 
@@ -21,7 +22,7 @@ export function channelOf(c: AppContext): string {
 }
 
 /** The object of a channel. */
-export function stubOf(c: AppContext, channel: string): DurableObjectStub<Channel> {
+export function stubOf(c: AppContext, channel: string): DurableObjectStub<ChannelObject> {
   return c.env.CHANNELS.getByName(channel);
 }
 

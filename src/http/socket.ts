@@ -1,13 +1,14 @@
 import { Hono } from "hono";
-import { decide, type Identity } from "../auth/policy.ts";
-import { ADDRESS_HEADER, FRAMES_HEADER, PROTOCOL_HEADER, SOCKET_ID_HEADER } from "../channel/channel.ts";
+import { authorize, type Identity } from "../auth/policy.ts";
+import { ADDRESS_HEADER, FRAMES_HEADER, PROTOCOL_HEADER, SOCKET_ID_HEADER } from "../channel/channel-object.ts";
 import { IDENTITY_HEADER, identityHeaderOf } from "../channel/identity-header.ts";
 import type { Env } from "../env.ts";
 import { type Fault, FaultError, type Result } from "../protocol/errors.ts";
-import { SocketQuery, validate } from "../protocol/schemas.ts";
+import { SocketQuery } from "../protocol/queries.ts";
+import { validate } from "../protocol/validate.ts";
 import { SUBPROTOCOL } from "../protocol/subprotocol.ts";
 import { admission } from "./admission.ts";
-import { addressOf, callerOf, countRequest, offeredProtocols, visitorOf } from "./caller.ts";
+import { addressOf, callerOf, countRequest, offeredProtocols, identityResolver } from "./caller.ts";
 import { Multiplexer } from "../adapters/xano/multiplexer.ts";
 import { faultOf } from "./problem.ts";
 import { type AppContext, channelOf, stubOf, unwrap } from "./request.ts";
@@ -33,7 +34,7 @@ export const socket = new Hono<{ Bindings: Env }>()
     const { REALTIME_CANONICAL } = c.env;
     if (REALTIME_CANONICAL && c.req.param("canonical") !== REALTIME_CANONICAL) return c.notFound();
     requireUpgrade(c);
-    const whoFor = visitorOf(c);
+    const whoFor = identityResolver(c);
     // One id for all channels, so that a private message finds its recipient.
     const id = { [SOCKET_ID_HEADER]: crypto.randomUUID() };
     const open = async (channel: string): Promise<Result<WebSocket>> => {
@@ -59,7 +60,7 @@ async function openChannel(
   who: Identity,
   headers: Record<string, string>,
 ): Promise<Response> {
-  const admitted = await admission(c, channel, who, (settings) => decide(who, "subscribe", settings));
+  const admitted = await admission(c, channel, who, (settings) => authorize(who, "subscribe", settings));
   if (!admitted.ok) return Response.json(admitted.fault, { status: 403 });
   const all = {
     Upgrade: "websocket",

@@ -1,6 +1,6 @@
 import { Hono } from "hono";
-import type { ChannelState } from "../channel/channel.ts";
-import { askD1 } from "../shared/try-d1.ts";
+import type { ChannelState } from "../channel/channel-object.ts";
+import { tryD1 } from "../shared/try-d1.ts";
 import { withDeadline } from "../shared/deadline.ts";
 import type { Env } from "../env.ts";
 import { HistoryStore } from "../archive/store.ts";
@@ -9,11 +9,11 @@ import { isoTime } from "../protocol/frames.ts";
 import { requireServer } from "./caller.ts";
 import { channelOf, stubOf, unwrap } from "./request.ts";
 
-const MINUTE = 60_000;
+const MINUTE_MS = 60_000;
 /** How far back messages are counted, in minutes. */
 const MINUTES = 60;
 /** How long D1 may take to tell of minutes that the log does not reach, in milliseconds. */
-const READ_DEADLINE = 3_000;
+const STATS_TIMEOUT_MS = 3_000;
 
 /**
  * `GET /channels/{channel}/stats`: how a channel is doing, and its messages in each of the last 60 minutes, the current
@@ -42,8 +42,8 @@ export const stats = new Hono<{ Bindings: Env }>().get("/channels/:channel/stats
 
 /** When each of the latest minutes began, in milliseconds since the epoch. */
 function latestMinutes(now: number): number[] {
-  const current = Math.floor(now / MINUTE);
-  return Array.from({ length: MINUTES }, (_, index) => (current - MINUTES + 1 + index) * MINUTE);
+  const current = Math.floor(now / MINUTE_MS);
+  return Array.from({ length: MINUTES }, (_, index) => (current - MINUTES + 1 + index) * MINUTE_MS);
 }
 
 /** The first position of each minute; null where only the archive knows and it does not answer. */
@@ -53,7 +53,7 @@ async function beginsOf(
   state: ChannelState,
   store: HistoryStore,
 ): Promise<(number | null)[]> {
-  const found = await askD1(() => withDeadline(READ_DEADLINE, completePositions(channel, minutes, state, store)), {
+  const found = await tryD1(() => withDeadline(STATS_TIMEOUT_MS, completePositions(channel, minutes, state, store)), {
     route: "/channels/:channel/stats",
   });
   return found.ok ? found.value : state.positions.map((position) => (isOpen(position, state.oldest) ? null : position));

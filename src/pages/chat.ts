@@ -1,7 +1,7 @@
 import { createClient, type Message, type Resumed, type Status } from "../client/client.ts";
 import { lineOf } from "./chat/line.ts";
 import { Older } from "./chat/older.ts";
-import { Own } from "./chat/own.ts";
+import { PendingMessages } from "./chat/pending-messages.ts";
 import { People } from "./chat/people.ts";
 import { Timeline } from "./chat/timeline.ts";
 import { Unread } from "./chat/unread.ts";
@@ -28,7 +28,7 @@ const room = createClient().channel(CHANNEL, { presence: true });
 const timeline = new Timeline(log, element("messages", HTMLOListElement));
 const unread = new Unread(timeline, log, element("jump", HTMLButtonElement));
 const people = new People(room, element("here-title", HTMLElement), element("here", HTMLElement));
-const own = new Own(room, element("on-their-way", HTMLOListElement));
+const own = new PendingMessages(room, element("on-their-way", HTMLOListElement));
 const older = new Older({
   room,
   log,

@@ -6,7 +6,7 @@ export const HEARTBEAT_REQUEST = "ping";
 export const HEARTBEAT_RESPONSE = "pong";
 
 /** After how much text received, in UTF-16 units, a client sends a heartbeat, whatever the time (CON7). */
-const BEAT_EVERY_TEXT = 1024 * 1024;
+const HEARTBEAT_EVERY_CHARACTERS = 1024 * 1024;
 
 /** A client's side of the heartbeat: the next one only follows the answer to the last, so that it confirms (CON3). */
 export class Heartbeat {
@@ -36,7 +36,7 @@ export class Heartbeat {
     const isAnswer = text === HEARTBEAT_RESPONSE;
     if (isAnswer) this.#waiting = false;
     this.#text += text.length;
-    if (this.#text >= BEAT_EVERY_TEXT) this.beat();
+    if (this.#text >= HEARTBEAT_EVERY_CHARACTERS) this.beat();
     return isAnswer;
   }
 

@@ -37,17 +37,17 @@ export const MAX_SEARCH_LENGTH = 256;
 export const MAX_PAGE_BYTES = 4 * 1024 * 1024;
 
 /** Missed messages replayed on a `join`; a client further behind is told to page through history. */
-export const MAX_REPLAY = 1_000;
+export const MAX_REPLAY_MESSAGES = 1_000;
 
 /**
  * Text of replays and `history` frames that a channel sends, in UTF-16 units: this much per second in the long run, and this
  * much at once. Without a bound, a thousand clients that return together make the object hold 4 GiB.
  */
-export const REPLAY_TEXT_PER_SECOND = 8 * 1024 * 1024;
-export const REPLAY_TEXT_AT_ONCE = 32 * 1024 * 1024;
+export const REPLAY_CHARACTERS_PER_SECOND = 8 * 1024 * 1024;
+export const REPLAY_CHARACTERS_AT_ONCE = 32 * 1024 * 1024;
 
 /** Text of a `history` frame while a channel has sent more than that, in UTF-16 units. */
-export const MAX_BUSY_HISTORY_TEXT = 64 * 1024;
+export const MAX_BUSY_HISTORY_CHARACTERS = 64 * 1024;
 
 /**
  * Messages that a channel's log holds in its Durable Object. It bounds the backlog while D1 is away (a message is
@@ -126,7 +126,7 @@ export const PRESENCE_JOINS_AT_ONCE = 100;
 export const PRESENCE_JOINS_PER_SECOND = 50;
 
 /** Members listed in one answer about presence; the total is always given. */
-export const MAX_PRESENCE = 1_000;
+export const MAX_LISTED_MEMBERS = 1_000;
 
 /**
  * Bytes that anonymous clients may store in a channel per day: unless its settings say otherwise, and at most. They end up in

@@ -2,7 +2,7 @@ import { asc, eq, gt, sql } from "drizzle-orm";
 import { drizzle, type DrizzleD1Database } from "drizzle-orm/d1";
 import * as v from "valibot";
 import { channels, databases } from "../archive/schema.ts";
-import { type ChannelSettings, StoredSettings } from "../protocol/schemas.ts";
+import { type ChannelSettings, StoredSettings } from "../protocol/channel-settings.ts";
 import { SHARES_KEYS, type VerifyingDatabase } from "./databases.ts";
 
 /** Settings, and the name or pattern that they are stored for. */

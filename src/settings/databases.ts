@@ -1,7 +1,7 @@
 import { asc, eq, gt, sql } from "drizzle-orm";
 import { drizzle, type DrizzleD1Database } from "drizzle-orm/d1";
 import { databases } from "../archive/schema.ts";
-import { type AuthDatabase, withTrueAlgorithm } from "../protocol/schemas.ts";
+import { type AuthDatabase, withTrueAlgorithm } from "../protocol/auth-database.ts";
 import { type Revocations, revoked } from "./revocations.ts";
 
 export interface NamedDatabase {

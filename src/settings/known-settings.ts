@@ -1,6 +1,6 @@
 import type { Env } from "../env.ts";
 import { refuse, type Result } from "../protocol/errors.ts";
-import type { AuthDatabase } from "../protocol/schemas.ts";
+import type { AuthDatabase } from "../protocol/auth-database.ts";
 import { Cache } from "../shared/cache.ts";
 import { DatabaseStore } from "./databases.ts";
 import { candidatesFor, type EffectiveSettings, SettingsStore } from "./channel-settings.ts";

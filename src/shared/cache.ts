@@ -4,7 +4,7 @@ import { FreshCopy, SETTINGS_MAX_AGE_MS } from "./fresh-copy.ts";
 
 /** Callers choose the keys, so the cache bounds both: its entries, and the characters of their values as JSON. */
 const MAX_ENTRIES = 1_000;
-const MAX_TEXT_CHARS = 4 * 1024 * 1024;
+const MAX_TEXT_CHARACTERS = 4 * 1024 * 1024;
 
 /** Where a cache finds a value. */
 export interface Source<T> {
@@ -102,7 +102,7 @@ export class Cache<T> {
 
   #evict(): void {
     for (const key of this.#entries.keys()) {
-      if (this.#entries.size <= MAX_ENTRIES && this.#chars <= MAX_TEXT_CHARS) return;
+      if (this.#entries.size <= MAX_ENTRIES && this.#chars <= MAX_TEXT_CHARACTERS) return;
       this.#delete(key);
     }
   }

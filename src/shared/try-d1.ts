@@ -7,7 +7,7 @@ import { refuse, type Result } from "../protocol/errors.ts";
  * @param fields What says where it happened, for the log.
  * @param detail What the caller is told.
  */
-export async function askD1<T>(
+export async function tryD1<T>(
   ask: () => T | Promise<T>,
   fields: Record<string, string>,
   detail = "D1 does not answer.",

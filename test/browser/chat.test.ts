@@ -3,7 +3,7 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { launch } from "../support/chromium.ts";
 import { Server, START_TIMEOUT_MS } from "../support/server.ts";
-import { Way } from "../support/way.ts";
+import { FaultyProxy } from "../support/faulty-proxy.ts";
 import { call, newChannel, publish, publishAnonymously, target, type Target, tokenFor } from "../e2e/support.ts";
 
 const ROOM = "marvel_chat_room";
@@ -323,9 +323,9 @@ describe.runIf(target().url.startsWith("http://"))("a chat whose browser loses i
   const soon = { timeout: 10_000 };
 
   it("shows that it is offline and then online again, and each message once; twice in a row", async () => {
-    const way = await Way.to(target().url);
-    onTestFinished(() => way.close());
-    const page = await open(way.url);
+    const proxy = await FaultyProxy.to(target().url);
+    onTestFinished(() => proxy.close());
+    const page = await open(proxy.url);
     const status = page.locator("#status");
     const lines: string[] = [];
     for (const round of [1, 2]) {
@@ -333,12 +333,12 @@ describe.runIf(target().url.startsWith("http://"))("a chat whose browser loses i
       const spoken = `said meanwhile ${round} ${crypto.randomUUID()}`;
       // Chromium's emulation fires the events and fails requests; the way makes the open connection silent.
       await page.context().setOffline(true);
-      way.hold();
+      proxy.hold();
       await status.filter({ hasText: /^Offline/ }).waitFor(soon);
       await publish(target(), ROOM, published);
       await say(page, spoken);
       await onTheirWay(page).getByText("Waiting for a connection…").waitFor();
-      way.abandon();
+      proxy.abandon();
       await page.context().setOffline(false);
       await status.filter({ hasText: /^Online/ }).waitFor(soon);
       for (const text of [published, spoken]) await said(page, text).waitFor();
@@ -349,20 +349,20 @@ describe.runIf(target().url.startsWith("http://"))("a chat whose browser loses i
   });
 
   it("loses nothing when the network is away for a moment, and keeps its connection; twice in a row", async () => {
-    const way = await Way.to(target().url);
-    onTestFinished(() => way.close());
-    const page = await open(way.url);
+    const proxy = await FaultyProxy.to(target().url);
+    onTestFinished(() => proxy.close());
+    const page = await open(proxy.url);
     let sockets = 0;
     page.on("websocket", () => (sockets += 1));
     const fire = (type: string) => page.evaluate((name) => void window.dispatchEvent(new Event(name)), type);
     const lines: string[] = [];
     for (const round of [1, 2]) {
       const [text, mark] = [`a moment ${round}`, crypto.randomUUID()];
-      way.hold();
+      proxy.hold();
       await fire("offline");
       await say(page, `${text} ${mark}`);
       await fire("online");
-      way.release();
+      proxy.release();
       await said(page, `${text} ${mark}`).waitFor();
       await page.locator("#status", { hasText: /^Online/ }).waitFor();
       lines.push(`${text} ${mark}`);

@@ -130,7 +130,10 @@ describe("a page that the server itself serves (docs/guides/client.md)", () => {
       onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
       cpSync("public", directory, { recursive: true });
       writeFileSync(join(directory, "room.html"), onlyBlockOf("docs/guides/client.md", "html").code);
-      writeFileSync(join(directory, "room.js"), filesOf(blocksOf("docs/guides/client.md", "js"))["public/room.js"] ?? "");
+      writeFileSync(
+        join(directory, "room.js"),
+        filesOf(blocksOf("docs/guides/client.md", "js"))["public/room.js"] ?? "",
+      );
       const server = await Server.start("--assets", directory);
       onTestFinished(() => server.remove());
       const page = await openPage(`${server.url}/room`);

@@ -1,5 +1,5 @@
 import { describe, expect, it, onTestFinished } from "vitest";
-import { MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
+import { MAX_UNCONFIRMED_CHARACTERS } from "../../src/channel/backpressure.ts";
 import { call, everything, join, newChannel, newRoom, open, publish, target, type TestSocket } from "./support.ts";
 
 const TEXT = "x".repeat(60_000);
@@ -22,7 +22,7 @@ describe("a client that reads nothing", () => {
   it("is closed with 1013, then resumes; nobody else notices (CON7, RES1)", async () => {
     const channel = newChannel();
     const [slow, quick] = [await joined(channel), await joined(channel)];
-    const count = Math.ceil(MAX_UNCONFIRMED / TEXT.length) + 20;
+    const count = Math.ceil(MAX_UNCONFIRMED_CHARACTERS / TEXT.length) + 20;
     slow.socket.pause();
     // The other one keeps its heartbeat, each only behind the answer to the last (CON3).
     let received = 0;
@@ -59,7 +59,7 @@ describe("a client of many channels that reads nothing", () => {
     const slow = await joinedMultiplexed(channel);
     await slow.frame();
     slow.socket.pause();
-    const count = Math.ceil(MAX_UNCONFIRMED / TEXT.length) + 20;
+    const count = Math.ceil(MAX_UNCONFIRMED_CHARACTERS / TEXT.length) + 20;
     await flood(channel, count);
     slow.socket.resume();
     expect(await slow.close()).toEqual({ code: 1013, reason: "slow" });
@@ -81,7 +81,7 @@ describe("a client of many channels that reads nothing", () => {
     for (const channel of channels.slice(1)) slow.send({ action: "join", options: { channel } });
     await slow.frames(channels.length);
     slow.socket.pause();
-    const each = Math.ceil(MAX_UNCONFIRMED / TEXT.length / channels.length) + 5;
+    const each = Math.ceil(MAX_UNCONFIRMED_CHARACTERS / TEXT.length / channels.length) + 5;
     for (const channel of channels) await flood(channel, each);
     slow.socket.resume();
     expect(await slow.close()).toEqual({ code: 1013, reason: "slow" });

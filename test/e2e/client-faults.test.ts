@@ -2,27 +2,27 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocketServer } from "ws";
-import { MAX_QUEUED_MESSAGES, type ChannelError, type Place } from "../../src/client/client.ts";
-import { MAX_HELD_CHARACTERS, MAX_HELD_MESSAGES } from "../../src/client/order.ts";
+import { MAX_QUEUED_MESSAGES, type ChannelError, type Position } from "../../src/client/client.ts";
+import { MAX_HELD_CHARACTERS, MAX_HELD_MESSAGES } from "../../src/client/message-sequencer.ts";
 import { enter, failure, heard, joined, until } from "../support/client.ts";
 import { serve } from "../support/serve.ts";
-import { Way } from "../support/way.ts";
+import { FaultyProxy } from "../support/faulty-proxy.ts";
 import { call, history, newChannel, newRoom, publish, target } from "./support.ts";
 
-async function newWay(): Promise<Way> {
-  const way = await Way.to(target().url);
-  onTestFinished(() => way.close());
-  return way;
+async function newProxy(): Promise<FaultyProxy> {
+  const proxy = await FaultyProxy.to(target().url);
+  onTestFinished(() => proxy.close());
+  return proxy;
 }
 
 const stored = async (channel: string) =>
   (await history(target(), channel, "?limit=1000")).messages.map(({ payload }) => payload as unknown);
 
-// What breaks here is a way that carries plain HTTP.
+// What breaks here is a proxy that carries plain HTTP.
 describe.runIf(target().url.startsWith("http://"))("a channel whose connection is lost", () => {
   it("comes back by itself, with what it missed before anything new, and says so (RES1)", async () => {
-    const [way, name] = [await newWay(), await newRoom(target())];
-    const room = await joined(way, name);
+    const [proxy, name] = [await newProxy(), await newRoom(target())];
+    const room = await joined(proxy, name);
     const [events, statuses, resumed] = [heard(room, "event"), vi.fn(), vi.fn()];
     const joins: unknown[] = [];
     room.on("frame", (frame) => frame.action === "join" && joins.push(frame.options.resumed));
@@ -30,10 +30,10 @@ describe.runIf(target().url.startsWith("http://"))("a channel whose connection i
     room.on("resumed", resumed);
     await publish(target(), name, "before");
     await until(() => events.length === 1);
-    way.block();
+    proxy.block();
     await until(() => room.status === "offline");
     for (const n of [1, 2, 3]) await publish(target(), name, `missed ${n}`);
-    way.open();
+    proxy.open();
     await until(() => resumed.mock.calls.length);
     await publish(target(), name, "after");
     await until(() => events.length === 5);
@@ -44,13 +44,13 @@ describe.runIf(target().url.startsWith("http://"))("a channel whose connection i
   });
 
   it("knows anew who is here (PRE1)", async () => {
-    const [way, name] = [await newWay(), await newRoom(target())];
-    const room = await joined(way, name, { presence: true });
+    const [proxy, name] = [await newProxy(), await newRoom(target())];
+    const room = await joined(proxy, name, { presence: true });
     const other = await joined(target(), name);
     await until(() => room.presence.length === 2);
-    way.block();
+    proxy.block();
     other.close();
-    way.open();
+    proxy.open();
     await until(() => room.status === "online" && room.presence.length === 1);
     expect(room.presence).toEqual([room.me]);
   });
@@ -70,14 +70,14 @@ const isPage = (path: string) => path.includes("/messages?");
 
 describe.runIf(target().url.startsWith("http://"))("a channel that is too far behind to be replayed (RES2)", () => {
   it("delivers each page before it requests the next", async () => {
-    const [way, name] = [await newWay(), await newRoom(target())];
+    const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 2_501);
     const requested: [delivered: number, seq: number | undefined][] = [];
-    way.examine((path) => {
+    proxy.examine((path) => {
       if (isPage(path)) requested.push([events.length, room.seq]);
       return true;
     });
-    const room = enter(way, name, { after: 1 });
+    const room = enter(proxy, name, { after: 1 });
     const [events, resumed] = [heard(room, "event"), vi.fn()];
     room.on("resumed", resumed);
     await until(() => resumed.mock.calls.length);
@@ -91,11 +91,11 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
   });
 
   it("catches up though the network fails on every second page", async () => {
-    const [way, name] = [await newWay(), await newRoom(target())];
+    const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 4_001);
     let requests = 0;
-    way.examine((path) => !isPage(path) || ++requests % 2 === 1);
-    const room = enter(way, name, { after: 1 });
+    proxy.examine((path) => !isPage(path) || ++requests % 2 === 1);
+    const room = enter(proxy, name, { after: 1 });
     const [events, resumed, joins] = [heard(room, "event"), vi.fn(), vi.fn()];
     room.on("resumed", resumed);
     room.on("frame", ({ action }) => action === "join" && joins());
@@ -109,18 +109,18 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
   });
 
   it("goes on from the last page where the connection is lost twice meanwhile", async () => {
-    const [way, name] = [await newWay(), await newRoom(target())];
+    const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 4_501);
     const positions: (string | null)[] = [];
-    way.examine((path) => {
+    proxy.examine((path) => {
       if (!isPage(path)) return true;
-      const after = new URL(path, way.url).searchParams.get("after");
+      const after = new URL(path, proxy.url).searchParams.get("after");
       const isFirst = !positions.includes(after);
       positions.push(after);
-      if (isFirst && (after === "1001" || after === "2001")) way.cut();
+      if (isFirst && (after === "1001" || after === "2001")) proxy.cut();
       return true;
     });
-    const room = enter(way, name, { after: 1 });
+    const room = enter(proxy, name, { after: 1 });
     const [events, resumed] = [heard(room, "event"), vi.fn()];
     room.on("resumed", resumed);
     await until(() => resumed.mock.calls.length);
@@ -130,17 +130,17 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
   });
 
   it("counts what it missed once where the last of it is replayed over a second connection", async () => {
-    const [way, name] = [await newWay(), await newRoom(target())];
+    const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 1_501);
     let cut = false;
-    way.examine((path) => {
+    proxy.examine((path) => {
       if (!cut && isPage(path) && path.includes("after=1001")) {
         cut = true;
-        way.cut();
+        proxy.cut();
       }
       return true;
     });
-    const room = enter(way, name, { after: 1 });
+    const room = enter(proxy, name, { after: 1 });
     const [events, resumed] = [heard(room, "event"), vi.fn()];
     room.on("resumed", resumed);
     await until(() => resumed.mock.calls.length);
@@ -152,18 +152,18 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
     ["messages", MAX_HELD_MESSAGES + 200, ""],
     ["characters", 80, "x".repeat(MAX_HELD_CHARACTERS / 70)],
   ])("holds a bounded number of %s for later, and reads the others from history", async (_, count, padding) => {
-    const [way, name] = [await newWay(), await newRoom(target())];
+    const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 1_501);
     const [requested, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     const ends: number[] = [];
-    way.examine(async (path) => {
+    proxy.examine(async (path) => {
       if (!isPage(path)) return true;
-      ends.push(Number(new URL(path, way.url).searchParams.get("before")) - 1);
+      ends.push(Number(new URL(path, proxy.url).searchParams.get("before")) - 1);
       requested.resolve();
       await released.promise;
       return true;
     });
-    const room = enter(way, name, { after: 1 });
+    const room = enter(proxy, name, { after: 1 });
     const seen: unknown[] = [];
     const resumed = vi.fn();
     room.on("event", ({ options }) => seen.push(options.seq));
@@ -189,14 +189,14 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
   });
 
   it("confirms what it sends meanwhile, one echo for one message", async () => {
-    const [way, name] = [await newWay(), await newRoom(target())];
+    const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 1_501);
     const released = Promise.withResolvers<void>();
-    way.examine(async (path) => {
+    proxy.examine(async (path) => {
       if (isPage(path)) await released.promise;
       return true;
     });
-    const room = await joined(way, name, { after: 1 });
+    const room = await joined(proxy, name, { after: 1 });
     const places = [await room.send("the same"), await room.send("the same")];
     expect(room.seq).toBe(1);
     const third = room.send("the same");
@@ -206,20 +206,20 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
   });
 
   it("ends where a handler closes it: `seq` is that of the last message delivered, and no page follows", async () => {
-    const [way, name] = [await newWay(), await newRoom(target())];
+    const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 2_501);
     const paths: string[] = [];
-    way.examine((path) => {
+    proxy.examine((path) => {
       if (isPage(path)) paths.push(path);
       return true;
     });
-    const room = enter(way, name, { after: 1 });
+    const room = enter(proxy, name, { after: 1 });
     const events = heard(room, "event");
     room.on("event", ({ payload }) => payload === 500 && room.close());
     await until(() => room.status === "closed");
     expect([events.length, room.seq]).toEqual([499, 500]);
     // A connection opened later is carried later than a page that was requested would have been.
-    await fetch(`${way.url}/health`);
+    await fetch(`${proxy.url}/health`);
     expect(paths).toHaveLength(1);
   });
 });
@@ -262,40 +262,40 @@ describe("a server that is busy while a channel catches up", () => {
 });
 
 describe.runIf(target().url.startsWith("http://"))("a publish", () => {
-  it("waits while there is no way to the server, then goes in order", async () => {
-    const [way, name] = [await newWay(), await newRoom(target())];
-    const room = await joined(way, name);
-    way.block();
+  it("waits while there is no proxy to the server, then goes in order", async () => {
+    const [proxy, name] = [await newProxy(), await newRoom(target())];
+    const room = await joined(proxy, name);
+    proxy.block();
     const places = [1, 2, 3].map((n) => room.publish(n));
     await until(() => room.status === "offline");
-    way.open();
+    proxy.open();
     expect((await Promise.all(places)).map(({ seq }) => seq)).toEqual([1, 2, 3]);
     expect(await stored(name)).toEqual([1, 2, 3]);
   });
 
   it("whose answer is lost is sent again by the same key, and stored once (IDM1)", async () => {
-    const [way, name] = [await newWay(), await newRoom(target())];
-    const room = await joined(way, name);
+    const [proxy, name] = [await newProxy(), await newRoom(target())];
+    const room = await joined(proxy, name);
     const witness = await joined(target(), name);
     const events = heard(witness, "event");
-    way.lose("answers");
+    proxy.lose("answers");
     const place = room.publish("once");
     await until(() => events.length);
-    way.cut();
+    proxy.cut();
     expect(await place).toMatchObject({ seq: 1 });
     expect(await room.publish("next")).toMatchObject({ seq: 2 });
     expect(await stored(name)).toEqual(["once", "next"]);
   });
 
   it("waits at most so many at a time, and says how many", async () => {
-    const [way, name] = [await newWay(), await newRoom(target())];
-    way.block();
-    const room = enter(way, name);
+    const [proxy, name] = [await newProxy(), await newRoom(target())];
+    proxy.block();
+    const room = enter(proxy, name);
     const places = Array.from({ length: MAX_QUEUED_MESSAGES }, (_, n) => failure(room.publish(n)));
     expect(await failure(room.publish("one more"))).toMatchObject({ code: "queue-full", limit: MAX_QUEUED_MESSAGES });
     room.close();
     for (const place of places) expect(await place).toMatchObject({ code: "closed" });
-    const large = enter(way, name);
+    const large = enter(proxy, name);
     const text = "x".repeat(1024 * 1024);
     for (let n = 0; n < 3; n++) void failure(large.publish(text));
     expect(await failure(large.publish(text))).toMatchObject({ code: "queue-full" });
@@ -311,7 +311,7 @@ describe("a server that is busy", () => {
       if (attempts.length === 1) response.writeHead(503, { "Retry-After": "1" }).end("<html>busy</html>");
       else response.writeHead(201).end('{"channel":"a","seq":7,"time":"2026-11-24T10:00:00.000Z"}');
     });
-    const place: Place = await enter({ url: busy }, "a").publish(1);
+    const place: Position = await enter({ url: busy }, "a").publish(1);
     expect(place).toEqual({ seq: 7, time: "2026-11-24T10:00:00.000Z" });
     const [first, second] = attempts;
     expect(second?.key).toBe(first?.key);
@@ -332,33 +332,33 @@ describe("a server that is busy", () => {
 
 describe.runIf(target().url.startsWith("http://"))("a send, which carries no key", () => {
   it("waits while there is no connection, then goes in order", async () => {
-    const [way, name] = [await newWay(), await newRoom(target())];
-    way.block();
-    const room = enter(way, name);
+    const [proxy, name] = [await newProxy(), await newRoom(target())];
+    proxy.block();
+    const room = enter(proxy, name);
     const places = [1, 2, 3].map((n) => room.send(n));
-    way.open();
+    proxy.open();
     expect((await Promise.all(places)).map(({ seq }) => seq)).toEqual([1, 2, 3]);
     expect(await stored(name)).toEqual([1, 2, 3]);
   });
 
   it("whose echo is lost is confirmed by what was missed, and not sent again", async () => {
-    const [way, name] = [await newWay(), await newRoom(target())];
-    const [room, witness] = [await joined(way, name), await joined(target(), name)];
+    const [proxy, name] = [await newProxy(), await newRoom(target())];
+    const [room, witness] = [await joined(proxy, name), await joined(target(), name)];
     const messages = heard(witness, "message");
-    way.lose("answers");
+    proxy.lose("answers");
     const [first, second] = [room.send("first"), room.send("second")];
     await until(() => messages.length);
-    way.cut();
+    proxy.cut();
     expect([(await first).seq, (await second).seq]).toEqual([1, 2]);
     expect(await stored(name)).toEqual(["first", "second"]);
   });
 
   it("that is not among what was missed is unconfirmed, and not sent again", async () => {
-    const [way, name] = [await newWay(), await newRoom(target())];
-    const room = await joined(way, name);
-    way.lose("requests");
+    const [proxy, name] = [await newProxy(), await newRoom(target())];
+    const room = await joined(proxy, name);
+    proxy.lose("requests");
     const lost = failure(room.send("lost"));
-    way.cut();
+    proxy.cut();
     expect(await lost).toMatchObject({ name: "ChannelError", code: "unconfirmed" });
     expect(await room.send("next")).toMatchObject({ seq: 1 });
     expect(await stored(name)).toEqual(["next"]);

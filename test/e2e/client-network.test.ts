@@ -2,7 +2,7 @@ import { getEventListeners } from "node:events";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { Channel } from "../../src/client/client.ts";
 import { enter, heard, joined, until } from "../support/client.ts";
-import { Way } from "../support/way.ts";
+import { FaultyProxy } from "../support/faulty-proxy.ts";
 import { call, history, newRoom, publish, target } from "./support.ts";
 
 /** Far less than the regular heartbeat needs to notice anything, or than the pauses between many failed attempts, in milliseconds. */
@@ -37,15 +37,15 @@ class FakeBrowser {
 }
 
 /** A way to the server that counts how often a socket was requested. */
-async function countingWay(): Promise<{ way: Way; sockets: () => number }> {
-  const way = await Way.to(target().url);
-  onTestFinished(() => way.close());
+async function countingWay(): Promise<{ proxy: FaultyProxy; sockets: () => number }> {
+  const proxy = await FaultyProxy.to(target().url);
+  onTestFinished(() => proxy.close());
   let sockets = 0;
-  way.examine((path) => {
+  proxy.examine((path) => {
     if (path.includes("/socket")) sockets += 1;
     return true;
   });
-  return { way, sockets: () => sockets };
+  return { proxy, sockets: () => sockets };
 }
 
 function statusesOf(room: Channel): string[] {
@@ -61,16 +61,16 @@ const stored = async (channel: string) =>
 describe.runIf(target().url.startsWith("http://"))("a browser that loses its network", () => {
   it("shows it soon, and comes back as soon as the network does, with each message once; twice in a row", async () => {
     const browser = new FakeBrowser();
-    const [{ way, sockets }, name] = [await countingWay(), await newRoom(target())];
-    const room = await joined(way, name);
+    const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];
+    const room = await joined(proxy, name);
     const [events, messages, statuses] = [heard(room, "event"), heard(room, "message"), statusesOf(room)];
     for (const round of [1, 2]) {
-      way.hold();
+      proxy.hold();
       browser.fire("offline");
       await soon(() => room.status === "offline");
       await publish(target(), name, `missed ${round}`);
       const sent = room.send(`sent ${round}`);
-      way.abandon();
+      proxy.abandon();
       browser.fire("online", "online");
       await soon(() => room.status === "online");
       expect(await sent).toMatchObject({ seq: 2 * round });
@@ -85,21 +85,21 @@ describe.runIf(target().url.startsWith("http://"))("a browser that loses its net
     expect(sockets()).toBe(3);
   });
 
-  it("for a moment, keeps its connection and what was under way over it; twice in a row", async () => {
+  it("for a moment, keeps its connection and what was under proxy over it; twice in a row", async () => {
     const browser = new FakeBrowser();
-    const [{ way, sockets }, name] = [await countingWay(), await newRoom(target())];
-    const room = await joined(way, name);
+    const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];
+    const room = await joined(proxy, name);
     const [messages, statuses] = [heard(room, "message"), statusesOf(room)];
     const joins = vi.fn();
     room.on("frame", ({ action }) => action === "join" && joins());
     for (const round of [1, 2]) {
-      way.hold();
+      proxy.hold();
       const before = room.send(`before ${round}`);
       browser.fire("offline", "offline");
       await soon(() => room.status === "offline");
       const meanwhile = [room.send(`meanwhile ${round}`), room.publish(`published ${round}`)];
       browser.fire("online", "online");
-      way.release();
+      proxy.release();
       await soon(() => room.status === "online");
       await Promise.all([before, ...meanwhile]);
     }
@@ -114,28 +114,28 @@ describe.runIf(target().url.startsWith("http://"))("a browser that loses its net
   it("and is wrong about it stays online, and sends", async () => {
     const browser = new FakeBrowser();
     vi.stubGlobal("navigator", { onLine: false });
-    const [{ way, sockets }, name] = [await countingWay(), await newRoom(target())];
-    const room = await joined(way, name);
+    const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];
+    const room = await joined(proxy, name);
     const statuses = statusesOf(room);
     for (const round of [1, 2]) {
       browser.fire("offline");
       expect(await room.send("sent")).toMatchObject({ seq: round });
     }
     expect([statuses, sockets()]).toEqual([[], 1]);
-    const other = enter(way, name);
+    const other = enter(proxy, name);
     await soon(() => other.status === "online");
   });
 
   it("drops a connection that stays silent without waiting for the network to return", async () => {
     const browser = new FakeBrowser();
-    const { way, sockets } = await countingWay();
-    const room = await joined(way, await newRoom(target()));
+    const { proxy, sockets } = await countingWay();
+    const room = await joined(proxy, await newRoom(target()));
     const statuses = statusesOf(room);
-    way.hold();
+    proxy.hold();
     browser.fire("offline");
     await soon(() => room.status === "offline");
     // The network is back, or was never gone for new connections, and the browser says nothing.
-    way.abandon();
+    proxy.abandon();
     await soon(() => room.status === "online");
     expect([statuses, sockets()]).toEqual([["offline", "online"], 2]);
   });
@@ -157,8 +157,8 @@ describe.runIf(target().url.startsWith("http://"))("a browser whose network retu
 
   it.each(SIGNS)("keeps a connection that works: %s", async (_, give) => {
     const browser = new FakeBrowser();
-    const [{ way, sockets }, name] = [await countingWay(), await newRoom(target())];
-    const room = await joined(way, name);
+    const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];
+    const room = await joined(proxy, name);
     const statuses = statusesOf(room);
     for (const round of [1, 2]) {
       give(browser);
@@ -169,11 +169,11 @@ describe.runIf(target().url.startsWith("http://"))("a browser whose network retu
 
   it.each(SIGNS)("replaces a connection that is dead, twice in a row: %s", async (_, give) => {
     const browser = new FakeBrowser();
-    const [{ way, sockets }, name] = [await countingWay(), await newRoom(target())];
-    const room = await joined(way, name);
+    const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];
+    const room = await joined(proxy, name);
     const [statuses, messages] = [statusesOf(room), heard(room, "message")];
     for (const round of [1, 2]) {
-      way.abandon();
+      proxy.abandon();
       give(browser);
       // It waits for the connection that replaces the dead one, as nothing is known about that.
       expect(await room.send(round)).toMatchObject({ seq: round });
@@ -187,14 +187,14 @@ describe.runIf(target().url.startsWith("http://"))("a browser whose network retu
     const random = vi.spyOn(Math, "random").mockReturnValue(0.999);
     onTestFinished(() => random.mockRestore());
     const browser = new FakeBrowser();
-    const way = await Way.to(target().url);
-    onTestFinished(() => way.close());
+    const proxy = await FaultyProxy.to(target().url);
+    onTestFinished(() => proxy.close());
     let [attempts, isBroken] = [0, true];
-    way.examine((path) => {
+    proxy.examine((path) => {
       if (path.includes("/socket")) attempts += 1;
       return !isBroken;
     });
-    const room = enter(way, await newRoom(target()));
+    const room = enter(proxy, await newRoom(target()));
     await until(() => attempts === 5);
     await until(() => room.status === "offline");
     browser.show("hidden");
@@ -207,8 +207,8 @@ describe.runIf(target().url.startsWith("http://"))("a browser whose network retu
 
   it("does nothing where the page is hidden", async () => {
     const browser = new FakeBrowser();
-    const { way, sockets } = await countingWay();
-    const room = await joined(way, await newRoom(target()));
+    const { proxy, sockets } = await countingWay();
+    const room = await joined(proxy, await newRoom(target()));
     const statuses = statusesOf(room);
     browser.show("hidden");
     expect(await room.send("sent")).toMatchObject({ seq: 1 });
@@ -237,10 +237,10 @@ describe("what the client listens to in a browser", () => {
 
   it("is left alone by a handler that closes the channel when the connection is lost", async () => {
     const browser = new FakeBrowser();
-    const { way, sockets } = await countingWay();
-    const room = await joined(way, await newRoom(target()));
+    const { proxy, sockets } = await countingWay();
+    const room = await joined(proxy, await newRoom(target()));
     room.on("status", () => room.close());
-    way.hold();
+    proxy.hold();
     browser.fire("offline");
     await soon(() => room.status === "closed");
     browser.fire("online");

@@ -146,7 +146,10 @@ describe("wrangler.toml with what docs/guides/operating.md adds", () => {
     const directory = mkdtempSync(join(tmpdir(), "durable-channels-"));
     onTestFinished(() => rmSync(directory, { recursive: true }));
     const config = join(directory, "wrangler.toml");
-    writeFileSync(config, `${readFileSync("wrangler.toml", "utf8")}\n${onlyBlockOf("docs/guides/operating.md", "toml").code}`);
+    writeFileSync(
+      config,
+      `${readFileSync("wrangler.toml", "utf8")}\n${onlyBlockOf("docs/guides/operating.md", "toml").code}`,
+    );
     const { analytics_engine_datasets } = readConfig({ config });
     expect(analytics_engine_datasets).toEqual([{ binding: "METRICS", dataset: "durable_channels" }]);
   });

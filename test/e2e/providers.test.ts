@@ -39,7 +39,9 @@ const RECIPES = new Map(
     ),
   ),
 );
-const PROGRAMS = new Map(blocksOf("docs/guides/authentication.md", "ts").map((block) => [headingOf(block), block.code]));
+const PROGRAMS = new Map(
+  blocksOf("docs/guides/authentication.md", "ts").map((block) => [headingOf(block), block.code]),
+);
 const CLERK_TEMPLATE = JSON.parse(onlyBlockOf("docs/guides/authentication.md", "json").code) as {
   aud: string;
   extras: object;

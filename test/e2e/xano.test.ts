@@ -1,6 +1,6 @@
 import type { XanoClient } from "@xano/js-sdk";
 import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
-import { MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
+import { MAX_UNCONFIRMED_CHARACTERS } from "../../src/channel/backpressure.ts";
 import { Server } from "../support/server.ts";
 import { type Action, newXanoClient } from "../support/xano.ts";
 import { call, newChannel, newRoom, publish, publishAnonymously, target, type Target, tokenFor } from "./support.ts";
@@ -213,7 +213,7 @@ describe("a busy channel", () => {
     const other = new Member(member.xano, quiet, { history: true });
     await other.next("history");
     const text = "x".repeat(60_000);
-    const count = Math.ceil((3 * MAX_UNCONFIRMED) / text.length);
+    const count = Math.ceil((3 * MAX_UNCONFIRMED_CHARACTERS) / text.length);
     for (let sent = 0; sent < count; sent += 15) {
       const batch = Array.from({ length: 15 }, (_, n) => ({ channel: busy, message: `${sent + n} ${text}` }));
       expect((await call(target(), "POST", "/messages", batch)).status).toBe(200);

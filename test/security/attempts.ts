@@ -1,4 +1,4 @@
-import { ADDRESS_HEADER, SOCKET_ID_HEADER } from "../../src/channel/channel.ts";
+import { ADDRESS_HEADER, SOCKET_ID_HEADER } from "../../src/channel/channel-object.ts";
 import { IDENTITY_HEADER } from "../../src/channel/identity-header.ts";
 import type { Identity } from "../../src/auth/policy.ts";
 import type { Frame } from "../support/frames.ts";
@@ -98,8 +98,8 @@ export async function byMethods(target: Target, identity: Identity): Promise<Out
   const codeOf = (result: { ok: true } | { ok: false; fault: { code: string } } | undefined) =>
     result?.ok === true ? "yes" : (result?.fault.code ?? "no answer");
   const send = async (action: Action, sent: string, database: string | null): Promise<Outcome> => {
-    const publications = [{ payload: JSON.stringify(sent), client: null, database }];
-    const [[result] = []] = await stub.publish([{ who: identity, publications }]);
+    const messages = [{ payload: JSON.stringify(sent), client: null, database }];
+    const [[result] = []] = await stub.publish([{ who: identity, messages }]);
     return { action, way: "publish()", outcome: codeOf(result), sent };
   };
   const page = await stub.history(identity, { limit: 1_000 });

@@ -99,7 +99,7 @@ describe("a flood of requests from one address (LIM7)", () => {
       return ask(path(channel), { ...rest, headers: all }, address);
     };
     // The first test uses the limit up, and each one again if its period has ended.
-    const useUp = () => Promise.all(Array.from({ length: REQUESTS }, () => env.STRANGERS.limit({ key: address })));
+    const useUp = () => Promise.all(Array.from({ length: REQUESTS }, () => env.RATE_LIMITER.limit({ key: address })));
     const answer = await vi.waitUntil(
       async () => {
         const attempt = await send({});

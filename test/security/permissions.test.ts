@@ -239,7 +239,7 @@ async function tryAll(
     client: null,
     database,
   }));
-  await stubOf(channel).publish([{ who: { kind: "server" }, publications: earlier }]);
+  await stubOf(channel).publish([{ who: { kind: "server" }, messages: earlier }]);
   const observer = await opened(`${pathOf(channel)}/socket`, BY_API_KEY);
   observer.send({ action: "join" });
   const { client } = await observer.frame();

@@ -1,6 +1,6 @@
 import { runInDurableObject } from "cloudflare:test";
 import { expect, it } from "vitest";
-import { Log } from "../../src/channel/log.ts";
+import { MessageLog } from "../../src/channel/message-log.ts";
 import type { Frame } from "../support/frames.ts";
 import { call, channelWithShortLog, newDatabase, stubOf, tokenOf } from "../unit/support.ts";
 import { type Caller, sees } from "./oracle.ts";
@@ -150,7 +150,7 @@ it("a restricted message reaches those it is for only, by whatever way it was se
     const restricted = ["by an API key", "by a user", "in a batch", "in a frame"];
     expect(texts, name).toEqual([...(sees(caller, database) ? restricted : []), "for everybody"]);
   }
-  expect(await runInDurableObject(stubOf(channel), (_, { storage }) => new Log(storage).last)).toBe(COUNT + 5);
+  expect(await runInDurableObject(stubOf(channel), (_, { storage }) => new MessageLog(storage).last)).toBe(COUNT + 5);
 });
 
 it("a message cannot be restricted to any other database (EVT2)", async () => {

@@ -29,7 +29,7 @@ export async function startWorkerd(): Promise<{ port: number; stop: () => Promis
       compatibilityFlags: compatibility_flags,
       durableObjects: { CHANNELS: { className: "Channel", useSQLite: true } },
       d1Databases: { DB: "test" },
-      ratelimits: { STRANGERS: { namespace_id: "1", simple: { limit: 1_000, period: 10 } } },
+      ratelimits: { RATE_LIMITER: { namespace_id: "1", simple: { limit: 1_000, period: 10 } } },
       unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }],
       defaultPersistRoot: data,
     }),

@@ -52,7 +52,7 @@ describe("limits per address", () => {
       (await request("/health", { headers: { "CF-Connecting-IP": address } })).status;
     // A period of the limit may end in between; the next one is used up as well.
     const useUp = () =>
-      Promise.all(Array.from({ length: 500 }, () => env.STRANGERS.limit({ key: "2001:db8:7:1::/64" })));
+      Promise.all(Array.from({ length: 500 }, () => env.RATE_LIMITER.limit({ key: "2001:db8:7:1::/64" })));
     for (const address of ["2001:db8:7:1::1", "2001:DB8:7:1:ffff::2"]) {
       await vi.waitUntil(async () => (await useUp(), (await statusFor(address)) === 429), { timeout: 30_000 });
     }

@@ -5,7 +5,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { IDENTITY_HEADER } from "../../src/channel/identity-header.ts";
 import { verifyToken } from "../../src/auth/token.ts";
 import { MAX_EXTRAS_BYTES, MAX_JSON_DEPTH, MAX_TOKEN_LENGTH } from "../../src/protocol/limits.ts";
-import { AuthDatabase } from "../../src/protocol/schemas.ts";
+import { AuthDatabase } from "../../src/protocol/auth-database.ts";
 import {
   API_KEY,
   call,

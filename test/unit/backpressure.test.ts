@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Backpressure, HEARTBEAT_TIMEOUT, MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
+import { Backpressure, HEARTBEAT_TIMEOUT_MS, MAX_UNCONFIRMED_CHARACTERS } from "../../src/channel/backpressure.ts";
 
 /** A channel of readers, named by letters, whose heartbeats the test sets. */
 function channel() {
@@ -13,26 +13,26 @@ function channel() {
 }
 
 it("the limits are those of the protocol: 8 MiB and 90 seconds (CON7)", () => {
-  expect([MAX_UNCONFIRMED, HEARTBEAT_TIMEOUT]).toEqual([8_388_608, 90_000]);
+  expect([MAX_UNCONFIRMED_CHARACTERS, HEARTBEAT_TIMEOUT_MS]).toEqual([8_388_608, 90_000]);
 });
 
 describe("a slow reader", () => {
   it("is one that has confirmed too little of what it was sent", () => {
     const { backpressure, join } = channel();
     join("a");
-    backpressure.broadcast(MAX_UNCONFIRMED);
-    expect(backpressure.look(1)).toEqual([]);
+    backpressure.broadcast(MAX_UNCONFIRMED_CHARACTERS);
+    expect(backpressure.check(1)).toEqual([]);
     backpressure.broadcast(1);
-    expect(backpressure.look(1)).toEqual([["a", "slow"]]);
+    expect(backpressure.check(1)).toEqual([["a", "slow"]]);
   });
 
   it("is not one whose heartbeats keep up, however much it is sent", () => {
     const { backpressure, heartbeats, join } = channel();
     join("a");
     for (let beat = 1; beat <= 100; beat++) {
-      backpressure.broadcast(MAX_UNCONFIRMED / 3);
+      backpressure.broadcast(MAX_UNCONFIRMED_CHARACTERS / 3);
       heartbeats.set("a", beat);
-      expect(backpressure.look(beat)).toEqual([]);
+      expect(backpressure.check(beat)).toEqual([]);
     }
   });
 
@@ -40,11 +40,11 @@ describe("a slow reader", () => {
     const { backpressure, heartbeats, join } = channel();
     join("a");
     // The first heartbeat may have come before any of this was read, so it confirms nothing.
-    backpressure.broadcast(MAX_UNCONFIRMED);
+    backpressure.broadcast(MAX_UNCONFIRMED_CHARACTERS);
     heartbeats.set("a", 1);
-    expect(backpressure.look(1)).toEqual([]);
+    expect(backpressure.check(1)).toEqual([]);
     backpressure.broadcast(1);
-    expect(backpressure.look(2)).toEqual([["a", "slow"]]);
+    expect(backpressure.check(2)).toEqual([["a", "slow"]]);
   });
 
   it.each([1, 2, 3, 4, 5, 6])(
@@ -57,15 +57,15 @@ describe("a slow reader", () => {
       const looks = amounts.map((amount, index) => {
         backpressure.broadcast(amount);
         heartbeats.set("a", index + 1);
-        return backpressure.look(index + 1);
+        return backpressure.check(index + 1);
       });
       expect(looks.flat()).toEqual([]);
       // Heartbeat n was first seen by look n. So look n - 2 saw only what was sent before heartbeat n - 1.
       const unconfirmed = amounts.slice(Math.max(0, beats - 2)).reduce((sum, amount) => sum + amount, 0);
-      backpressure.broadcast(MAX_UNCONFIRMED - unconfirmed);
-      expect(backpressure.look(beats)).toEqual([]);
+      backpressure.broadcast(MAX_UNCONFIRMED_CHARACTERS - unconfirmed);
+      expect(backpressure.check(beats)).toEqual([]);
       backpressure.broadcast(1);
-      expect(backpressure.look(beats)).toEqual([["a", "slow"]]);
+      expect(backpressure.check(beats)).toEqual([["a", "slow"]]);
     },
   );
 
@@ -75,13 +75,13 @@ describe("a slow reader", () => {
     for (const beat of [1, 2, 3]) {
       backpressure.broadcast(1_000);
       heartbeats.set("a", beat);
-      backpressure.look(beat);
+      backpressure.check(beat);
     }
     // Confirmed is what look 1 saw: the first 1,000 of 3,000.
-    backpressure.broadcast(MAX_UNCONFIRMED - 2_000);
-    for (let look = 0; look < 5; look++) expect(backpressure.look(3)).toEqual([]);
+    backpressure.broadcast(MAX_UNCONFIRMED_CHARACTERS - 2_000);
+    for (let look = 0; look < 5; look++) expect(backpressure.check(3)).toEqual([]);
     backpressure.broadcast(1);
-    expect(backpressure.look(3)).toEqual([["a", "slow"]]);
+    expect(backpressure.check(3)).toEqual([["a", "slow"]]);
   });
 
   it("confirms in the same way what was sent to it alone", () => {
@@ -90,37 +90,37 @@ describe("a slow reader", () => {
     for (const beat of [1, 2, 3]) {
       expect(backpressure.sent("a", 1_000 * beat)).toBe(false);
       heartbeats.set("a", beat);
-      expect(backpressure.lookAt("a", beat)).toBe(undefined);
+      expect(backpressure.checkOne("a", beat)).toBe(undefined);
     }
-    expect(backpressure.sent("a", MAX_UNCONFIRMED - 5_000)).toBe(true);
-    expect(backpressure.lookAt("a", 3)).toBe(undefined);
+    expect(backpressure.sent("a", MAX_UNCONFIRMED_CHARACTERS - 5_000)).toBe(true);
+    expect(backpressure.checkOne("a", 3)).toBe(undefined);
     backpressure.sent("a", 1);
-    expect(backpressure.lookAt("a", 3)).toBe("slow");
+    expect(backpressure.checkOne("a", 3)).toBe("slow");
   });
 
   it("is also one that is sent too much alone: histories and replays count", () => {
     const { backpressure } = channel();
     backpressure.add("a");
-    backpressure.sent("a", MAX_UNCONFIRMED + 1);
-    expect(backpressure.lookAt("a", 1)).toBe("slow");
+    backpressure.sent("a", MAX_UNCONFIRMED_CHARACTERS + 1);
+    expect(backpressure.checkOne("a", 1)).toBe("slow");
   });
 
   it("is not one for what was broadcast before it joined, or after it left", () => {
     const { backpressure, join } = channel();
-    backpressure.broadcast(MAX_UNCONFIRMED + 1);
+    backpressure.broadcast(MAX_UNCONFIRMED_CHARACTERS + 1);
     join("a");
-    expect(backpressure.look(1)).toEqual([]);
+    expect(backpressure.check(1)).toEqual([]);
     backpressure.setJoined("a", true);
-    backpressure.broadcast(MAX_UNCONFIRMED / 2);
+    backpressure.broadcast(MAX_UNCONFIRMED_CHARACTERS / 2);
     backpressure.setJoined("a", false);
-    backpressure.broadcast(MAX_UNCONFIRMED);
-    expect(backpressure.look(1)).toEqual([]);
+    backpressure.broadcast(MAX_UNCONFIRMED_CHARACTERS);
+    expect(backpressure.check(1)).toEqual([]);
     backpressure.setJoined("a", false);
     backpressure.setJoined("a", true);
-    backpressure.broadcast(MAX_UNCONFIRMED / 2);
-    expect(backpressure.look(1)).toEqual([]);
+    backpressure.broadcast(MAX_UNCONFIRMED_CHARACTERS / 2);
+    expect(backpressure.check(1)).toEqual([]);
     backpressure.broadcast(1);
-    expect(backpressure.look(1)).toEqual([["a", "slow"]]);
+    expect(backpressure.check(1)).toEqual([["a", "slow"]]);
   });
 
   it("does not make others slow", () => {
@@ -128,9 +128,9 @@ describe("a slow reader", () => {
     join("a");
     join("b");
     for (let beat = 1; beat <= 4; beat++) {
-      backpressure.broadcast(MAX_UNCONFIRMED / 3);
+      backpressure.broadcast(MAX_UNCONFIRMED_CHARACTERS / 3);
       heartbeats.set("a", beat);
-      expect(backpressure.look(beat)).toEqual(beat === 4 ? [["b", "slow"]] : []);
+      expect(backpressure.check(beat)).toEqual(beat === 4 ? [["b", "slow"]] : []);
     }
   });
 });
@@ -140,14 +140,14 @@ describe("a reader that is gone", () => {
     const { backpressure, heartbeats, join } = channel();
     join("a");
     heartbeats.set("a", 1000);
-    expect(backpressure.look(1000 + HEARTBEAT_TIMEOUT)).toEqual([]);
-    expect(backpressure.look(1001 + HEARTBEAT_TIMEOUT)).toEqual([["a", "gone"]]);
+    expect(backpressure.check(1000 + HEARTBEAT_TIMEOUT_MS)).toEqual([]);
+    expect(backpressure.check(1001 + HEARTBEAT_TIMEOUT_MS)).toEqual([["a", "gone"]]);
   });
 
   it("is not one that never had any", () => {
     const { backpressure, join } = channel();
     join("a");
-    expect(backpressure.look(Number.MAX_SAFE_INTEGER)).toEqual([]);
+    expect(backpressure.check(Number.MAX_SAFE_INTEGER)).toEqual([]);
   });
 });
 
@@ -158,16 +158,16 @@ describe("looking at one reader", () => {
     for (let look = 0; look < 3; look++) {
       expect(backpressure.sent("a", 64 * 1024 - 1)).toBe(false);
       expect(backpressure.sent("a", 1)).toBe(true);
-      expect(backpressure.lookAt("a", 1)).toBe(undefined);
+      expect(backpressure.checkOne("a", 1)).toBe(undefined);
     }
   });
 
   it("returns nothing for one that was removed", () => {
     const { backpressure } = channel();
     backpressure.add("a");
-    backpressure.sent("a", MAX_UNCONFIRMED + 1);
+    backpressure.sent("a", MAX_UNCONFIRMED_CHARACTERS + 1);
     backpressure.remove("a");
-    expect([backpressure.sent("a", 1), backpressure.lookAt("a", 1), backpressure.look(1)]).toEqual([
+    expect([backpressure.sent("a", 1), backpressure.checkOne("a", 1), backpressure.check(1)]).toEqual([
       false,
       undefined,
       [],
@@ -179,18 +179,18 @@ describe("looking at everyone", () => {
   it("is due at once, and then after half a mebibyte of text or half a minute, each time", () => {
     const { backpressure } = channel();
     expect(backpressure.isDue(0)).toBe(true);
-    backpressure.look(0);
+    backpressure.check(0);
     for (const began of [0, 30_000, 60_000]) {
       expect(backpressure.isDue(began + 29_999)).toBe(false);
       expect(backpressure.isDue(began + 30_000)).toBe(true);
-      backpressure.look(began + 30_000);
+      backpressure.check(began + 30_000);
     }
     for (let round = 1; round <= 2; round++) {
       backpressure.broadcast(512 * 1024 - 1);
       expect(backpressure.isDue(90_001)).toBe(false);
       backpressure.broadcast(1);
       expect(backpressure.isDue(90_001)).toBe(true);
-      backpressure.look(90_000);
+      backpressure.check(90_000);
     }
   });
 
@@ -204,10 +204,10 @@ describe("looking at everyone", () => {
     ] as const) {
       heartbeats.set("a", a);
       heartbeats.set("b", b);
-      const first = Math.min(a, b) + HEARTBEAT_TIMEOUT + 1;
+      const first = Math.min(a, b) + HEARTBEAT_TIMEOUT_MS + 1;
       expect(backpressure.nextGone()).toBe(first);
-      expect(backpressure.look(first - 1)).toEqual([]);
-      expect(backpressure.look(first)).toEqual([[a < b ? "a" : "b", "gone"]]);
+      expect(backpressure.check(first - 1)).toEqual([]);
+      expect(backpressure.check(first)).toEqual([[a < b ? "a" : "b", "gone"]]);
     }
   });
 });

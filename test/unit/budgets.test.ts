@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
+import { MAX_UNCONFIRMED_CHARACTERS } from "../../src/channel/backpressure.ts";
 import { SenderBudgets } from "../../src/channel/budgets.ts";
 import { Recent } from "../../src/shared/recent.ts";
 import * as limits from "../../src/protocol/limits.ts";
@@ -230,7 +230,7 @@ describe("what one sender may send over sockets (LIM12)", () => {
     const secondsUnconfirmed = 60 + (2 * 512 * 1024) / limits.SENDER_BYTES_PER_SECOND;
     const restOfFrames = 250 * limits.SENDER_MESSAGES_PER_SECOND * secondsUnconfirmed;
     const payloads = limits.SENDER_BYTES_AT_ONCE + limits.SENDER_BYTES_PER_SECOND * secondsUnconfirmed;
-    expect(payloads + limits.MAX_BODY_BYTES + restOfFrames).toBeLessThan(MAX_UNCONFIRMED);
+    expect(payloads + limits.MAX_BODY_BYTES + restOfFrames).toBeLessThan(MAX_UNCONFIRMED_CHARACTERS);
   });
 });
 

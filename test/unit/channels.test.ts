@@ -3,8 +3,8 @@ import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import protocol from "../../PROTOCOL.md?raw";
 import { candidatesFor } from "../../src/settings/channel-settings.ts";
-import { MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
-import { ADDRESS_HEADER } from "../../src/channel/channel.ts";
+import { MAX_UNCONFIRMED_CHARACTERS } from "../../src/channel/backpressure.ts";
+import { ADDRESS_HEADER } from "../../src/channel/channel-object.ts";
 import { IDENTITY_HEADER } from "../../src/channel/identity-header.ts";
 import { Rate } from "../../src/shared/rate.ts";
 import { Sockets } from "../../src/channel/sockets.ts";
@@ -350,10 +350,10 @@ describe("a client that was not sent something", () => {
     const mixed = await newOpenChannel({ database });
     const strangers = [await join(hidden), await join(mixed)];
     const text = JSON.stringify("x".repeat(60_000));
-    const count = Math.ceil(MAX_UNCONFIRMED / text.length) + 10;
+    const count = Math.ceil(MAX_UNCONFIRMED_CHARACTERS / text.length) + 10;
     const flood = (channel: string, to: string | null) => {
-      const publications = Array.from({ length: count }, () => ({ payload: text, client: null, database: to }));
-      return stubOf(channel).publish([{ who: { kind: "server" }, publications }]);
+      const messages = Array.from({ length: count }, () => ({ payload: text, client: null, database: to }));
+      return stubOf(channel).publish([{ who: { kind: "server" }, messages }]);
     };
     await Promise.all([flood(hidden, null), flood(mixed, database)]);
     for (const stranger of strangers) {
@@ -388,8 +388,8 @@ describe("the limits", () => {
     ["HIS2", [limits.MAX_PAGE_SIZE, limits.DEFAULT_PAGE_SIZE]],
     ["HIS5", [limits.MAX_PAGE_BYTES / 1024 / 1024]],
     ["HIS6", [limits.MAX_SEARCH_LENGTH]],
-    ["RES2", [limits.MAX_REPLAY, limits.MAX_PAGE_BYTES / 1024 / 1024]],
-    ["PRE5", [limits.MAX_PRESENCE]],
+    ["RES2", [limits.MAX_REPLAY_MESSAGES, limits.MAX_PAGE_BYTES / 1024 / 1024]],
+    ["PRE5", [limits.MAX_LISTED_MEMBERS]],
     ["PRE6", [limits.PRESENCE_JOINS_AT_ONCE, limits.PRESENCE_JOINS_PER_SECOND]],
     ["LIM1", [limits.MAX_BODY_BYTES, limits.MAX_BATCH_BYTES]],
     ["LIM2", [limits.MAX_JSON_DEPTH]],
@@ -463,7 +463,7 @@ describe("limits for strangers", () => {
     // A period of the limit may end in between; the next one is used up as well.
     const refused = await vi.waitUntil(
       async () => {
-        await Promise.all(Array.from({ length: 500 }, () => env.STRANGERS.limit({ key })));
+        await Promise.all(Array.from({ length: 500 }, () => env.RATE_LIMITER.limit({ key })));
         const answer = await request(path, { headers: { "CF-Connecting-IP": key } });
         return answer.status === 429 && answer;
       },

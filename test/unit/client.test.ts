@@ -5,7 +5,7 @@ import type { Message } from "../../src/client/messages.ts";
 import { Outbox } from "../../src/client/outbox.ts";
 import { Connection } from "../../src/client/connection.ts";
 import { Server } from "../../src/client/server.ts";
-import { Watch } from "../../src/client/watch.ts";
+import { HeartbeatMonitor } from "../../src/client/heartbeat-monitor.ts";
 import { CLOSE } from "../../src/protocol/close.ts";
 
 const SECONDS = 1_000;
@@ -16,7 +16,7 @@ describe("a client's watch over its connection (CON7)", () => {
 
   function newWatch() {
     const line = { send: vi.fn(() => true), silent: vi.fn(), works: vi.fn(), dead: vi.fn() };
-    const watch = new Watch(line);
+    const watch = new HeartbeatMonitor(line);
     watch.start();
     return { watch, ...line };
   }
@@ -65,7 +65,7 @@ describe("a client's watch over its connection while a browser's network comes a
 
   function newWatch() {
     const line = { send: vi.fn(() => true), silent: vi.fn(), works: vi.fn(), dead: vi.fn() };
-    const watch = new Watch(line);
+    const watch = new HeartbeatMonitor(line);
     watch.start();
     return { watch, ...line };
   }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { type Action, decide, type Identity } from "../../src/auth/policy.ts";
-import { ChannelSettings } from "../../src/protocol/schemas.ts";
+import { type Action, authorize, type Identity } from "../../src/auth/policy.ts";
+import { ChannelSettings } from "../../src/protocol/channel-settings.ts";
 import * as v from "valibot";
 import {
   API_KEY,
@@ -155,8 +155,8 @@ describe("every door obeys the one decision (AUT2)", () => {
         ...change,
       });
       for (const [who, key] of callers) {
-        const admitted = decide(who, "subscribe", settings).ok;
-        const expected = decide(who, action, settings).ok;
+        const admitted = authorize(who, "subscribe", settings).ok;
+        const expected = authorize(who, action, settings).ok;
         const got =
           admitted || action === "publish"
             ? await attempt(channel, key)

@@ -180,7 +180,7 @@ describe("a fan-out", () => {
     const { fanout, add, textsOf } = newFanout();
     const socket = add(ANYBODY);
     fanout.message("1", FOR_ALL);
-    fanout.settle(socket);
+    fanout.flushFor(socket);
     expect(textsOf(socket)).toEqual(["[1]"]);
   });
 
@@ -209,7 +209,7 @@ describe("a fan-out", () => {
     const { fanout, add, textsOf } = newFanout();
     const waiting = add(ANYBODY);
     fanout.message("1", FOR_ALL);
-    fanout.settle(add(ANYBODY));
+    fanout.flushFor(add(ANYBODY));
     expect(textsOf(waiting)).toEqual([]);
     await turn();
     expect(textsOf(waiting)).toEqual(["[1]"]);

@@ -1,7 +1,7 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { HEARTBEAT_TIMEOUT } from "../../src/channel/backpressure.ts";
+import { HEARTBEAT_TIMEOUT_MS } from "../../src/channel/backpressure.ts";
 import { Metrics } from "../../src/channel/metrics.ts";
 import { type Attachment, Sockets } from "../../src/channel/sockets.ts";
 import { Checker } from "../support/checker.ts";
@@ -169,7 +169,7 @@ describe("a client whose heartbeats stop", () => {
     const [vanished, simple] = [await join(channel), await join(channel)];
     vanished.send("ping");
     expect(await vanished.text()).toBe("pong");
-    const later = Date.now() + HEARTBEAT_TIMEOUT + 1_000;
+    const later = Date.now() + HEARTBEAT_TIMEOUT_MS + 1_000;
     vi.spyOn(Date, "now").mockImplementation(() => later);
     await publish(channel, "somebody does something");
     vi.restoreAllMocks();

@@ -1,7 +1,7 @@
 import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import * as v from "valibot";
 import { describe, expect, it } from "vitest";
-import { ChannelSettings } from "../../src/protocol/schemas.ts";
+import { ChannelSettings } from "../../src/protocol/channel-settings.ts";
 import type { Frame } from "../support/frames.ts";
 import { call, connect, newOpenChannel, publish, request, stubOf, type TestSocket } from "./support.ts";
 

@@ -76,7 +76,7 @@ describe("GET /health (SRV1)", () => {
   });
 
   it("is limited for each address, like the rest (LIM7)", async () => {
-    const STRANGERS = { limit: () => Promise.resolve({ success: false }) };
-    expect((await ask(env.DB, { STRANGERS })).status).toBe(429);
+    const RATE_LIMITER = { limit: () => Promise.resolve({ success: false }) };
+    expect((await ask(env.DB, { RATE_LIMITER })).status).toBe(429);
   });
 });

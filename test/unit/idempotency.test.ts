@@ -1,6 +1,6 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { KEY_LIFETIME, Keys } from "../../src/channel/keys.ts";
+import { KEY_LIFETIME_MS, IdempotencyKeys } from "../../src/channel/idempotency-keys.ts";
 import { LOG_CAPACITY, MAX_DATABASE_BYTES, MAX_KEY_LENGTH } from "../../src/protocol/limits.ts";
 import {
   API_KEY,
@@ -187,26 +187,26 @@ describe("the same idempotency key on the same channel (IDM1)", () => {
 describe("a key's lifetime (IDM3)", () => {
   it("is one to two of the documented days, and its rows are never deleted one by one", () =>
     runInDurableObject(stubOf(newChannel()), (_, { storage }) => {
-      const keys = () => new Keys(storage);
+      const keys = () => new IdempotencyKeys(storage);
       const named = (key: string) => ({ key: bytesOf(key), digest: bytesOf(`message of ${key}`) });
       expect(keys().find(named("a"))).toBeUndefined();
       const remember = (key: string, seq: number, time: number) => keys().remember(named(key), { seq, time });
       remember("a", 1, 0);
-      remember("b", 2, KEY_LIFETIME - 1);
-      remember("c", 3, KEY_LIFETIME);
+      remember("b", 2, KEY_LIFETIME_MS - 1);
+      remember("c", 3, KEY_LIFETIME_MS);
       expect(["a", "b", "c"].map((key) => keys().find(named(key))?.seq)).toEqual([1, 2, 3]);
-      remember("d", 4, 2 * KEY_LIFETIME);
+      remember("d", 4, 2 * KEY_LIFETIME_MS);
       expect(["a", "b", "c", "d"].map((key) => keys().find(named(key))?.seq)).toEqual([undefined, undefined, 3, 4]);
-      remember("e", 5, 3 * KEY_LIFETIME - 1);
+      remember("e", 5, 3 * KEY_LIFETIME_MS - 1);
       expect(["c", "d", "e"].map((key) => keys().find(named(key))?.seq)).toEqual([3, 4, 5]);
-      remember("f", 6, 3 * KEY_LIFETIME);
+      remember("f", 6, 3 * KEY_LIFETIME_MS);
       expect(["c", "d", "e", "f"].map((key) => keys().find(named(key))?.seq)).toEqual([undefined, 4, 5, 6]);
-      remember("g", 7, 4 * KEY_LIFETIME);
+      remember("g", 7, 4 * KEY_LIFETIME_MS);
       expect(["d", "e", "f", "g"].map((key) => keys().find(named(key)))).toMatchObject([
         undefined,
         undefined,
-        { seq: 6, time: 3 * KEY_LIFETIME },
-        { seq: 7, time: 4 * KEY_LIFETIME },
+        { seq: 6, time: 3 * KEY_LIFETIME_MS },
+        { seq: 7, time: 4 * KEY_LIFETIME_MS },
       ]);
     }));
 });
@@ -242,7 +242,7 @@ describe("the storage of keys", () => {
         .spyOn(Object.getPrototypeOf(storage.sql) as SqlStorage, "databaseSize", "get")
         .mockReturnValue(MAX_DATABASE_BYTES.server),
     );
-    clock.mockReturnValue(now + KEY_LIFETIME - 90_000);
+    clock.mockReturnValue(now + KEY_LIFETIME_MS - 90_000);
     for (let again = 0; again < 2; again++) {
       const refused = await send(channel, "second", "k2");
       expect([refused.status, refused.headers.get("Retry-After")]).toEqual([503, "90"]);
@@ -252,9 +252,9 @@ describe("the storage of keys", () => {
     expect((await send(channel, "other", "k1")).status).toBe(422);
     expect((await call("POST", "/message", { channel, message: "without a key" })).status).toBe(201);
     // The table that is dropped when the tables' turns come makes room.
-    clock.mockReturnValue(now + KEY_LIFETIME + 1_000);
+    clock.mockReturnValue(now + KEY_LIFETIME_MS + 1_000);
     expect((await send(channel, "second", "k2")).headers.get("Retry-After")).toBe("3600");
-    clock.mockReturnValue(now + 2 * KEY_LIFETIME + 1_000);
+    clock.mockReturnValue(now + 2 * KEY_LIFETIME_MS + 1_000);
     size.mockRestore();
     expect(await (await send(channel, "second", "k2")).json()).toMatchObject({ seq: 3 });
     expect(await (await send(channel, "first again", "k1")).json()).toMatchObject({ seq: 4 });
@@ -296,7 +296,7 @@ describe("the storage of keys", () => {
              time INTEGER NOT NULL) WITHOUT ROWID`,
         );
       }
-      storage.kv.put("keys", { current: 1, since: Date.now() - KEY_LIFETIME });
+      storage.kv.put("keys", { current: 1, since: Date.now() - KEY_LIFETIME_MS });
     });
     await evictDurableObject(stubOf(channel));
     for (let again = 0; again < 2; again++) {

@@ -3,7 +3,7 @@ import * as v from "valibot";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { verifyToken } from "../../src/auth/token.ts";
 import { MAX_KEY_SET_BYTES, MAX_KEYS_PER_SET } from "../../src/protocol/limits.ts";
-import { AuthDatabase } from "../../src/protocol/schemas.ts";
+import { AuthDatabase } from "../../src/protocol/auth-database.ts";
 import { API_KEY, call, request } from "./support.ts";
 
 const START = Date.now();

@@ -1,22 +1,22 @@
 import { runInDurableObject } from "cloudflare:test";
 import { describe, expect, it, vi } from "vitest";
-import { Log, type NewMessages } from "../../src/channel/log.ts";
+import { MessageLog, type NewMessages } from "../../src/channel/message-log.ts";
 import { newChannel, stubOf } from "./support.ts";
 
 const CAPACITY = 8;
 
 /** Runs in an object of its own, with a log of eight slots in its real storage. */
-function withLog(test: (log: Log, storage: DurableObjectStorage) => void): Promise<void> {
+function withLog(test: (log: MessageLog, storage: DurableObjectStorage) => void): Promise<void> {
   return runInDurableObject(stubOf(newChannel()), (_, { storage }) => {
-    const log = new Log(storage, CAPACITY);
+    const log = new MessageLog(storage, CAPACITY);
     log.start([]);
     test(log, storage);
   });
 }
 
 const MESSAGE: NewMessages = { action: "event", client: null, database: null, payloads: ["0"] };
-const append = (log: Log, count: number) => Array.from({ length: count }, () => log.append(MESSAGE)).flat();
-const all = (log: Log) => [...log.read({ from: 1, to: log.last })].map(({ seq }) => seq);
+const append = (log: MessageLog, count: number) => Array.from({ length: count }, () => log.append(MESSAGE)).flat();
+const all = (log: MessageLog) => [...log.read({ from: 1, to: log.last })].map(({ seq }) => seq);
 const rowsOf = (storage: DurableObjectStorage) =>
   storage.sql.exec<{ n: number }>("SELECT count(*) AS n FROM log").one().n;
 
@@ -81,7 +81,7 @@ describe("the log", () => {
       for (let round = 1; round <= 40; round++) {
         append(log, (round % 3) + 1);
         if (round % 2 === 0) log.markArchived(log.last - (round % 4));
-        const reopened = new Log(storage, CAPACITY);
+        const reopened = new MessageLog(storage, CAPACITY);
         expect([reopened.last, reopened.oldest, reopened.backlog]).toEqual([log.last, log.oldest, log.backlog]);
         expect(all(reopened)).toEqual(all(log));
       }
@@ -106,7 +106,7 @@ describe("the log", () => {
       expect(exec.mock.results.map(({ value }) => (value as SqlStorageCursor<never>).rowsWritten)).toEqual([6]);
       exec.mockRestore();
       expect(kept.map(({ seq, payload }) => [seq, payload])).toEqual(payloads.map((text, index) => [6 + index, text]));
-      for (const same of [log, new Log(storage, CAPACITY)]) {
+      for (const same of [log, new MessageLog(storage, CAPACITY)]) {
         expect(same.last).toBe(11);
         expect([...same.read({ from: 6, to: 11 })]).toEqual(kept);
       }
@@ -155,7 +155,7 @@ describe("the log", () => {
         append(log, 1);
         clock.mockReturnValue(1000);
         expect(append(log, 1)[0]?.time).toBe(2000);
-        expect(new Log(storage, CAPACITY).append(MESSAGE)[0]?.time).toBe(2000);
+        expect(new MessageLog(storage, CAPACITY).append(MESSAGE)[0]?.time).toBe(2000);
       } finally {
         clock.mockRestore();
       }
@@ -164,7 +164,7 @@ describe("the log", () => {
   it("begins where the archive ends", () =>
     withLog((_, storage) => {
       storage.kv.delete("log");
-      const log = new Log(storage, CAPACITY);
+      const log = new MessageLog(storage, CAPACITY);
       expect(log.started).toBe(false);
       const archived = [41, 42].map((seq) => ({
         seq,
@@ -175,7 +175,7 @@ describe("the log", () => {
         payload: "0",
       }));
       log.start(archived);
-      for (const same of [log, new Log(storage, CAPACITY)]) {
+      for (const same of [log, new MessageLog(storage, CAPACITY)]) {
         expect([same.started, same.oldest, same.last, same.backlog]).toEqual([true, 41, 42, 0]);
       }
       expect([...log.read({ from: 1, to: 99 })]).toEqual(archived);

@@ -2,7 +2,7 @@ import { runInDurableObject } from "cloudflare:test";
 import type { Submission } from "../../src/channel/publisher.ts";
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
+import { MAX_UNCONFIRMED_CHARACTERS } from "../../src/channel/backpressure.ts";
 import operating from "../../docs/operating.md?raw";
 import { Metrics } from "../../src/channel/metrics.ts";
 import { app } from "../../src/http/app.ts";
@@ -40,7 +40,7 @@ function within(
 const submit = (...texts: string[]): Submission[] => [
   {
     who: { kind: "server" },
-    publications: texts.map((text) => ({ payload: JSON.stringify(text), client: null, database: null })),
+    messages: texts.map((text) => ({ payload: JSON.stringify(text), client: null, database: null })),
   },
 ];
 
@@ -95,7 +95,7 @@ describe("a channel's numbers", () => {
       if (!socket) throw new Error("the channel has no socket");
       await object.webSocketMessage(socket, "no JSON");
       const long = "x".repeat(60_000);
-      const count = Math.ceil((MAX_UNCONFIRMED + 1_000_000) / long.length);
+      const count = Math.ceil((MAX_UNCONFIRMED_CHARACTERS + 1_000_000) / long.length);
       await object.publish(submit(...Array.from({ length: count }, () => long)));
       await object.alarm();
       expect(named(points[0])).toMatchObject({ archived: count, refusals: 1, dropped: 1, joined: 0 });

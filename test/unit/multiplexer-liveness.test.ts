@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { Backpressure, HEARTBEAT_TIMEOUT, MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
+import { Backpressure, HEARTBEAT_TIMEOUT_MS, MAX_UNCONFIRMED_CHARACTERS } from "../../src/channel/backpressure.ts";
 import { MAX_CATCH_UP_BYTES, PROBE_AFTER_BYTES } from "../../src/adapters/xano/client-monitor.ts";
 import { CHECK_INTERVAL_MS } from "../../src/adapters/xano/multiplexer.ts";
 import { FRAMES_PER_SECOND, MAX_OPENS_PER_SOCKET } from "../../src/protocol/limits.ts";
@@ -35,7 +35,7 @@ describe("a client that reads too slowly (CON7, MUX6)", () => {
     const parts = connection();
     const objects = [await joined(parts, "x", 1), await joined(parts, "y", 2)];
     const length = 20_000;
-    const enough = Math.ceil(MAX_UNCONFIRMED / (length * 3));
+    const enough = Math.ceil(MAX_UNCONFIRMED_CHARACTERS / (length * 3));
     for (let seq = 1; seq <= enough; seq++) {
       const channel = seq % 2;
       objects[channel]?.send(event(channel ? "y" : "x", seq, length));
@@ -194,7 +194,7 @@ describe("a client that vanished without closing (CON7, MUX6, PRE4)", () => {
     const channel = await newOpenChannel({ presence: true });
     holdClock();
     // The object's own check compares the held clock with the runtime's, which stamps heartbeats and goes on.
-    vi.spyOn(Backpressure.prototype, "look").mockReturnValue([]);
+    vi.spyOn(Backpressure.prototype, "check").mockReturnValue([]);
     const client = multiplexed(async (name) => ({ ok: true, value: await openObject(name) }));
     client.send(join(channel));
     await client.frame();
@@ -203,11 +203,11 @@ describe("a client that vanished without closing (CON7, MUX6, PRE4)", () => {
     for (let n = 0; n < 2; n++) {
       client.send("ping");
       expect(await client.text()).toBe("pong");
-      await pass(HEARTBEAT_TIMEOUT - 10_000);
+      await pass(HEARTBEAT_TIMEOUT_MS - 10_000);
     }
     client.send({ action: "message", options: { channel }, payload: "still here" });
     await client.frame();
-    await pass(HEARTBEAT_TIMEOUT - 10_000);
+    await pass(HEARTBEAT_TIMEOUT_MS - 10_000);
     expect(client.closed).toBeUndefined();
     expect(await present(channel)).toBe(1);
     await pass(40_000);

@@ -1,7 +1,8 @@
 import { vi } from "vitest";
-import { ADDRESS_HEADER, SOCKET_ID_HEADER } from "../../src/channel/channel.ts";
+import { ADDRESS_HEADER, SOCKET_ID_HEADER } from "../../src/channel/channel-object.ts";
 import { IDENTITY_HEADER } from "../../src/channel/identity-header.ts";
-import { Multiplexer, type OpenChannel } from "../../src/adapters/xano/multiplexer.ts";
+import type { OpenChannel } from "../../src/adapters/xano/link.ts";
+import { Multiplexer } from "../../src/adapters/xano/multiplexer.ts";
 import { refuse } from "../../src/protocol/errors.ts";
 import { stubOf, TestSocket } from "./support.ts";
 

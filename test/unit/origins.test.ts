@@ -189,7 +189,7 @@ describe("a page whose origin is not allowed (LIM9)", () => {
   });
 
   it("reads no other refusal: neither that of its address nor that of its path", async () => {
-    const bindings = { ...env, STRANGERS: { limit: async () => ({ success: false }) } };
+    const bindings = { ...env, RATE_LIMITER: { limit: async () => ({ success: false }) } };
     for (const path of ["/health", "/nothing", "/openapi.json"]) {
       const headers = { Origin: "https://evil.test" };
       const answer = await app.request(`https://channels.test${path}`, { headers }, bindings);

@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import page from "../../docs/permissions.md?raw";
 import type { Action } from "../../src/auth/policy.ts";
-import { ChannelSettings } from "../../src/protocol/schemas.ts";
+import { ChannelSettings } from "../../src/protocol/channel-settings.ts";
 
 /** One row of the table in docs/permissions.md. */
 export interface Row {

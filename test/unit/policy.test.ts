@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { decide, type Identity, mayRead } from "../../src/auth/policy.ts";
+import { authorize, type Identity, mayRead } from "../../src/auth/policy.ts";
 import { COLUMNS, ROWS, settingsOf } from "./permissions.ts";
 
 const user = (database: string): Identity => ({
@@ -37,7 +37,7 @@ describe("who may do what (AUT2), as docs/permissions.md says", () => {
     const identity = WHO[row.who];
     if (!identity) throw new Error(`the page knows no ${row.who}`);
     const decisions = COLUMNS.flat().map((action) => {
-      const decision = decide(identity, action, settingsOf(row, "users"));
+      const decision = authorize(identity, action, settingsOf(row, "users"));
       return [action, decision.ok ? "yes" : decision.fault.code];
     });
     expect(Object.fromEntries(decisions)).toEqual(row.expected);

@@ -1,7 +1,7 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { HEARTBEAT_TIMEOUT } from "../../src/channel/backpressure.ts";
-import { MAX_PRESENCE, PRESENCE_JOINS_AT_ONCE } from "../../src/protocol/limits.ts";
+import { HEARTBEAT_TIMEOUT_MS } from "../../src/channel/backpressure.ts";
+import { MAX_LISTED_MEMBERS, PRESENCE_JOINS_AT_ONCE } from "../../src/protocol/limits.ts";
 import { API_KEY, call, connect, join, newDatabase, newOpenChannel, publish, stubOf, tokenOf } from "./support.ts";
 
 afterEach(() => vi.restoreAllMocks());
@@ -135,7 +135,7 @@ describe("presence (PRE)", () => {
     await witness.frames(2);
     vanished.send("ping");
     await vanished.text();
-    const later = Date.now() + HEARTBEAT_TIMEOUT + 1_000;
+    const later = Date.now() + HEARTBEAT_TIMEOUT_MS + 1_000;
     vi.spyOn(Date, "now").mockImplementation(() => later);
     await publish(channel, "somebody does something");
     vi.restoreAllMocks();
@@ -146,13 +146,13 @@ describe("presence (PRE)", () => {
 
   it("is one bounded answer, however many are here (PRE5)", async () => {
     const channel = await newRoom();
-    await Promise.all(Array.from({ length: MAX_PRESENCE + 5 }, () => join(channel)));
+    await Promise.all(Array.from({ length: MAX_LISTED_MEMBERS + 5 }, () => join(channel)));
     const socket = await join(channel, {}, WISH);
     const full = await socket.frame();
-    expect(full.options).toEqual({ channel, total: MAX_PRESENCE + 6 });
-    expect(full.payload.presence).toHaveLength(MAX_PRESENCE);
+    expect(full.options).toEqual({ channel, total: MAX_LISTED_MEMBERS + 6 });
+    expect(full.payload.presence).toHaveLength(MAX_LISTED_MEMBERS);
     const listed = await presence(channel, "?limit=3");
-    expect([listed.total, listed.presence.length]).toEqual([MAX_PRESENCE + 6, 3]);
+    expect([listed.total, listed.presence.length]).toEqual([MAX_LISTED_MEMBERS + 6, 3]);
   });
 });
 

@@ -97,7 +97,7 @@ const PROVOCATIONS: Record<
   "wrong-origin": ({ headers }) => ({ headers: { ...headers, Origin: "https://evil.test" } }),
   "rate-limited": ({ headers }) => ({
     headers: without("Authorization", headers),
-    bindings: { STRANGERS: { limit: () => Promise.resolve({ success: false }) } },
+    bindings: { RATE_LIMITER: { limit: () => Promise.resolve({ success: false }) } },
   }),
   forbidden: async ({ headers }, { id }) => {
     if (id === "makeToken")
@@ -247,7 +247,7 @@ describe("the document of the HTTP interface", () => {
       }),
       "rate-limited": ({ headers }) => ({
         headers: without("Authorization", headers),
-        bindings: { STRANGERS: { limit: () => Promise.resolve({ success: passing.shift() }) } },
+        bindings: { RATE_LIMITER: { limit: () => Promise.resolve({ success: passing.shift() }) } },
       }),
       internal: () => ({ bindings: { CHANNELS: failing(new Error("a mistake of ours")) } }),
     };

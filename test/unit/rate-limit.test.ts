@@ -2,7 +2,7 @@ import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { MAX_BODY_BYTES } from "../../src/protocol/limits.ts";
 import { OPERATIONS } from "../../src/api-docs/operations.ts";
-import { ADDRESS_HEADER } from "../../src/channel/channel.ts";
+import { ADDRESS_HEADER } from "../../src/channel/channel-object.ts";
 import { app } from "../../src/http/app.ts";
 import { API_KEY, newDatabase, newOpenChannel, stubOf, TestSocket, tokenOf } from "./support.ts";
 
@@ -16,7 +16,7 @@ const NETWORK = "2001:db8:9:1::/64";
 function limitOf(requests: number) {
   const keys: string[] = [];
   const limit = ({ key }: { key: string }) => Promise.resolve({ success: keys.push(key) <= requests });
-  return { keys, bindings: { ...env, STRANGERS: { limit } } };
+  return { keys, bindings: { ...env, RATE_LIMITER: { limit } } };
 }
 
 /** Every route, and an address that nothing answers. */

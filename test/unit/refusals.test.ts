@@ -141,14 +141,14 @@ describe("an object that refuses", () => {
       "publish",
       anonymous,
       (channel) =>
-        stubOf(channel).publish([{ who: anonymous, publications: [{ payload: "1", client: null, database: null }] }]),
+        stubOf(channel).publish([{ who: anonymous, messages: [{ payload: "1", client: null, database: null }] }]),
     ],
     [
       "publish to a wrong database",
       { kind: "server" },
       (channel) =>
         stubOf(channel).publish([
-          { who: { kind: "server" }, publications: [{ payload: "1", client: null, database: "other" }] },
+          { who: { kind: "server" }, messages: [{ payload: "1", client: null, database: "other" }] },
         ]),
     ],
     ["history", anonymous, (channel) => stubOf(channel).history(anonymous, { limit: 10 })],

@@ -71,7 +71,7 @@ describe("the headers of an answer (SRV5)", () => {
     [413, "/message", { method: "POST", body: "x".repeat(MAX_BODY_BYTES + 1) }, {}],
     [413, "/message", { method: "POST", body: new Blob(["x".repeat(MAX_BODY_BYTES + 1)]).stream() }, {}],
     [415, "/message", { method: "POST", headers: { "Content-Type": "text/plain" }, body: "x" }, {}],
-    [429, "/health", {}, { STRANGERS: { limit: async () => ({ success: false }) } }],
+    [429, "/health", {}, { RATE_LIMITER: { limit: async () => ({ success: false }) } }],
     [500, "/channels", { headers: { Authorization: "Bearer x" } }, { API_KEYS: {} }],
     [503, "/databases", { headers: { Authorization: `Bearer ${API_KEY}` } }, { DB: { prepare: () => fail() } }],
     [204, "/message", { method: "OPTIONS", headers: { Origin: "https://front.test" } }, {}],

@@ -4,8 +4,8 @@ import * as v from "valibot";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { FreshCopy } from "../../src/shared/fresh-copy.ts";
 import { SettingsStore } from "../../src/settings/channel-settings.ts";
-import { Conversation } from "../../src/channel/conversation.ts";
-import { ChannelSettings } from "../../src/protocol/schemas.ts";
+import { FrameHandler } from "../../src/channel/frame-handler.ts";
+import { ChannelSettings } from "../../src/protocol/channel-settings.ts";
 import {
   call,
   connect,
@@ -323,7 +323,7 @@ describe("frames that wait for settings", () => {
     const socket = await join(channel);
     const instance = () => runInDurableObject(stubOf(channel), (object) => object);
     const before = await instance();
-    const hear = vi.spyOn(Conversation.prototype, "hear").mockImplementationOnce(() => {
+    const hear = vi.spyOn(FrameHandler.prototype, "handle").mockImplementationOnce(() => {
       throw new Error("on purpose");
     });
     waitForSettings();

@@ -1,8 +1,9 @@
 import { evictDurableObject, runInDurableObject } from "cloudflare:test";
 import * as v from "valibot";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { type Holding, SettingsCopy } from "../../src/channel/settings.ts";
-import { ChannelSettings } from "../../src/protocol/schemas.ts";
+import type { EffectiveSettings } from "../../src/settings/channel-settings.ts";
+import { SettingsCopy } from "../../src/channel/settings.ts";
+import { ChannelSettings } from "../../src/protocol/channel-settings.ts";
 import { call, newChannel, newOpenChannel, stubOf, whileAway } from "./support.ts";
 
 afterEach(() => vi.restoreAllMocks());
@@ -28,7 +29,7 @@ describe("an object's copy of its channel's settings", () => {
 
   it("keeps a change that it was told of while an older answer was on its way", () =>
     runInDurableObject(stubOf(newChannel()), async (_, { storage }) => {
-      const answer = Promise.withResolvers<Holding>();
+      const answer = Promise.withResolvers<EffectiveSettings | null>();
       const copy = new SettingsCopy(storage.kv, () => answer.promise, events);
       const refreshed = copy.refreshed();
       copy.set(holding(25));
@@ -40,7 +41,7 @@ describe("an object's copy of its channel's settings", () => {
   it("is fresh again after a load that never returned, however long nobody asked since", () =>
     runInDurableObject(stubOf(newChannel()), async (_, { storage }) => {
       const now = Date.now();
-      let load = async (): Promise<Holding> => holding(25);
+      let load = async (): Promise<EffectiveSettings | null> => holding(25);
       const copy = new SettingsCopy(storage.kv, () => load(), events);
       await copy.refreshed();
       for (const [hour, depth] of [

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from "vitest";
-import { MAX_BODY_BYTES, MAX_JSON_DEPTH, MAX_REPLAY } from "../../src/protocol/limits.ts";
+import { MAX_BODY_BYTES, MAX_JSON_DEPTH, MAX_REPLAY_MESSAGES } from "../../src/protocol/limits.ts";
 import { historyPath } from "../../src/protocol/paths.ts";
 import {
   API_KEY,
@@ -91,7 +91,7 @@ describe("resuming", () => {
 
   it.each<[string, number, string, { count?: number; settings?: object }]>([
     ["lies in the future", 7, "ahead", {}],
-    ["is further back than is replayed in one go", 0, "too-far-behind", { count: MAX_REPLAY + 1 }],
+    ["is further back than is replayed in one go", 0, "too-far-behind", { count: MAX_REPLAY_MESSAGES + 1 }],
     ["lies in a channel that shows its clients no history", 0, "no-history", { settings: { message_history: 0 } }],
   ])(
     "says plainly that it cannot where the position %s (RES2)",

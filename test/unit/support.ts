@@ -1,7 +1,7 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { env, exports } from "cloudflare:workers";
 import { vi } from "vitest";
-import { Log } from "../../src/channel/log.ts";
+import { MessageLog } from "../../src/channel/message-log.ts";
 import { HistoryStore } from "../../src/archive/store.ts";
 import type { Channel } from "../../src/index.ts";
 import type { StoredMessage } from "../../src/protocol/frames.ts";
@@ -74,8 +74,8 @@ export async function publishMany(
   payloads: string[],
   client: string | null = null,
 ): Promise<boolean[]> {
-  const publications = payloads.map((payload) => ({ payload, client, database: null }));
-  const [results = []] = await stubOf(channel).publish([{ who: { kind: "server" }, publications }]);
+  const messages = payloads.map((payload) => ({ payload, client, database: null }));
+  const [results = []] = await stubOf(channel).publish([{ who: { kind: "server" }, messages }]);
   return results.map(({ ok }) => ok);
 }
 
@@ -129,7 +129,7 @@ export async function channelWithShortLog(
     const clients = some.map(({ client }) => client);
     await new HistoryStore(env.DB).append(channel, { rows: JSON.stringify(rows), clients: JSON.stringify(clients) });
   }
-  await runInDurableObject(stub, (_, { storage }) => new Log(storage).start(messages.slice(count - held)));
+  await runInDurableObject(stub, (_, { storage }) => new MessageLog(storage).start(messages.slice(count - held)));
   await evictDurableObject(stub);
   return channel;
 }

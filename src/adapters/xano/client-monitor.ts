@@ -1,4 +1,4 @@
-import { HEARTBEAT_TIMEOUT, MAX_UNCONFIRMED, type Verdict } from "../../channel/backpressure.ts";
+import { HEARTBEAT_TIMEOUT_MS, MAX_UNCONFIRMED_CHARACTERS, type Verdict } from "../../channel/backpressure.ts";
 import { utf8Length } from "../../protocol/utf8.ts";
 
 /**
@@ -9,7 +9,7 @@ import { utf8Length } from "../../protocol/utf8.ts";
 export const MAX_CATCH_UP_BYTES = 32 * 1024 * 1024;
 
 /** Unconfirmed text after which a client that sends no heartbeats is asked to confirm: half of the bound, in bytes. */
-export const PROBE_AFTER_BYTES = MAX_UNCONFIRMED / 2;
+export const PROBE_AFTER_BYTES = MAX_UNCONFIRMED_CHARACTERS / 2;
 /** How much more text is sent before another channel is tried, in bytes. */
 const PROBE_EVERY_BYTES = 1024 * 1024;
 
@@ -84,7 +84,7 @@ export class ClientMonitor {
 
   /** Returns why the client must be closed, or undefined. */
   verdict(now: number): Verdict | undefined {
-    if (this.#sentBytes - this.#confirmedBytes > MAX_UNCONFIRMED) return "slow";
-    return this.#usesHeartbeats && now - this.#heardAt > HEARTBEAT_TIMEOUT ? "gone" : undefined;
+    if (this.#sentBytes - this.#confirmedBytes > MAX_UNCONFIRMED_CHARACTERS) return "slow";
+    return this.#usesHeartbeats && now - this.#heardAt > HEARTBEAT_TIMEOUT_MS ? "gone" : undefined;
   }
 }

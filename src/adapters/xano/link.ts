@@ -4,10 +4,9 @@ import { ERRORS, type Fault, refuse, type Result } from "../../protocol/errors.t
 import { leaveFrame } from "../../protocol/frames.ts";
 import { Heartbeat, HEARTBEAT_REQUEST } from "../../protocol/heartbeat.ts";
 import { FRAMES_AT_ONCE } from "../../protocol/limits.ts";
-import type { ClientFrame } from "../../protocol/schemas.ts";
+import type { ClientFrame } from "../../protocol/client-frame.ts";
 import { utf8Length } from "../../protocol/utf8.ts";
 import { CatchUp, type ServerFrame } from "./catch-up.ts";
-import type { OpenChannel } from "./multiplexer.ts";
 
 /** The delay before each attempt to reach the channel. A join that is answered in full starts them again. */
 const RETRY_DELAYS_MS = [0, 100, 500, 1_500, 4_000];
@@ -20,6 +19,9 @@ const OPEN_TIMEOUT_MS = 10_000;
  * the link's own join, and must not find that too fast (LIM6).
  */
 export const MAX_WAITING_FRAMES = FRAMES_AT_ONCE - 10;
+
+/** Opens a socket to the object of a channel, as the client of the connection. */
+export type OpenChannel = (channel: string) => Promise<Result<WebSocket>>;
 
 interface LinkDeps {
   channel: string;

@@ -1,21 +1,18 @@
 import { FrameRate } from "../../shared/rate.ts";
 import { CLOSE, FLOOD_REASON } from "../../protocol/close.ts";
-import { type Fault, refuse, type Result } from "../../protocol/errors.ts";
+import { type Fault, refuse } from "../../protocol/errors.ts";
 import { connectedFrame, errorFrame } from "../../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../../protocol/heartbeat.ts";
 import { MAX_CHANNELS_PER_SOCKET, MAX_OPENS_PER_SOCKET } from "../../protocol/limits.ts";
-import { type ClientFrame, parseFrame } from "../../protocol/schemas.ts";
+import { type ClientFrame, parseFrame } from "../../protocol/client-frame.ts";
 import { ClientMonitor } from "./client-monitor.ts";
-import { ChannelLink } from "./link.ts";
+import { ChannelLink, type OpenChannel } from "./link.ts";
 
 /** How often the client is checked and the channel objects get a heartbeat: a client that is gone is found within 120 s. */
 export const CHECK_INTERVAL_MS = 25_000;
 
 /** Text of client frames that may wait for channels which cannot be reached, per connection. */
 export const MAX_WAITING_BYTES = 4 * 1024 * 1024;
-
-/** Opens a socket to a channel's object, as the client that this connection is of. */
-export type OpenChannel = (channel: string) => Promise<Result<WebSocket>>;
 
 /**
  * Many channels over one socket. The client's socket ends here, in the Worker; each channel that it joins has a socket

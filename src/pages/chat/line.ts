@@ -3,7 +3,7 @@ import { create } from "../dom.ts";
 import { avatarOf } from "./avatar.ts";
 
 /** What this page sends. */
-export interface Said {
+export interface ChatMessage {
   name: string;
   text: string;
 }
@@ -34,7 +34,7 @@ export function lineOf({ action, client, options, payload }: Message, isMine: bo
 }
 
 /** An item with who said what. */
-export function lineFor({ name, text }: Said): HTMLLIElement {
+export function lineFor({ name, text }: ChatMessage): HTMLLIElement {
   const line = create("li");
   const meta = create("p", "meta");
   meta.append(ownDirection(create("span", "who", name)));
@@ -55,7 +55,7 @@ export function follows(line: HTMLElement, before: Element | null): boolean {
 }
 
 /** What this page sends is `{name, text}`; anything else that was published to the room is shown as it is. */
-export function partsOf(payload: unknown): Said {
+export function partsOf(payload: unknown): ChatMessage {
   if (typeof payload === "object" && payload !== null && "text" in payload && typeof payload.text === "string") {
     const name = "name" in payload && typeof payload.name === "string" ? payload.name : "";
     return { name, text: payload.text };

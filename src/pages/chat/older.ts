@@ -4,7 +4,7 @@ import { create } from "../dom.ts";
 /** Messages fetched at once: a few screens. */
 const PAGE = 50;
 
-interface Needs {
+interface OlderMessagesDeps {
   room: Channel;
   /** The box that scrolls, and what stands at its beginning. */
   log: HTMLElement;
@@ -16,22 +16,22 @@ interface Needs {
 
 /** Brings older messages as their place at the beginning comes into sight. */
 export class Older {
-  readonly #needs: Needs;
+  readonly #deps: OlderMessagesDeps;
   readonly #sight: IntersectionObserver;
   #pages: AsyncGenerator<Message[]> | undefined;
   #loading = false;
 
-  constructor(needs: Needs) {
-    this.#needs = needs;
+  constructor(deps: OlderMessagesDeps) {
+    this.#deps = deps;
     const look = (entries: IntersectionObserverEntry[]) => {
       if (entries.at(-1)?.isIntersecting) void this.#load();
     };
-    this.#sight = new IntersectionObserver(look, { root: needs.log, rootMargin: "400px 0px 0px" });
+    this.#sight = new IntersectionObserver(look, { root: deps.log, rootMargin: "400px 0px 0px" });
   }
 
   /** Begins before the oldest message shown; anew, where that one is another now. */
   start(): void {
-    const { room, oldest } = this.#needs;
+    const { room, oldest } = this.#deps;
     this.#pages = room.history({ before: oldest() ?? (room.seq ?? 0) + 1, limit: PAGE });
     this.#lookAgain();
   }
@@ -39,7 +39,7 @@ export class Older {
   async #load(): Promise<void> {
     const pages = this.#pages;
     if (!pages || this.#loading) return;
-    const { notice, show } = this.#needs;
+    const { notice, show } = this.#deps;
     this.#loading = true;
     notice.textContent = "Loading older messages…";
     try {
@@ -57,8 +57,8 @@ export class Older {
 
   /** What is observed anew is told of anew, should it still be in sight. */
   #lookAgain(): void {
-    this.#sight.unobserve(this.#needs.notice);
-    this.#sight.observe(this.#needs.notice);
+    this.#sight.unobserve(this.#deps.notice);
+    this.#sight.observe(this.#deps.notice);
   }
 
   #again(): HTMLButtonElement {

@@ -1,4 +1,4 @@
-import type { ChannelSettings } from "../../protocol/schemas.ts";
+import type { ChannelSettings } from "../../protocol/channel-settings.ts";
 
 /** What is told of a request that was refused (RFC 9457), or that got no answer. */
 export interface Problem {

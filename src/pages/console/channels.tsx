@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import type { ChannelSettings } from "../../protocol/schemas.ts";
+import type { ChannelSettings } from "../../protocol/channel-settings.ts";
 import { type Api, type NamedSettings, type Problem, problemOf } from "./api.ts";
 import { Refusal, Text } from "./form.tsx";
 import { hrefOf, isPattern } from "./route.ts";

@@ -8,7 +8,7 @@ import { mistakeIn } from "./json.ts";
 import { type Options, NO_OPTIONS, PublishOptions } from "./publish-options.tsx";
 
 type Mode = "json" | "text";
-interface Place {
+interface Position {
   seq: number;
   time: string;
 }
@@ -21,7 +21,7 @@ export function Publish({ api, channel }: { api: Api; channel: string }) {
   const [text, setText] = useState('{\n  "text": "Avengers, assemble!"\n}');
   const [options, setOptions] = useState<Options>(NO_OPTIONS);
   const [problem, setProblem] = useState<Problem>();
-  const [place, setPlace] = useState<Place>();
+  const [place, setPlace] = useState<Position>();
   const [busy, setBusy] = useState(false);
   const databases = useDatabases(api);
   const mistake = mode === "json" ? mistakeIn(text) : undefined;
@@ -33,7 +33,7 @@ export function Publish({ api, channel }: { api: Api; channel: string }) {
     setPlace(undefined);
     setProblem(undefined);
     try {
-      setPlace(await api.post<Place>("/message", body, headersOf(options)));
+      setPlace(await api.post<Position>("/message", body, headersOf(options)));
     } catch (refused) {
       setProblem(problemOf(refused));
     }

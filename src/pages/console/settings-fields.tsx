@@ -1,4 +1,4 @@
-import type { ChannelSettings } from "../../protocol/schemas.ts";
+import type { ChannelSettings } from "../../protocol/channel-settings.ts";
 import type { Problem } from "./api.ts";
 import { Check, errorAt, Select } from "./form.tsx";
 

@@ -1,6 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 import { DEFAULT_ANONYMOUS_BYTES_PER_DAY } from "../../protocol/limits.ts";
-import type { ChannelSettings } from "../../protocol/schemas.ts";
+import type { ChannelSettings } from "../../protocol/channel-settings.ts";
 import { type Api, type NamedSettings, pathOf, type Problem, problemOf } from "./api.ts";
 import { Confirm } from "./confirm.tsx";
 import { useDatabases } from "./databases.ts";

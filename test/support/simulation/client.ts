@@ -6,7 +6,7 @@ import type { ClientPlan, StepOf } from "./schedule.ts";
 import { isUser, type Stage } from "./stage.ts";
 
 /** How much a client receives, and how long it waits, before it sends its next heartbeat (CON7). */
-const BEAT_EVERY_TEXT = 1024 * 1024;
+const HEARTBEAT_EVERY_CHARACTERS = 1024 * 1024;
 export const BEAT_EVERY_MS = 30_000;
 
 /** The codes of errors that a join may get. */
@@ -247,7 +247,7 @@ export class Client {
     this.#unconfirmed += text.length;
     const parsed = JSON.parse(text) as Frame | Frame[];
     for (const frame of Array.isArray(parsed) ? parsed : [parsed]) this.#take(frame);
-    if (this.plan.beats && this.#unconfirmed >= BEAT_EVERY_TEXT) this.beat();
+    if (this.plan.beats && this.#unconfirmed >= HEARTBEAT_EVERY_CHARACTERS) this.beat();
   }
 
   #take(frame: Frame): void {

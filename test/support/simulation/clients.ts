@@ -178,7 +178,7 @@ export class Clients {
     }
   }
 
-  async #connect(client: Client, wishes: Wishes): Promise<void> {
+  async #connect(client: Client, wishes: JoinOptions): Promise<void> {
     this.#connecting.add(client);
     const { way, who, places } = client.plan;
     const [place = "room"] = places;
@@ -202,7 +202,7 @@ export class Clients {
     this.#server.refuses(`${name} was answered ${status}`, channel, plan.who, operation, to);
   }
 
-  #joinAll(client: Client, wishes: Wishes): void {
+  #joinAll(client: Client, wishes: JoinOptions): void {
     this.#objects.wake(client.plan.places);
     for (const { channel } of client.channels) client.join(channel, wishes);
   }
@@ -241,4 +241,4 @@ export class Clients {
   }
 }
 
-type Wishes = Omit<StepOf<"join">, "do" | "client">;
+type JoinOptions = Omit<StepOf<"join">, "do" | "client">;

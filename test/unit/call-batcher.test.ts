@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Coalescer } from "../../src/http/coalescer.ts";
+import { CallBatcher } from "../../src/http/call-batcher.ts";
 
 /** Calls that stay under way until they are let go. */
 function newCalls() {
@@ -9,7 +9,7 @@ function newCalls() {
       calls.push({ items, end: () => resolve(items.map((item) => `${item}!`)), fail: reject });
     });
   const kept: Promise<unknown>[] = [];
-  const coalescer = new Coalescer<string, string>((item) => item.length);
+  const coalescer = new CallBatcher<string, string>((item) => item.length);
   const submit = (item: string, key = "channel") => coalescer.submit(key, item, call, (work) => void kept.push(work));
   return { calls, submit, kept, carried: () => calls.map(({ items }) => items) };
 }

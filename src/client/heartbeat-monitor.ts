@@ -1,7 +1,7 @@
 import { Heartbeat, HEARTBEAT_REQUEST } from "../protocol/heartbeat.ts";
 
 /** In milliseconds (CON7). */
-const HEARTBEAT_EVERY = 20_000;
+const HEARTBEAT_INTERVAL_MS = 20_000;
 /** For how many milliseconds a connection in doubt may be silent until it counts as dead. */
 const DEAD_AFTER_MS = 3_000;
 /** The same after the browser lost its network: until that is shown, and until the connection is dead once the network is back. */
@@ -28,7 +28,7 @@ interface Doubt {
 }
 
 /** Notices a connection that is dead though nobody closed it, and tells the server how far this client has read. */
-export class Watch {
+export class HeartbeatMonitor {
   readonly #line: Line;
   readonly #heartbeat: Heartbeat;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -50,7 +50,7 @@ export class Watch {
   start(): void {
     this.stop();
     this.#heartbeat.reset();
-    this.#timer = setInterval(() => this.#tick(), HEARTBEAT_EVERY);
+    this.#timer = setInterval(() => this.#tick(), HEARTBEAT_INTERVAL_MS);
   }
 
   /** Notes what was received; answers whether it was a heartbeat's answer. */

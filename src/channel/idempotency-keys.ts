@@ -1,9 +1,9 @@
 import type { Identity } from "../auth/policy.ts";
 import { MAX_DATABASE_BYTES } from "../protocol/limits.ts";
-import type { Place } from "./log.ts";
+import type { Position } from "./message-log.ts";
 
 /** How long an idempotency key is remembered at least, in milliseconds. */
-export const KEY_LIFETIME = 24 * 60 * 60 * 1000;
+export const KEY_LIFETIME_MS = 24 * 60 * 60 * 1000;
 
 /** An idempotency key and the message that it came with, each as a digest of 16 bytes. */
 export interface KeyedMessage {
@@ -12,12 +12,12 @@ export interface KeyedMessage {
 }
 
 /** Where a remembered key's message is, and whether it is the same message. */
-export interface Remembered extends Place {
+export interface Remembered extends Position {
   isSame: boolean;
 }
 
 /** The longest time that a publisher is asked to wait for room, in seconds. */
-const LONGEST_WAIT_S = 3_600;
+const MAX_RETRY_AFTER_SECONDS = 3_600;
 
 interface Marks {
   /** The table that takes new keys, 0 or 1. */
@@ -32,7 +32,7 @@ interface Marks {
  * Two tables take turns, a lifetime each, and the older is dropped whole when its turn is over. So a key costs one row
  * written and none deleted, and is remembered for one to two lifetimes. It takes 56 bytes of storage, however long it is.
  */
-export class Keys {
+export class IdempotencyKeys {
   readonly #storage: DurableObjectStorage;
   #marks: Marks | undefined;
 
@@ -44,7 +44,7 @@ export class Keys {
   find({ key, digest }: KeyedMessage): Remembered | undefined {
     // Without marks no key was ever used here, and there is no table.
     if (!this.#marks) return undefined;
-    const [found] = this.#storage.sql.exec<Place & { isSame: number }>(
+    const [found] = this.#storage.sql.exec<Position & { isSame: number }>(
       `SELECT digest = ?2 AS isSame, seq, time FROM idempotency_0 WHERE key = ?1
        UNION ALL SELECT digest = ?2 AS isSame, seq, time FROM idempotency_1 WHERE key = ?1`,
       key,
@@ -58,11 +58,11 @@ export class Keys {
     // Nothing is stored for a key whose message may yet be refused.
     const { since } = this.#marks ? this.#takeTurns(now) : { since: now };
     if (this.#storage.sql.databaseSize < MAX_DATABASE_BYTES[kind]) return 0;
-    return Math.max(1, Math.min(LONGEST_WAIT_S, Math.ceil((since + KEY_LIFETIME - now) / 1000)));
+    return Math.max(1, Math.min(MAX_RETRY_AFTER_SECONDS, Math.ceil((since + KEY_LIFETIME_MS - now) / 1000)));
   }
 
   /** Remembers a key. Belongs into the transaction that stores its message. */
-  remember({ key, digest }: KeyedMessage, { seq, time }: Place): void {
+  remember({ key, digest }: KeyedMessage, { seq, time }: Position): void {
     const { current } = this.#takeTurns(time);
     this.#storage.sql.exec(
       `INSERT INTO idempotency_${current} (key, digest, seq, time) VALUES (?, ?, ?, ?)`,
@@ -79,7 +79,7 @@ export class Keys {
       this.#create(1);
       return this.#mark({ current: 0, since: now });
     }
-    if (now - this.#marks.since < KEY_LIFETIME) return this.#marks;
+    if (now - this.#marks.since < KEY_LIFETIME_MS) return this.#marks;
     const next = 1 - this.#marks.current;
     this.#storage.sql.exec(`DROP TABLE idempotency_${next}`);
     this.#create(next);

@@ -1,9 +1,9 @@
 import { type Channel, ChannelError } from "../../client/client.ts";
 import { create } from "../dom.ts";
-import { lineFor, type Said } from "./line.ts";
+import { lineFor, type ChatMessage } from "./line.ts";
 
-/** Own messages that are on their way, or did not arrive: below the others until these have them. */
-export class Own {
+/** PendingMessages messages that are on their way, or did not arrive: below the others until these have them. */
+export class PendingMessages {
   readonly #room: Channel;
   readonly #list: HTMLOListElement;
   /** The states of those on their way. */
@@ -16,7 +16,7 @@ export class Own {
   }
 
   /** Sends a message, and shows how far it is. */
-  say(said: Said): void {
+  say(said: ChatMessage): void {
     const line = lineFor(said);
     line.classList.add("mine", "on-its-way");
     const state = create("p", "state");
@@ -25,7 +25,7 @@ export class Own {
     void this.#send(said, line, state);
   }
 
-  async #send(said: Said, line: HTMLLIElement, state: HTMLElement): Promise<void> {
+  async #send(said: ChatMessage, line: HTMLLIElement, state: HTMLElement): Promise<void> {
     this.#waiting.add(state);
     this.#tell(state);
     try {
@@ -43,7 +43,7 @@ export class Own {
   }
 
   /** A text that was not sent stays, with the reason and two ways out. */
-  #fail(said: Said, line: HTMLLIElement, state: HTMLElement, error: unknown): void {
+  #fail(said: ChatMessage, line: HTMLLIElement, state: HTMLElement, error: unknown): void {
     line.classList.add("failed");
     const again = button("Send again", () => {
       line.remove();

@@ -1,4 +1,4 @@
-import { decide, type Identity, mayRead } from "../auth/policy.ts";
+import { authorize, type Identity, mayRead } from "../auth/policy.ts";
 import { takeWithin } from "../archive/range.ts";
 import { CLOSE, FLOOD_REASON } from "../protocol/close.ts";
 import { type Fault, refuse, type Result } from "../protocol/errors.ts";
@@ -19,19 +19,19 @@ import {
   FLOODS_PER_SECOND,
   HISTORIES_AT_ONCE,
   HISTORIES_PER_SECOND,
-  MAX_BUSY_HISTORY_TEXT,
+  MAX_BUSY_HISTORY_CHARACTERS,
   MAX_PAGE_BYTES,
-  MAX_PRESENCE,
+  MAX_LISTED_MEMBERS,
   MAX_REMEMBERED_SENDERS,
-  MAX_REPLAY,
-  REPLAY_TEXT_AT_ONCE,
-  REPLAY_TEXT_PER_SECOND,
+  MAX_REPLAY_MESSAGES,
+  REPLAY_CHARACTERS_AT_ONCE,
+  REPLAY_CHARACTERS_PER_SECOND,
 } from "../protocol/limits.ts";
 import { messageText } from "../protocol/json.ts";
 import { historyPath } from "../protocol/paths.ts";
-import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
+import { type ClientFrame, parseFrame } from "../protocol/client-frame.ts";
 import { type SenderBudget, type SenderBudgets, sizeOf } from "./budgets.ts";
-import type { Log, NewMessages, Place } from "./log.ts";
+import type { MessageLog, NewMessages, Position } from "./message-log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { PresenceFeed } from "./presence-feed.ts";
 import { FrameRate, Rate } from "../shared/rate.ts";
@@ -39,21 +39,21 @@ import { Recent } from "../shared/recent.ts";
 import type { SettingsCopy } from "./settings.ts";
 import { clientOf, SERVER_GROUP, type Sockets } from "./sockets.ts";
 
-interface Needs {
+interface FrameHandlerDeps {
   /** The channel's name. */
   channel: string;
-  log: Log;
+  log: MessageLog;
   sockets: Sockets;
   settings: SettingsCopy;
   metrics: Metrics;
   presence: PresenceFeed;
   budgets: SenderBudgets;
   /** Stores and delivers, within a sender's budget. */
-  accept: (who: Identity, budget: SenderBudget, messages: NewMessages) => Result<Place>[];
+  accept: (who: Identity, budget: SenderBudget, messages: NewMessages) => Result<Position>[];
 }
 
 /** Who sent a frame: read from its socket's attachment once, for all that the frame makes necessary. */
-interface Speaker {
+interface Sender {
   socket: WebSocket;
   identity: Identity;
   client: Client;
@@ -75,8 +75,8 @@ const NO_AUTH_DATABASE = refuse(
  * What clients say over their sockets, and what they are answered. Nothing in here awaits, so a client's frames take
  * effect in the order in which it sent them, and nothing comes between a join and its replay.
  */
-export class Conversation {
-  readonly #needs: Needs;
+export class FrameHandler {
+  readonly #deps: FrameHandlerDeps;
   readonly #rates = new WeakMap<WebSocket, FrameRate>();
   readonly #histories = new WeakMap<WebSocket, Rate>();
   /** The sockets over which a join has been answered. */
@@ -84,10 +84,10 @@ export class Conversation {
   /** The sockets that were closed for flooding, by group. */
   readonly #floods = new Recent(MAX_REMEMBERED_SENDERS, () => new Rate(FLOODS_PER_SECOND, FLOODS_AT_ONCE, Date.now()));
   /** What replays and history may take of the object's memory, all clients together. */
-  readonly #replays = new Rate(REPLAY_TEXT_PER_SECOND, REPLAY_TEXT_AT_ONCE, Date.now());
+  readonly #replays = new Rate(REPLAY_CHARACTERS_PER_SECOND, REPLAY_CHARACTERS_AT_ONCE, Date.now());
 
-  constructor(needs: Needs) {
-    this.#needs = needs;
+  constructor(deps: FrameHandlerDeps) {
+    this.#deps = deps;
   }
 
   /**
@@ -95,7 +95,7 @@ export class Conversation {
    * little as possible. A socket that floods is closed.
    */
   admits(socket: WebSocket): boolean {
-    const group = this.#needs.sockets.groupOf(socket);
+    const group = this.#deps.sockets.groupOf(socket);
     if (group === undefined) return false;
     if (group === SERVER_GROUP) return true;
     const verdict = this.#rateOf(socket).take();
@@ -117,23 +117,23 @@ export class Conversation {
   }
 
   /** Takes a frame that was admitted. */
-  hear(socket: WebSocket, data: string | ArrayBuffer): void {
-    const { identity, socketId } = this.#needs.sockets.attachment(socket);
-    const speaker = { socket, identity, client: clientOf(identity, socketId) };
+  handle(socket: WebSocket, data: string | ArrayBuffer): void {
+    const { identity, socketId } = this.#deps.sockets.attachment(socket);
+    const sender = { socket, identity, client: clientOf(identity, socketId) };
     const frame = this.#parse(data);
-    const done = frame.ok ? this.#answer(speaker, frame.value) : frame;
+    const done = frame.ok ? this.#answer(sender, frame.value) : frame;
     if (!done.ok) this.fault(socket, done.fault);
   }
 
   /** Tells a client what is wrong. Its connection stays open. */
   fault(socket: WebSocket, fault: Fault): void {
-    this.#needs.metrics.refusals += 1;
-    this.#needs.sockets.send(socket, errorFrame(this.#needs.channel, fault));
+    this.#deps.metrics.refusals += 1;
+    this.#deps.sockets.send(socket, errorFrame(this.#deps.channel, fault));
   }
 
   #closeFlood(socket: WebSocket, group: string): void {
     this.#floods.get(group).take(Date.now());
-    this.#needs.sockets.close(socket, CLOSE.flood, FLOOD_REASON);
+    this.#deps.sockets.close(socket, CLOSE.flood, FLOOD_REASON);
   }
 
   #rateOf(socket: WebSocket): FrameRate {
@@ -146,30 +146,30 @@ export class Conversation {
     const frame = parseFrame(data);
     if (!frame.ok) return frame;
     const named = frame.value.options?.channel;
-    if (named === undefined || named === this.#needs.channel) return frame;
+    if (named === undefined || named === this.#deps.channel) return frame;
     const field = "options.channel";
     return refuse("invalid-field", `${field} must be this socket's channel, or left out.`, { field });
   }
 
-  #answer(speaker: Speaker, frame: ClientFrame): Result<unknown> {
+  #answer(sender: Sender, frame: ClientFrame): Result<unknown> {
     switch (frame.action) {
       case "join":
-        return this.#join(speaker, frame);
+        return this.#join(sender, frame);
       case "leave":
-        return this.#leave(speaker);
+        return this.#leave(sender);
       case "message":
-        return this.#message(speaker, frame);
+        return this.#message(sender, frame);
       case "history":
-        return this.#history(speaker);
+        return this.#history(sender);
     }
   }
 
-  #join(speaker: Speaker, { options, payload }: JoinFrame): Result<null> {
-    const { channel, log, sockets, settings, presence } = this.#needs;
-    const { socket, identity, client } = speaker;
-    const allowed = decide(identity, "subscribe", settings.current);
+  #join(sender: Sender, { options, payload }: JoinFrame): Result<null> {
+    const { channel, log, sockets, settings, presence } = this.#deps;
+    const { socket, identity, client } = sender;
+    const allowed = authorize(identity, "subscribe", settings.current);
     if (!allowed.ok) return allowed;
-    const may = (action: "receive" | "history" | "presence") => decide(identity, action, settings.current).ok;
+    const may = (action: "receive" | "history" | "presence") => authorize(identity, action, settings.current).ok;
     const granted = {
       history: payload?.history === true && may("history"),
       presence: payload?.presence === true && may("presence"),
@@ -189,26 +189,26 @@ export class Conversation {
     const frames = [joinFrame(channel, client, { seq, granted, ...resume?.answer })];
     if (resume?.missed) frames.push(...resume.missed);
     else if (granted.history) frames.push(this.#historyFrame(identity));
-    if (granted.presence) frames.push(presenceFullFrame(channel, sockets.members(MAX_PRESENCE)));
+    if (granted.presence) frames.push(presenceFullFrame(channel, sockets.members(MAX_LISTED_MEMBERS)));
     sockets.send(socket, ...frames);
     return DONE;
   }
 
-  #leave({ socket }: Speaker): Result<null> {
-    this.#needs.sockets.leave(socket);
-    this.#needs.sockets.send(socket, leaveFrame(this.#needs.channel));
+  #leave({ socket }: Sender): Result<null> {
+    this.#deps.sockets.leave(socket);
+    this.#deps.sockets.send(socket, leaveFrame(this.#deps.channel));
     return DONE;
   }
 
-  #message(speaker: Speaker, { options, payload }: MessageFrame): Result<unknown> {
-    const { channel, settings, sockets, accept } = this.#needs;
-    const { socket, identity, client } = speaker;
+  #message(sender: Sender, { options, payload }: MessageFrame): Result<unknown> {
+    const { channel, settings, sockets, accept } = this.#deps;
+    const { socket, identity, client } = sender;
     const written = messageText(payload, "payload");
     if (!written.ok) return written;
     const text = written.value;
-    if (options?.socketId !== undefined) return this.#messagePrivately(speaker, options.socketId, text);
+    if (options?.socketId !== undefined) return this.#messagePrivately(sender, options.socketId, text);
     const authenticated = options?.authenticated === true;
-    const allowed = decide(identity, authenticated ? "message-authenticated" : "message", settings.current);
+    const allowed = authorize(identity, authenticated ? "message-authenticated" : "message", settings.current);
     if (!allowed.ok) return allowed;
     const database = authenticated ? (settings.current?.database ?? null) : null;
     // Without a database there would be no restriction: everybody would see it.
@@ -222,15 +222,15 @@ export class Conversation {
   }
 
   #budgetOf(socket: WebSocket): SenderBudget {
-    return this.#needs.budgets.of(this.#needs.sockets.groupOf(socket) ?? "", socket);
+    return this.#deps.budgets.of(this.#deps.sockets.groupOf(socket) ?? "", socket);
   }
 
-  #messagePrivately({ socket, identity, client }: Speaker, socketId: string, payload: string): Result<null> {
-    const { channel, sockets, settings } = this.#needs;
-    const allowed = decide(identity, "message-private", settings.current);
+  #messagePrivately({ socket, identity, client }: Sender, socketId: string, payload: string): Result<null> {
+    const { channel, sockets, settings } = this.#deps;
+    const allowed = authorize(identity, "message-private", settings.current);
     if (!allowed.ok) return allowed;
     const recipient = sockets.find(socketId);
-    if (!recipient || !decide(sockets.attachment(recipient).identity, "receive", settings.current).ok) {
+    if (!recipient || !authorize(sockets.attachment(recipient).identity, "receive", settings.current).ok) {
       return refuse("unknown-recipient", "No client of this channel has that socketId.", { field: "options.socketId" });
     }
     const budget = this.#budgetOf(socket);
@@ -240,12 +240,12 @@ export class Conversation {
     return DONE;
   }
 
-  #history({ socket, identity }: Speaker): Result<null> {
-    const allowed = decide(identity, "history", this.#needs.settings.current);
+  #history({ socket, identity }: Sender): Result<null> {
+    const allowed = authorize(identity, "history", this.#deps.settings.current);
     if (!allowed.ok) return allowed;
     const tooOften = this.#asksTooOften(socket, identity);
     if (tooOften) return { ok: false, fault: tooOften };
-    this.#needs.sockets.send(socket, this.#historyFrame(identity));
+    this.#deps.sockets.send(socket, this.#historyFrame(identity));
     return allowed;
   }
 
@@ -273,12 +273,12 @@ export class Conversation {
     who: Identity,
     may: (action: "receive" | "history") => boolean,
   ): { answer: Resume; missed?: string[] } {
-    const { channel, log } = this.#needs;
+    const { channel, log } = this.#deps;
     if (!may("receive")) return { answer: { resumed: true, replayed: 0 } };
     const count = log.last - after;
     if (count < 0) return { answer: { resumed: false, reason: "ahead" } };
     if (count > 0 && !may("history")) return { answer: { resumed: false, reason: "no-history" } };
-    const isTooMuch = count > MAX_REPLAY || (count > 0 && this.#isReplayingTooMuch());
+    const isTooMuch = count > MAX_REPLAY_MESSAGES || (count > 0 && this.#isReplayingTooMuch());
     const held = isTooMuch ? [] : takeWithin(log.read({ from: after + 1, to: log.last }), MAX_PAGE_BYTES);
     if (held.length < count) {
       return { answer: { resumed: false, reason: "too-far-behind", next: historyPath(channel, `after=${after}`) } };
@@ -289,10 +289,10 @@ export class Conversation {
   }
 
   #historyFrame(who: Identity): string {
-    const { channel, log, settings } = this.#needs;
+    const { channel, log, settings } = this.#deps;
     const depth = settings.current?.message_history || DEFAULT_PAGE_SIZE;
     const visible = log.read({ from: 1, to: log.last }, "DESC").filter((message) => mayRead(who, message));
-    const budget = this.#isReplayingTooMuch() ? MAX_BUSY_HISTORY_TEXT : MAX_PAGE_BYTES;
+    const budget = this.#isReplayingTooMuch() ? MAX_BUSY_HISTORY_CHARACTERS : MAX_PAGE_BYTES;
     const latest = takeWithin(visible.take(depth), budget).toReversed();
     const frame = historyFrame(channel, log.last, latest);
     this.#replayed([frame]);

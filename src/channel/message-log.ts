@@ -10,10 +10,10 @@ export interface NewMessages extends Pick<StoredMessage, "action" | "client" | "
 }
 
 /** Where a message is in its channel. `time` in milliseconds since the epoch. */
-export type Place = Pick<StoredMessage, "seq" | "time">;
+export type Position = Pick<StoredMessage, "seq" | "time">;
 
 /** UTF-16 units of the payloads of one append: they travel as one parameter, which may have 2 MB. */
-export const MAX_RUN_TEXT = 256 * 1024;
+export const MAX_APPEND_CHARACTERS = 256 * 1024;
 
 /** What the log keeps beside its rows, in one row of its own: written once an archived batch, not once a message. */
 interface Marks {
@@ -34,7 +34,7 @@ interface Marks {
  * back every frame and answer until that commit is durable
  * (https://developers.cloudflare.com/durable-objects/reference/in-memory-state/).
  */
-export class Log {
+export class MessageLog {
   readonly #storage: DurableObjectStorage;
   readonly #capacity: number;
   #marks: Marks | undefined;
@@ -113,11 +113,11 @@ export class Log {
 
   /**
    * Stores messages and gives them their places. The caller has seen that there is room, and that their text together has
-   * no more than `MAX_RUN_TEXT`.
+   * no more than `MAX_APPEND_CHARACTERS`.
    *
    * @param within Stores what belongs to the first, in one transaction with all of them.
    */
-  append({ payloads, ...shared }: NewMessages, within?: (place: Place) => void): StoredMessage[] {
+  append({ payloads, ...shared }: NewMessages, within?: (place: Position) => void): StoredMessage[] {
     // A clock may step back; history's times do not.
     const time = Math.max(Date.now(), this.#lastTime);
     const stored = payloads.map((payload, index) => ({ seq: this.#last + 1 + index, time, ...shared, payload }));

@@ -1,13 +1,13 @@
 import { withDeadline } from "../shared/deadline.ts";
 
 /** How long a request waits for others while a call is under way, in milliseconds. */
-const MAX_WAIT = 5;
+const MAX_WAIT_MS = 5;
 
 /** How much one call carries, in the units of `weigh`. */
-const MAX_WEIGHT = 1_000_000;
+const MAX_CALL_CHARACTERS = 1_000_000;
 
 /** How long a request waits for its result, in milliseconds. Its own timer, it also tells the runtime that it is not hung. */
-const DEADLINE = 30_000;
+const CALL_TIMEOUT_MS = 30_000;
 
 interface Waiter<Item, Outcome> {
   item: Item;
@@ -37,7 +37,7 @@ export type Call<Item, Outcome> = (items: Item[]) => Promise<Outcome[]>;
  * others resolve, and a call is made by a request with its own stub
  * (https://developers.cloudflare.com/workers/configuration/compatibility-flags/, handle_cross_request_promise_resolution).
  */
-export class Coalescer<Item, Outcome> {
+export class CallBatcher<Item, Outcome> {
   readonly #weigh: (item: Item) => number;
   /** The groups that gather, by what they are for. */
   readonly #gathering = new Map<string, Group<Item, Outcome>>();
@@ -64,14 +64,14 @@ export class Coalescer<Item, Outcome> {
     const { promise, resolve, reject } = Promise.withResolvers<Outcome>();
     const waiter = { item, resolve, reject };
     if (!this.#join(key, waiter)) keepAlive(this.#lead(key, waiter, call));
-    return withDeadline(DEADLINE, promise);
+    return withDeadline(CALL_TIMEOUT_MS, promise);
   }
 
   /** Joins the group that gathers, if there is one with room. */
   #join(key: string, waiter: Waiter<Item, Outcome>): boolean {
     const group = this.#gathering.get(key);
     const weight = this.#weigh(waiter.item);
-    if (!group || group.weight + weight > MAX_WEIGHT) return false;
+    if (!group || group.weight + weight > MAX_CALL_CHARACTERS) return false;
     group.waiters.push(waiter);
     group.weight += weight;
     return true;
@@ -82,7 +82,7 @@ export class Coalescer<Item, Outcome> {
     const group = { waiters: [waiter], weight: this.#weigh(waiter.item), go };
     if (this.#underWay.has(key)) {
       this.#gathering.set(key, group);
-      await withDeadline(MAX_WAIT, turn).catch(() => {});
+      await withDeadline(MAX_WAIT_MS, turn).catch(() => {});
       if (this.#gathering.get(key) === group) this.#gathering.delete(key);
     }
     await this.#perform(key, group.waiters, call);

@@ -1,9 +1,8 @@
 import { DurableObject } from "cloudflare:workers";
-import { type Action, decide, type Identity, mayRead } from "../auth/policy.ts";
+import { type Action, authorize, type Identity, mayRead } from "../auth/policy.ts";
 import { isRevoked, REVOKED } from "../settings/revocations.ts";
 import { SettingsStore } from "../settings/channel-settings.ts";
-import { askD1 } from "../shared/try-d1.ts";
-import type { Env } from "../env.ts";
+import { tryD1 } from "../shared/try-d1.ts";
 import type { LogPage } from "../archive/page.ts";
 import { endOf, latestRun, type PageBounds, pageRange, takeWithin } from "../archive/range.ts";
 import { HistoryStore } from "../archive/store.ts";
@@ -24,18 +23,26 @@ import {
 import { Alarm } from "./alarm.ts";
 import { Archiver } from "./archiver.ts";
 import { SenderBudgets } from "./budgets.ts";
-import { Conversation } from "./conversation.ts";
+import { FrameHandler } from "./frame-handler.ts";
 import { withDeadline } from "../shared/deadline.ts";
 import { identityOf } from "./identity-header.ts";
-import { Keys } from "./keys.ts";
-import { Log, type Place } from "./log.ts";
+import { IdempotencyKeys } from "./idempotency-keys.ts";
+import { MessageLog, type Position } from "./message-log.ts";
 import { Metrics } from "./metrics.ts";
 import { PresenceFeed } from "./presence-feed.ts";
 import { dependsOnSettings, Publisher, type Submission } from "./publisher.ts";
 import { AnonymousQuota } from "./quota.ts";
 import { SetAside } from "./set-aside.ts";
-import { type Holding, SettingsCopy, UNAVAILABLE } from "./settings.ts";
+import type { EffectiveSettings } from "../settings/channel-settings.ts";
+import { SettingsCopy, UNAVAILABLE } from "./settings.ts";
 import { SERVER_GROUP, Sockets } from "./sockets.ts";
+
+/** The bindings that a channel object uses. */
+export interface ChannelEnv {
+  DB: D1Database;
+  /** Takes the object's metrics, if the deployment has the binding (docs/guides/operating.md). */
+  METRICS?: AnalyticsEngineDataset;
+}
 
 /** In which the Worker tells the object the chosen subprotocol, and the object the client. */
 export const PROTOCOL_HEADER = "Sec-WebSocket-Protocol";
@@ -62,7 +69,7 @@ export interface ChannelState extends LogPositions {
 }
 
 /** How long D1 may take to answer what a caller waits for, in milliseconds. */
-const READ_DEADLINE = 5_000;
+const D1_TIMEOUT_MS = 5_000;
 /** How long the log may take to start, in milliseconds. It needs two trips to D1. */
 const START_TIMEOUT_MS = 15_000;
 
@@ -70,14 +77,14 @@ const START_TIMEOUT_MS = 15_000;
 const EXPIRY_CHECK_MS = 1_000;
 
 /** One channel: gives its messages their order, stores them, delivers them, and brings them to the archive. */
-export class Channel extends DurableObject<Env> {
+export class ChannelObject extends DurableObject<ChannelEnv> {
   readonly #name: string;
-  readonly #log: Log;
+  readonly #log: MessageLog;
   readonly #sockets: Sockets;
   readonly #settings: SettingsCopy;
   readonly #archive: HistoryStore;
   readonly #publisher: Publisher;
-  readonly #conversation: Conversation;
+  readonly #frameHandler: FrameHandler;
   readonly #presence: PresenceFeed;
   readonly #budgets = new SenderBudgets();
   readonly #alarm: Alarm;
@@ -88,7 +95,7 @@ export class Channel extends DurableObject<Env> {
   /** The commit that is under way. */
   #committing: Promise<void> | undefined;
 
-  constructor(ctx: DurableObjectState, env: Env) {
+  constructor(ctx: DurableObjectState, env: ChannelEnv) {
     super(ctx, env);
     this.#name = nameOf(ctx.id);
     this.#archive = new HistoryStore(env.DB);
@@ -96,7 +103,7 @@ export class Channel extends DurableObject<Env> {
       changed: () => this.#reconsider(),
       failed: (error) => logFailure("D1 did not answer", error, { channel: this.#name }),
     });
-    this.#log = new Log(ctx.storage);
+    this.#log = new MessageLog(ctx.storage);
     if (this.#log.isStored) this.#settings.store();
     this.#alarm = new Alarm(ctx.storage);
     this.#metrics = new Metrics(this.#name, env.METRICS);
@@ -128,8 +135,13 @@ export class Channel extends DurableObject<Env> {
       this.#log,
       () => this.#settings.current?.anonymous_bytes_per_day ?? null,
     );
-    this.#publisher = new Publisher({ ...shared, keys: new Keys(ctx.storage), quota, stored: () => this.#stored() });
-    this.#conversation = new Conversation({
+    this.#publisher = new Publisher({
+      ...shared,
+      keys: new IdempotencyKeys(ctx.storage),
+      quota,
+      stored: () => this.#stored(),
+    });
+    this.#frameHandler = new FrameHandler({
       ...shared,
       metrics: this.#metrics,
       presence: this.#presence,
@@ -150,7 +162,7 @@ export class Channel extends DurableObject<Env> {
    * Stores messages in order and in one commit, and delivers them; for each submission one result a message. One whose key
    * is known already is answered as it was then.
    */
-  async publish(submissions: readonly Submission[]): Promise<Result<Place>[][]> {
+  async publish(submissions: readonly Submission[]): Promise<Result<Position>[][]> {
     if (this.#mustWait(submissions)) await this.#settings.refreshed();
     if (!this.#log.started && this.#allowsAny(submissions)) {
       await this.#ready();
@@ -164,10 +176,10 @@ export class Channel extends DurableObject<Env> {
     return results;
   }
 
-  #store({ who, address, publications }: Submission): Result<Place>[] {
-    if (this.#log.started) return this.#publisher.publish(who, publications, this.#budgets.of(groupOf(who, address)));
-    return publications.map((publication) => {
-      const allowed = this.#publisher.decide(who, publication);
+  #store({ who, address, messages }: Submission): Result<Position>[] {
+    if (this.#log.started) return this.#publisher.publish(who, messages, this.#budgets.of(groupOf(who, address)));
+    return messages.map((message) => {
+      const allowed = this.#publisher.authorize(who, message);
       return allowed.ok ? UNAVAILABLE : allowed;
     });
   }
@@ -179,8 +191,8 @@ export class Channel extends DurableObject<Env> {
   }
 
   #allowsAny(submissions: readonly Submission[]): boolean {
-    return submissions.some(({ who, publications }) =>
-      publications.some((publication) => this.#publisher.decide(who, publication).ok),
+    return submissions.some(({ who, messages }) =>
+      messages.some((message) => this.#publisher.authorize(who, message).ok),
     );
   }
 
@@ -239,7 +251,7 @@ export class Channel extends DurableObject<Env> {
    *
    * @param ageMs How long ago they were read from D1.
    */
-  configure(holding: Holding, ageMs: number): void {
+  configure(holding: EffectiveSettings | null, ageMs: number): void {
     this.#settings.set(holding, ageMs);
   }
 
@@ -247,7 +259,7 @@ export class Channel extends DurableObject<Env> {
    * Returns the settings as last known, undefined if none are known. Asks nobody: it is for the Worker while D1 does not
    * answer.
    */
-  lastKnownSettings(): { value: Holding } | undefined {
+  lastKnownSettings(): { value: EffectiveSettings | null } | undefined {
     return this.#settings.lastKnown;
   }
 
@@ -274,12 +286,12 @@ export class Channel extends DurableObject<Env> {
   }
 
   override webSocketMessage(socket: WebSocket, data: string | ArrayBuffer): Promise<void> | void {
-    if (!this.#conversation.admits(socket)) return;
+    if (!this.#frameHandler.admits(socket)) return;
     return this.#inOrder(() => {
       // Its client may have been disconnected, perhaps by the settings that this frame waited for.
       if (!this.#sockets.holds(socket)) return;
-      if (this.#canDecide(socket)) this.#conversation.hear(socket, data);
-      else this.#conversation.fault(socket, UNAVAILABLE.fault);
+      if (this.#canDecide(socket)) this.#frameHandler.handle(socket, data);
+      else this.#frameHandler.fault(socket, UNAVAILABLE.fault);
       this.#schedule();
     });
   }
@@ -331,7 +343,7 @@ export class Channel extends DurableObject<Env> {
 
   #expire(): void {
     for (const socket of this.#sockets.expired(Date.now())) {
-      this.#conversation.fault(socket, { code: "unauthorized", detail: "The token has expired." });
+      this.#frameHandler.fault(socket, { code: "unauthorized", detail: "The token has expired." });
       this.#sockets.close(socket, CLOSE.expired, "token expired");
     }
   }
@@ -340,9 +352,9 @@ export class Channel extends DurableObject<Env> {
   #reconsider(): void {
     for (const socket of this.#sockets.clients()) {
       const { identity } = this.#sockets.attachment(socket);
-      const allowed = this.#decide(identity, "subscribe");
+      const allowed = this.#authorize(identity, "subscribe");
       if (allowed.ok) continue;
-      this.#conversation.fault(socket, allowed.fault);
+      this.#frameHandler.fault(socket, allowed.fault);
       if (allowed === REVOKED) this.#sockets.close(socket, CLOSE.expired, "disconnected");
       else this.#sockets.close(socket, CLOSE.forbidden, allowed.fault.code);
     }
@@ -350,8 +362,8 @@ export class Channel extends DurableObject<Env> {
   }
 
   /** Decides by the settings, and by whose tokens are revoked. The Worker may know less than the object. */
-  #decide(who: Identity, action: Action): Result<null> {
-    return isRevoked(who, this.#settings.revocations) ? REVOKED : decide(who, action, this.#settings.current);
+  #authorize(who: Identity, action: Action): Result<null> {
+    return isRevoked(who, this.#settings.revocations) ? REVOKED : authorize(who, action, this.#settings.current);
   }
 
   /**
@@ -387,7 +399,7 @@ export class Channel extends DurableObject<Env> {
       if (!this.#settings.isUsable()) await this.#settings.refreshed();
       if (!this.#settings.isKnown) return UNAVAILABLE;
     }
-    const allowed = this.#decide(who, action);
+    const allowed = this.#authorize(who, action);
     if (!allowed.ok || this.#log.started) return allowed;
     const ready = await this.#ready();
     // Starting the log takes time, in which the settings may have changed.
@@ -397,9 +409,9 @@ export class Channel extends DurableObject<Env> {
   /** Sees that the log knows where the channel's numbering stands. */
   #ready(): Promise<Result<void>> {
     const start = async () => {
-      if (!this.#log.started) await withDeadline(READ_DEADLINE, (this.#starting ??= this.#start()));
+      if (!this.#log.started) await withDeadline(D1_TIMEOUT_MS, (this.#starting ??= this.#start()));
     };
-    return askD1(start, { channel: this.#name }, UNAVAILABLE.fault.detail);
+    return tryD1(start, { channel: this.#name }, UNAVAILABLE.fault.detail);
   }
 
   /**
@@ -429,12 +441,12 @@ export class Channel extends DurableObject<Env> {
     if (who.kind === "server") return undefined;
     const [limit, of] =
       who.kind === "user" ? [MAX_SOCKETS_PER_USER, "one user"] : [MAX_SOCKETS_PER_ADDRESS, "one address"];
-    return this.#sockets.count(group) >= limit ? tooManySockets(limit, of) : this.#conversation.refusal(group);
+    return this.#sockets.count(group) >= limit ? tooManySockets(limit, of) : this.#frameHandler.refusal(group);
   }
 }
 
-function isDecidedBySettings({ who, publications }: Submission): boolean {
-  return publications.some((publication) => dependsOnSettings(who, publication));
+function isDecidedBySettings({ who, messages }: Submission): boolean {
+  return messages.some((message) => dependsOnSettings(who, message));
 }
 
 /** The tag that sockets share which are counted together; tags have at most 256 characters. */

@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 type Examine = (path: string) => boolean | Promise<boolean>;
 
 /** A way to a server that a test can break. It carries bytes, and so HTTP and WebSockets alike. */
-export class Way {
+export class FaultyProxy {
   readonly #sockets = new Set<Socket>();
   readonly #target: URL;
   readonly #server: Server;
@@ -22,10 +22,10 @@ export class Way {
     this.#server = createServer((from) => this.#carry(from));
   }
 
-  static async to(target: string): Promise<Way> {
-    const way = new Way(target);
-    await new Promise<void>((resolve) => way.#server.listen(0, "127.0.0.1", resolve));
-    return way;
+  static async to(target: string): Promise<FaultyProxy> {
+    const proxy = new FaultyProxy(target);
+    await new Promise<void>((resolve) => proxy.#server.listen(0, "127.0.0.1", resolve));
+    return proxy;
   }
 
   get url(): string {

@@ -12,7 +12,7 @@ export interface Resumed {
   complete: boolean;
 }
 
-interface Needs {
+interface MessageSequencerDeps {
   server: Server;
   channel: string;
   /** The last `seq` seen in an earlier life. */
@@ -46,8 +46,8 @@ interface CatchUp extends Pick<Replay, "joinedAt"> {
 }
 
 /** Makes each message come once and in order, whatever happens to connections in between. */
-export class Order {
-  readonly #needs: Needs;
+export class MessageSequencer {
+  readonly #deps: MessageSequencerDeps;
   readonly #backoff = new Backoff();
   /** The last `seq` seen; undefined before the first join. */
   #last: number | undefined;
@@ -57,9 +57,9 @@ export class Order {
   #missed = 0;
   #isClosed = false;
 
-  constructor(needs: Needs) {
-    this.#needs = needs;
-    this.#last = needs.after;
+  constructor(deps: MessageSequencerDeps) {
+    this.#deps = deps;
+    this.#last = deps.after;
   }
 
   /** The last `seq` seen: where to resume. */
@@ -117,7 +117,7 @@ export class Order {
     if (this.#isClosed || seq <= (this.#last ?? 0)) return;
     this.#last = seq;
     if (seq <= ((this.#replay ?? this.#catchUp)?.joinedAt ?? 0)) this.#missed += 1;
-    this.#needs.deliver(message);
+    this.#deps.deliver(message);
     if (this.#replay) this.#replay.left -= 1;
     this.#finishReplay();
   }
@@ -167,7 +167,7 @@ export class Order {
     const { until } = catchUp;
     const after = this.#last ?? 0;
     const range = { after, before: until + 1, limit: PAGE_SIZE };
-    const { messages, next } = await readPage(this.#needs.server, this.#needs.channel, range);
+    const { messages, next } = await readPage(this.#deps.server, this.#deps.channel, range);
     this.#backoff.succeeded();
     if (this.#catchUp !== catchUp) return;
     // A page may be empty, as its messages were for others only: the position moves all the same.
@@ -194,6 +194,6 @@ export class Order {
   #resume(complete: boolean): void {
     const missed = this.#missed;
     this.#missed = 0;
-    this.#needs.resumed({ missed, complete });
+    this.#deps.resumed({ missed, complete });
   }
 }
