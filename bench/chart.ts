@@ -3,13 +3,14 @@ import { median, type Results, roundsOf } from "./report.ts";
 
 const [WIDTH, LEFT, BAR, GAP] = [760, 190, 18, 8];
 
-/** What the README shows: what one delivery costs each server, with what one publish costs beside it. */
+/** The README's chart: the CPU time of each server per delivery and per publish. */
 const PANELS: [title: string, workload: string, figure: string, unit: string][] = [
-  ["Server CPU a delivered message, 64 publishers, 100 subscribers", "64/100", "CPU µs/delivery", "µs"],
-  ["Server CPU a stored publish, 64 publishers", "64/1", "CPU µs/publish", "µs"],
+  ["Server CPU per delivered message: 64 publishers, 100 subscribers", "64/100", "CPU µs/delivery", "µs"],
+  ["Server CPU per delivered message: 4 publishers, 1,000 subscribers", "4/1000", "CPU µs/delivery", "µs"],
+  ["Server CPU per publish: 64 publishers", "64/1", "CPU µs/publish", "µs"],
 ];
 
-/** The results as a picture, which follows the reader's colour scheme. */
+/** Returns the results as an SVG, which follows the reader's color scheme. */
 export function chart(results: Results): string {
   let y = 0;
   const panels = PANELS.map(([title, workload, figure, unit]) => {
@@ -22,8 +23,8 @@ export function chart(results: Results): string {
     return panel;
   });
   const fleeting = PEERS.flatMap(({ name, durable }) => (durable ? [] : name)).join(" and ");
-  const note = `<text class="note" x="0" y="${y + 4}">Less is better. ${escape(fleeting)} store nothing. Medians of ${roundsOf(results)} rounds; ${escape(results.machine)}.</text>`;
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${y + 14}" role="img" aria-label="What a delivery and a publish cost each server">
+  const note = `<text class="note" x="0" y="${y + 4}">Less is better. ${escape(fleeting)} store nothing. Medians of ${roundsOf(results, PANELS[0]?.[1])} rounds, ${results.date}; ${escape(results.machine)}.</text>`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${y + 14}" role="img" aria-label="CPU time of each server per delivery and per publish">
 <style>
 text { font: 13px system-ui, sans-serif; fill: #1f2328 } .title { font-weight: 600 } .note { font-size: 11px; fill: #59636e }
 rect { fill: #9aa4b2 } .ours { fill: #d9480f }

@@ -1,6 +1,8 @@
 import type { Peer } from "./peers.ts";
 
 export interface Results {
+  /** When the last part was measured: 2026-11-27. */
+  date: string;
   machine: string;
   runtime: string;
   /** By workload, peer and figure: one value a round. */
@@ -59,7 +61,7 @@ export function table(results: Results, peers: readonly Peer[]): string {
     Object.entries(figures).map(([name, [value = NaN]]) => `- ${name}: ${value.toFixed(3)}`),
   );
   return [
-    `${results.machine}. ${results.runtime}. Medians of ${roundsOf(results)} rounds.`,
+    `${results.date}. ${results.machine}. ${results.runtime}. Medians of ${roundsOf(results)} rounds.`,
     "",
     ...[head, head.map((_, index) => (index === 0 ? "---" : "---:")), ...filled].map(
       (cells) => `| ${cells.join(" | ")} |`,

@@ -33,6 +33,7 @@ const { values } = parseArgs({
 requireTools();
 await buildWorkers();
 const results: Results = {
+  date: new Date().toISOString().slice(0, 10),
   machine: `${cpus()[0]?.model.trim()}, ${cpus().length} cores; server on one, load on another`,
   runtime: `Node ${process.versions.node}, ${execFileSync("workerd", ["--version"], { encoding: "utf8" }).trim()}`,
   ...(values.add
