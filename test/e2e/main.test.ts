@@ -13,18 +13,21 @@ describe("a running server", () => {
     expect((await history(target(), channel)).messages).toEqual([expected]);
   });
 
-  it("lets anybody into the demo channel, without a key", async () => {
-    const { url } = target();
-    const answer = await fetch(`${url}/message`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ channel: "marvel_chat_room", message: "hello" }),
-    });
-    expect(answer.status).toBe(201);
-    const { seq } = (await answer.json()) as { seq: number };
-    const page = await fetch(`${url}/channels/marvel_chat_room/messages?after=${seq - 1}`);
-    expect(await page.json()).toMatchObject({ messages: [{ payload: "hello" }] });
-  });
+  it.each(["marvel_chat_room", "marvel-chat-room"])(
+    "opens the demo channel %s to anonymous clients",
+    async (channel) => {
+      const { url } = target();
+      const answer = await fetch(`${url}/message`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ channel, message: "hello" }),
+      });
+      expect(answer.status).toBe(201);
+      const { seq } = (await answer.json()) as { seq: number };
+      const page = await fetch(`${url}/channels/${channel}/messages?after=${seq - 1}`);
+      expect(await page.json()).toMatchObject({ messages: [{ payload: "hello" }] });
+    },
+  );
 
   it("answers heartbeats (CON3)", async () => {
     const socket = await connect(target(), newChannel());
