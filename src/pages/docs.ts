@@ -7,6 +7,7 @@ SwaggerUI({
   dom_id: "#reference",
   deepLinking: true,
   defaultModelsExpandDepth: 0,
+  tryItOutEnabled: true,
   // Else the document would be shown to a validator on the internet.
   validatorUrl: null,
   plugins: [onlyRequests],
