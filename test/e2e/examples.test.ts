@@ -1,7 +1,8 @@
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { runInNewContext } from "node:vm";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { unstable_readConfig as readConfig } from "wrangler";
@@ -9,7 +10,7 @@ import { type Block, blocksOf, onlyBlockOf } from "../support/documents.ts";
 import { Server, START_TIMEOUT_MS } from "../support/server.ts";
 import { expectedStatuses, paste } from "../support/shell.ts";
 import { newXanoClient } from "../support/xano.ts";
-import { publish } from "./support.ts";
+import { join as joinChannel, publish } from "./support.ts";
 
 /** A newcomer's: nothing was published yet. */
 let server: Server;
@@ -89,6 +90,26 @@ describe("docs/guides/authentication.md", () => {
 });
 
 describe("docs/guides/from-xano.md", () => {
+  const programs = blocksOf("docs/guides/from-xano.md", "js");
+  const [backend, client] = programs.map(({ code }) => code);
+
+  it("has two programs: one for a backend, and one for Xano's client", () => {
+    expect(programs).toHaveLength(2);
+  });
+
+  it("sends a message from a backend to every subscriber", async () => {
+    const subscriber = await joinChannel(server, "marvel_chat_room");
+    onTestFinished(() => subscriber.socket.close());
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      ["--input-type=module", "--eval", here(backend ?? "")],
+      { env: { PATH: process.env.PATH, API_KEY: server.apiKey }, timeout: 60_000 },
+    );
+    const frame = await subscriber.frame();
+    expect(frame).toMatchObject({ action: "event", payload: { name: "Maria", text: "Fury is calling." } });
+    expect(stdout).toBe(`Stored as message ${frame.options.seq}.\n`);
+  });
+
   it("runs as it stands, block after block", async () => {
     await pasteAll(blocksOf("docs/guides/from-xano.md", "sh"));
   });
@@ -98,8 +119,7 @@ describe("docs/guides/from-xano.md", () => {
     newXanoClient(server.url);
     const { XanoClient } = await import("@xano/js-sdk");
     const context = { XanoClient, realtimeAuthToken: undefined };
-    const { code } = onlyBlockOf("docs/guides/from-xano.md", "js");
-    const xano = runInNewContext(`${code}; xano`, context) as InstanceType<typeof XanoClient>;
+    const xano = runInNewContext(`${client}; xano`, context) as InstanceType<typeof XanoClient>;
     const channel = xano.channel("marvel_chat_room");
     onTestFinished(() => channel.destroy());
     const actions: string[] = [];

@@ -106,10 +106,10 @@ const ROWS = lines
   });
 
 const CALLERS: Record<string, Caller> = {
-  "server side": { kind: "server side" },
+  "API-key client": { kind: "server side" },
   user: { kind: "user", database: "users" },
   "user of another database": { kind: "user", database: "others" },
-  anybody: { kind: "anybody" },
+  "anonymous client": { kind: "anybody" },
 };
 
 /** An open channel's settings, with the difference that a row names: `public_messaging.auth: true`. */

@@ -87,10 +87,10 @@ describe("the table in docs/permissions.md, at every endpoint (AUT2)", () => {
     const channel = newChannel();
     const settings = settingsOf(row, users);
     if (settings) expect((await call("PUT", pathOf(channel), settings)).status).toBe(200);
-    const credential = { "server side": API_KEY, user: token, anybody: null }[row.who] as string | null;
+    const credential = { "API-key client": API_KEY, user: token, "anonymous client": null }[row.who] as string | null;
     for (const [name, action, attempt] of ATTEMPTS) {
-      // The server side may do everything, but a message needs users whom it could be for (EVT2).
-      const isForNobody = row.who === "server side" && action === "message-authenticated" && !settings;
+      // An API-key client may do everything, but a restricted message needs an auth database (EVT2).
+      const isForNobody = row.who === "API-key client" && action === "message-authenticated" && !settings;
       const expected = isForNobody ? "forbidden" : row.expected[action];
       expect(await attempt(channel, credential, users), name).toBe(expected);
     }

@@ -12,10 +12,10 @@ const user = (database: string): Identity => ({
 });
 
 const WHO: Record<string, Identity> = {
-  "server side": { kind: "server" },
+  "API-key client": { kind: "server" },
   user: user("users"),
   "user of another database": user("others"),
-  anybody: { kind: "anonymous" },
+  "anonymous client": { kind: "anonymous" },
 };
 
 describe("who may do what (AUT2), as docs/permissions.md says", () => {
@@ -44,11 +44,11 @@ describe("who may do what (AUT2), as docs/permissions.md says", () => {
   });
 
   it.each([
-    ["server side", "users", true],
+    ["API-key client", "users", true],
     ["user", "users", true],
     ["user", "others", false],
-    ["anybody", "users", false],
-    ["anybody", null, true],
+    ["anonymous client", "users", false],
+    ["anonymous client", null, true],
     ["user", null, true],
   ])("%s may read a message for %s: %s", (who, database, expected) => {
     expect(mayRead(WHO[who] as Identity, { database })).toBe(expected);
