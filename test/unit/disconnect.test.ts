@@ -54,7 +54,7 @@ async function statusOf(channel: string, token: string): Promise<number> {
 async function expectCut(socket: TestSocket): Promise<void> {
   expect((await socket.frame()).payload).toMatchObject({
     code: "unauthorized",
-    message: "The user was disconnected; a newer token is needed.",
+    message: "The user was disconnected, so this token is revoked. Get a new token.",
   });
   expect(await socket.close()).toEqual({ code: 4401, reason: "disconnected" });
 }
