@@ -1,5 +1,5 @@
 import type { StoredMessage } from "../protocol/frames.ts";
-import { MAX_PAGE_BYTES } from "../protocol/limits.ts";
+import { MAX_PAGE_CHARACTERS } from "../protocol/limits.ts";
 import { type Direction, endOf, type PageBounds, type Range, takeWithin, textLength } from "./range.ts";
 import type { HistoryStore } from "./store.ts";
 
@@ -52,7 +52,7 @@ async function completeBackward(
   store: HistoryStore,
 ): Promise<Page> {
   const room = archived.to - archived.from + 1;
-  const budget = MAX_PAGE_BYTES - textOf(messages);
+  const budget = MAX_PAGE_CHARACTERS - textOf(messages);
   // Reading one more message than there is room for shows whether older messages exist.
   const inArchive = await store.read(channel, { from: first, to: archived.to }, "backward", budget, room + 1);
   const found = takeWithin(merged(inArchive, setAside).toReversed(), budget).toReversed();
@@ -73,10 +73,10 @@ async function completeForward(
 ): Promise<Page> {
   const room = range.to - range.from + 1;
   const end = Math.min(oldest - 1, endOf(bounds, last));
-  const inArchive = await store.read(channel, { from: archived.from, to: end }, "forward", MAX_PAGE_BYTES, room);
+  const inArchive = await store.read(channel, { from: archived.from, to: end }, "forward", MAX_PAGE_CHARACTERS, room);
   const older = merged(inArchive, setAside).slice(0, room);
   const to = older.length < room ? Math.max(end, range.to) : (older.at(-1)?.seq ?? range.to);
-  return covering(takeWithin([...older, ...messages], MAX_PAGE_BYTES), { from: range.from, to }, "forward");
+  return covering(takeWithin([...older, ...messages], MAX_PAGE_CHARACTERS), { from: range.from, to }, "forward");
 }
 
 /**
@@ -90,7 +90,7 @@ function merged(inArchive: StoredMessage[], setAside: StoredMessage[]): StoredMe
 
 /** Returns a page with the positions that it covers. A page that is full of text ends before its range does. */
 function covering(messages: StoredMessage[], { from, to }: Range, direction: Direction): Page {
-  if (textOf(messages) < MAX_PAGE_BYTES) return { messages, from, to };
+  if (textOf(messages) < MAX_PAGE_CHARACTERS) return { messages, from, to };
   return direction === "forward"
     ? { messages, from, to: messages.at(-1)?.seq ?? to }
     : { messages, from: messages[0]?.seq ?? from, to };

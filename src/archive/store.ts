@@ -11,7 +11,7 @@ import { blockEndSql, type Reader } from "./times.ts";
  * text.
  */
 export interface ArchiveBatch {
-  /** JSON: `[[seq, time, action, sender, database, payload], …]`, where `sender` is an index into `clients` or null. */
+  /** JSON: `[[seq, time, action, sender, database, payload], …]`, with `sender` an index into `clients`, or null. */
   rows: string;
   /** JSON: an array of the distinct senders of these messages. */
   clients: string;

@@ -4,7 +4,7 @@ import type { Env } from "../env.ts";
 import { logFailure } from "../shared/logging.ts";
 import { refuse, type Result } from "../protocol/errors.ts";
 import { isLongerThan, jsonFault } from "../protocol/json.ts";
-import { MAX_EXTRAS_BYTES, MAX_JSON_DEPTH, MAX_TOKEN_LENGTH } from "../protocol/limits.ts";
+import { MAX_EXTRAS_BYTES, MAX_JSON_DEPTH, MAX_TOKEN_CHARACTERS } from "../protocol/limits.ts";
 import { type AuthDatabase, type TokenRequest } from "../protocol/auth-database.ts";
 import { UserId } from "../protocol/values.ts";
 import { audienceFault, defaultAudienceOf } from "./audience.ts";
@@ -48,11 +48,11 @@ export async function verifyToken(
   database: VerifyingDatabase,
   secrets: Secrets,
 ): Promise<Result<User>> {
-  if (token.length > MAX_TOKEN_LENGTH) {
+  if (token.length > MAX_TOKEN_CHARACTERS) {
     return refuse(
       "unauthorized",
-      `A token may have at most ${MAX_TOKEN_LENGTH} characters; this one has ${token.length}.`,
-      { limit: MAX_TOKEN_LENGTH },
+      `A token may have at most ${MAX_TOKEN_CHARACTERS} characters; this one has ${token.length}.`,
+      { limit: MAX_TOKEN_CHARACTERS },
     );
   }
   try {
@@ -204,9 +204,9 @@ export async function mintToken(
       .setIssuedAt()
       .setExpirationTime(expires);
     const token = await unsigned.sign(secretKey(database.secret, secrets));
-    if (token.length <= MAX_TOKEN_LENGTH) return { ok: true, value: { token, expires: expires * 1000 } };
-    const detail = `The token would have more than ${MAX_TOKEN_LENGTH} characters; send less in extras.`;
-    return refuse("invalid-field", detail, { field: "extras", limit: MAX_TOKEN_LENGTH });
+    if (token.length <= MAX_TOKEN_CHARACTERS) return { ok: true, value: { token, expires: expires * 1000 } };
+    const detail = `The token would have more than ${MAX_TOKEN_CHARACTERS} characters; send less in extras.`;
+    return refuse("invalid-field", detail, { field: "extras", limit: MAX_TOKEN_CHARACTERS });
   } catch (error) {
     if (!(error instanceof MisconfiguredError)) throw error;
     return refuse("unavailable", `The server cannot make a token: ${error.message}.`);

@@ -13,7 +13,7 @@ import type { Fault, Result } from "../protocol/errors.ts";
 import { presenceUpdateFrame, type StoredMessage } from "../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
 import {
-  MAX_PAGE_BYTES,
+  MAX_PAGE_CHARACTERS,
   MAX_PAGE_SIZE,
   MAX_SOCKETS,
   MAX_SOCKETS_PER_ADDRESS,
@@ -213,7 +213,7 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     const { last, oldest } = this.#log;
     const { from, to, direction } = pageRange(bounds, last);
     const forward = direction === "forward";
-    const fromLog = takeWithin(this.#log.read({ from, to }, forward ? "ASC" : "DESC"), MAX_PAGE_BYTES);
+    const fromLog = takeWithin(this.#log.read({ from, to }, forward ? "ASC" : "DESC"), MAX_PAGE_CHARACTERS);
     const messages = forward ? fromLog : fromLog.toReversed();
     // If a backward page filled up within the log, it needs nothing from the archive.
     const endedEarly = !forward && to >= oldest && messages[0]?.seq !== Math.max(from, oldest);
@@ -471,7 +471,7 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
 
   async #latestArchived(): Promise<StoredMessage[]> {
     const range = pageRange({ limit: MAX_PAGE_SIZE }, await this.#archive.lastSeq(this.#name));
-    return latestRun(await this.#archive.read(this.#name, range, "backward", MAX_PAGE_BYTES));
+    return latestRun(await this.#archive.read(this.#name, range, "backward", MAX_PAGE_CHARACTERS));
   }
 
   /** Returns the refusal of another socket, undefined if the channel and this group may have one more. */

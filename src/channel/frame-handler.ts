@@ -20,7 +20,7 @@ import {
   HISTORIES_AT_ONCE,
   HISTORIES_PER_SECOND,
   MAX_BUSY_HISTORY_CHARACTERS,
-  MAX_PAGE_BYTES,
+  MAX_PAGE_CHARACTERS,
   MAX_LISTED_MEMBERS,
   MAX_REMEMBERED_SENDERS,
   MAX_REPLAY_MESSAGES,
@@ -290,7 +290,7 @@ export class FrameHandler {
     if (count < 0) return { answer: { resumed: false, reason: "ahead" } };
     if (count > 0 && !isAllowed("history")) return { answer: { resumed: false, reason: "no-history" } };
     const isTooMuch = count > MAX_REPLAY_MESSAGES || (count > 0 && this.#isReplayingTooMuch());
-    const replayed = isTooMuch ? [] : takeWithin(log.read({ from: after + 1, to: log.last }), MAX_PAGE_BYTES);
+    const replayed = isTooMuch ? [] : takeWithin(log.read({ from: after + 1, to: log.last }), MAX_PAGE_CHARACTERS);
     if (replayed.length < count) {
       return { answer: { resumed: false, reason: "too-far-behind", next: historyPath(channel, `after=${after}`) } };
     }
@@ -303,7 +303,7 @@ export class FrameHandler {
     const { channel, log, settings } = this.#deps;
     const depth = settings.current?.message_history || DEFAULT_PAGE_SIZE;
     const visible = log.read({ from: 1, to: log.last }, "DESC").filter((message) => mayRead(who, message));
-    const budget = this.#isReplayingTooMuch() ? MAX_BUSY_HISTORY_CHARACTERS : MAX_PAGE_BYTES;
+    const budget = this.#isReplayingTooMuch() ? MAX_BUSY_HISTORY_CHARACTERS : MAX_PAGE_CHARACTERS;
     const latest = takeWithin(visible.take(depth), budget).toReversed();
     const frame = historyFrame(channel, log.last, latest);
     this.#countReplay([frame]);

@@ -1,5 +1,5 @@
 import type { Identity } from "../auth/policy.ts";
-import { MAX_DATABASE_BYTES } from "../protocol/limits.ts";
+import { MAX_STORAGE_BYTES_FOR_KEYS } from "../protocol/limits.ts";
 import type { Position } from "./message-log.ts";
 
 /** The shortest time for which a key is remembered. */
@@ -60,7 +60,7 @@ export class IdempotencyKeys {
   secondsUntilRoom(kind: Identity["kind"], now: number): number {
     // Do not create the tables here: the message may still be refused.
     const { since } = this.#marks ? this.#takeTurns(now) : { since: now };
-    if (this.#storage.sql.databaseSize < MAX_DATABASE_BYTES[kind]) return 0;
+    if (this.#storage.sql.databaseSize < MAX_STORAGE_BYTES_FOR_KEYS[kind]) return 0;
     return Math.max(1, Math.min(MAX_RETRY_AFTER_SECONDS, Math.ceil((since + KEY_LIFETIME_MS - now) / 1000)));
   }
 

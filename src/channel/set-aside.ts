@@ -1,6 +1,6 @@
 import { type Direction, type Range, takeWithin } from "../archive/range.ts";
 import type { StoredMessage } from "../protocol/frames.ts";
-import { MAX_PAGE_BYTES, MAX_PAGE_SIZE } from "../protocol/limits.ts";
+import { MAX_PAGE_CHARACTERS, MAX_PAGE_SIZE } from "../protocol/limits.ts";
 
 /** The time after which D1 gets a message again that it refused. */
 const RETRY_AFTER_MS = 60 * 60 * 1_000;
@@ -58,7 +58,7 @@ export class SetAside {
       to,
       MAX_PAGE_SIZE + 1,
     );
-    const page = takeWithin(found, MAX_PAGE_BYTES);
+    const page = takeWithin(found, MAX_PAGE_CHARACTERS);
     return isForward ? page : page.toReversed();
   }
 

@@ -84,7 +84,7 @@ export class Sockets {
 
   /**
    * When to check for clients that are gone even if nothing else happens, in milliseconds since the epoch. Infinity if
-   * nobody would notice: only clients that asked for presence are told, and only about other clients.
+   * nobody would notice: only clients that asked for presence get updates, and only about other clients.
    */
   get nextGone(): number {
     if (this.#nextGone === Infinity || this.#fanout.size < 2) return Infinity;

@@ -1,12 +1,12 @@
 import * as v from "valibot";
 import { isKeySetAddress, KEY_SET_ADDRESS_RULE } from "./key-set-address.ts";
-import { MAX_ADDRESS_LENGTH, MAX_KEYS_PER_SET } from "./limits.ts";
+import { MAX_KEY_SET_ADDRESS_CHARACTERS, MAX_KEYS_PER_SET } from "./limits.ts";
 import { DatabaseNumber, fields, isObject, JsonObject, UserId } from "./values.ts";
 
 /** A key set address in the normal form of `URL`, so that two spellings of an address become the same text. */
 const keySetAddress = v.pipe(
   v.string("must be a string"),
-  v.maxLength(MAX_ADDRESS_LENGTH, `must have at most ${MAX_ADDRESS_LENGTH} characters`),
+  v.maxLength(MAX_KEY_SET_ADDRESS_CHARACTERS, `must have at most ${MAX_KEY_SET_ADDRESS_CHARACTERS} characters`),
   v.check(isKeySetAddress, KEY_SET_ADDRESS_RULE),
   v.transform((text) => new URL(text).href),
 );

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { DEFAULT_ANONYMOUS_BYTES_PER_DAY, MAX_ANONYMOUS_BYTES_PER_DAY, MAX_DESCRIPTION_LENGTH } from "./limits.ts";
+import { DEFAULT_ANONYMOUS_BYTES_PER_DAY, MAX_ANONYMOUS_BYTES_PER_DAY, MAX_DESCRIPTION_CHARACTERS } from "./limits.ts";
 import { DatabaseName, fields } from "./values.ts";
 
 const flag = (byDefault: boolean) => v.optional(v.boolean("must be true or false"), byDefault);
@@ -11,7 +11,7 @@ const settingsFields = {
   description: v.optional(
     v.pipe(
       v.string("must be a string"),
-      v.maxLength(MAX_DESCRIPTION_LENGTH, `must have at most ${MAX_DESCRIPTION_LENGTH} characters`),
+      v.maxLength(MAX_DESCRIPTION_CHARACTERS, `must have at most ${MAX_DESCRIPTION_CHARACTERS} characters`),
     ),
     "",
   ),

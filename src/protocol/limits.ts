@@ -9,14 +9,14 @@ export const MAX_BATCH_MESSAGES = 1_000;
 export const MAX_BATCH_CHANNELS = 100;
 
 /** Characters of an idempotency key. */
-export const MAX_KEY_LENGTH = 255;
+export const MAX_IDEMPOTENCY_KEY_CHARACTERS = 255;
 
 /**
  * Bytes of an object's storage at which it refuses new idempotency keys, by kind of caller. So users leave a reserve
  * for API-key clients, and anonymous clients leave one for users. An object's storage may have 10 GB, of which the log
  * may take 0.7 GB.
  */
-export const MAX_DATABASE_BYTES = { server: 8 * 1024 ** 3, user: 4 * 1024 ** 3, anonymous: 2 * 1024 ** 3 };
+export const MAX_STORAGE_BYTES_FOR_KEYS = { server: 8 * 1024 ** 3, user: 4 * 1024 ** 3, anonymous: 2 * 1024 ** 3 };
 
 /**
  * Levels of arrays and objects in a message. It protects recursive code, the server's and yours, from a stack overflow.
@@ -24,20 +24,20 @@ export const MAX_DATABASE_BYTES = { server: 8 * 1024 ** 3, user: 4 * 1024 ** 3, 
 export const MAX_JSON_DEPTH = 64;
 
 /** Characters in a channel's name. */
-export const MAX_CHANNEL_NAME_LENGTH = 128;
+export const MAX_CHANNEL_NAME_CHARACTERS = 128;
 
 /** Messages in one page of history. */
 export const MAX_PAGE_SIZE = 1_000;
 export const DEFAULT_PAGE_SIZE = 100;
 
 /** Characters of a search text. One request searches at most `MAX_PAGE_SIZE` messages. */
-export const MAX_SEARCH_LENGTH = 256;
+export const MAX_SEARCH_CHARACTERS = 256;
 
 /**
  * The text at which a history page, a `history` frame or a replay ends, in UTF-16 units. 1,000 messages of 64 KiB would
  * not fit into a Worker's memory.
  */
-export const MAX_PAGE_BYTES = 4 * 1024 * 1024;
+export const MAX_PAGE_CHARACTERS = 4 * 1024 * 1024;
 
 /** Missed messages that are replayed on a `join`. A client that missed more pages through history instead. */
 export const MAX_REPLAY_MESSAGES = 1_000;
@@ -143,16 +143,16 @@ export const DEFAULT_ANONYMOUS_BYTES_PER_DAY = 64 * 1024 ** 2;
 export const MAX_ANONYMOUS_BYTES_PER_DAY = 1024 ** 4;
 
 /** Characters of a channel's description. */
-export const MAX_DESCRIPTION_LENGTH = 500;
+export const MAX_DESCRIPTION_CHARACTERS = 500;
 
 /** Characters of a token, and bytes of its `extras` as JSON. Both are sent with every socket. */
-export const MAX_TOKEN_LENGTH = 8_192;
+export const MAX_TOKEN_CHARACTERS = 8_192;
 export const MAX_EXTRAS_BYTES = 4_096;
 
 /**
  * Limits of a key set: characters of its address, keys, and bytes if it is fetched. Providers have two or three keys.
  */
-export const MAX_ADDRESS_LENGTH = 2_048;
+export const MAX_KEY_SET_ADDRESS_CHARACTERS = 2_048;
 export const MAX_KEYS_PER_SET = 100;
 export const MAX_KEY_SET_BYTES = 256 * 1024;
 

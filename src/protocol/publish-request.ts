@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { MAX_BATCH_MESSAGES, MAX_KEY_LENGTH } from "./limits.ts";
+import { MAX_BATCH_MESSAGES, MAX_IDEMPOTENCY_KEY_CHARACTERS } from "./limits.ts";
 import { ChannelName, DatabaseName, fields, Json, UserId } from "./values.ts";
 
 /** The body of `POST /message`. */
@@ -23,6 +23,6 @@ export const BatchRequest = v.pipe(
 /** The header `Idempotency-Key`: any text that the caller chooses. */
 export const IdempotencyKey = v.pipe(
   v.string(),
-  v.maxLength(MAX_KEY_LENGTH, `must have at most ${MAX_KEY_LENGTH} characters`),
+  v.maxLength(MAX_IDEMPOTENCY_KEY_CHARACTERS, `must have at most ${MAX_IDEMPOTENCY_KEY_CHARACTERS} characters`),
   v.regex(/^[\x21-\x7e]+$/, "must have only visible ASCII characters"),
 );

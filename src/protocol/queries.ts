@@ -1,10 +1,10 @@
 import * as v from "valibot";
 import {
   DEFAULT_PAGE_SIZE,
-  MAX_CHANNEL_NAME_LENGTH,
+  MAX_CHANNEL_NAME_CHARACTERS,
   MAX_LISTED_MEMBERS,
   MAX_PAGE_SIZE,
-  MAX_SEARCH_LENGTH,
+  MAX_SEARCH_CHARACTERS,
 } from "./limits.ts";
 import { Position } from "./values.ts";
 
@@ -28,7 +28,10 @@ export const SocketQuery = v.object({
 export const ListQuery = v.object({
   limit: limitOf(MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE),
   after: v.optional(
-    v.pipe(v.string(), v.maxLength(MAX_CHANNEL_NAME_LENGTH, `must have at most ${MAX_CHANNEL_NAME_LENGTH} characters`)),
+    v.pipe(
+      v.string(),
+      v.maxLength(MAX_CHANNEL_NAME_CHARACTERS, `must have at most ${MAX_CHANNEL_NAME_CHARACTERS} characters`),
+    ),
     "",
   ),
 });
@@ -51,7 +54,7 @@ export const HistoryQuery = v.object({
     v.pipe(
       v.string(),
       v.minLength(1, "must not be empty"),
-      v.maxLength(MAX_SEARCH_LENGTH, `must have at most ${MAX_SEARCH_LENGTH} characters`),
+      v.maxLength(MAX_SEARCH_CHARACTERS, `must have at most ${MAX_SEARCH_CHARACTERS} characters`),
     ),
   ),
   /** Only messages of this time or later. */

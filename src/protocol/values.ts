@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { MAX_CHANNEL_NAME_LENGTH, MAX_SEQ } from "./limits.ts";
+import { MAX_CHANNEL_NAME_CHARACTERS, MAX_SEQ } from "./limits.ts";
 
 /** Returns a schema for an object with exactly these fields. valibot's own schema would accept an array. */
 export function fields<const E extends v.ObjectEntries>(entries: E) {
@@ -16,7 +16,7 @@ const NAME = `${SEGMENT}(?:/${SEGMENT})*`;
 const boundedName = v.pipe(
   v.string("must be a string"),
   v.minLength(1, "must not be empty"),
-  v.maxLength(MAX_CHANNEL_NAME_LENGTH, `must have at most ${MAX_CHANNEL_NAME_LENGTH} characters`),
+  v.maxLength(MAX_CHANNEL_NAME_CHARACTERS, `must have at most ${MAX_CHANNEL_NAME_CHARACTERS} characters`),
 );
 const NAME_RULE =
   "may contain A-Z a-z 0-9 _ - . : ; @ + = , ~ in segments joined by /, and no segment may be empty, `.` or `..`";

@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { IDENTITY_HEADER } from "../../src/channel/identity-header.ts";
 import { verifyToken } from "../../src/auth/token.ts";
-import { MAX_EXTRAS_BYTES, MAX_JSON_DEPTH, MAX_TOKEN_LENGTH } from "../../src/protocol/limits.ts";
+import { MAX_EXTRAS_BYTES, MAX_JSON_DEPTH, MAX_TOKEN_CHARACTERS } from "../../src/protocol/limits.ts";
 import { AuthDatabase } from "../../src/protocol/auth-database.ts";
 import {
   API_KEY,
@@ -299,9 +299,9 @@ describe("a hostile token is refused, at HTTP and at the socket (AUT6)", () => {
     const database = await newDatabase();
     const channel = await newMembersChannel(database);
     const aud = `durable-channels:${database}`;
-    const long = await sign(SECRET, { alg: "HS256" }, { aud, padding: "x".repeat(MAX_TOKEN_LENGTH) });
+    const long = await sign(SECRET, { alg: "HS256" }, { aud, padding: "x".repeat(MAX_TOKEN_CHARACTERS) });
     expect((await refusal(channel, long)).detail).toBe(
-      `A token may have at most ${MAX_TOKEN_LENGTH} characters; this one has ${long.length}.`,
+      `A token may have at most ${MAX_TOKEN_CHARACTERS} characters; this one has ${long.length}.`,
     );
     const heavy = await sign(SECRET, { alg: "HS256" }, { aud, extras: { a: "x".repeat(MAX_EXTRAS_BYTES) } });
     expect((await refusal(channel, heavy)).detail).toContain(`at most ${MAX_EXTRAS_BYTES} bytes`);
@@ -667,7 +667,7 @@ describe("auth databases", () => {
     const claims = { issuer: "日".repeat(512), audience: "日".repeat(512), id_claim: "語".repeat(512) };
     const long = await newDatabase(claims);
     const answer = await call("POST", `/databases/${long}/tokens`, { id: 1, extras: { text: "x".repeat(4_000) } });
-    expect([answer.status, await answer.json()]).toMatchObject([400, { field: "extras", limit: MAX_TOKEN_LENGTH }]);
+    expect([answer.status, await answer.json()]).toMatchObject([400, { field: "extras", limit: MAX_TOKEN_CHARACTERS }]);
   });
 
   it.each([{}, { id: 0 }, { id: "" }, { id: 1, expires_in: 0 }, { id: 1, expires_in: 86_401 }, { id: 1, foo: 1 }])(
