@@ -4,17 +4,21 @@ import type { ChannelEnv, ChannelObject } from "./channel/channel-object.ts";
 export interface Env extends ChannelEnv {
   CHANNELS: DurableObjectNamespace<ChannelObject>;
   ASSETS: Fetcher;
-  /** Limits the requests of each address, except those with an API key. */
+  /** Limits the requests per address, except those with an API key. */
   RATE_LIMITER: RateLimit;
-  /** Comma-separated. */
+  /** The API keys, comma-separated. */
   API_KEYS?: string;
-  /** The only `{canonical}` that `/rt/{canonical}` answers; empty for any. */
+  /** The `{canonical}` for which `/rt/{canonical}` is served; empty for any. */
   REALTIME_CANONICAL?: string;
-  /** Comma-separated: the origins whose pages may use this server, beside its own (`https://app.example.com`); `*` for all. */
+  /**
+   * The origins whose pages may use this server, in addition to its own, comma-separated (`https://app.example.com`);
+   * `*` for all.
+   */
   ALLOWED_ORIGINS?: string;
   /**
-   * Set by `npm start` only: this is a development server, which answers at `localhost`, at IP addresses and at these hosts,
-   * comma-separated, and to pages of this machine, whatever their port. A deployment has no such variable.
+   * Hosts at which a development server answers, comma-separated, in addition to `localhost` and IP addresses. Such a
+   * server also allows pages of this machine, on any port. Only `npm start` sets this variable; a deployment must not
+   * have it.
    */
   LOCAL_HOSTS?: string;
 }

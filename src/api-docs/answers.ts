@@ -5,7 +5,9 @@ import { AuthDatabase } from "../protocol/auth-database.ts";
 import { ChannelSettings } from "../protocol/channel-settings.ts";
 import { ChannelName, ChannelPattern, DatabaseName, UserId } from "../protocol/values.ts";
 
-/** What the server answers by HTTP. Requests have their schemas in src/protocol, where they are validated. */
+/**
+ * The schemas of the server's HTTP responses. The schemas of requests are in src/protocol, where they are validated.
+ */
 
 export const Seq = v.pipe(v.number(), v.integer(), v.minValue(0));
 /** RFC 3339, UTC, with milliseconds. */
@@ -26,7 +28,7 @@ export const StoredFrame = v.strictObject({
   payload: v.unknown(),
 });
 
-export const Placed = v.strictObject({ channel: ChannelName, seq: Seq, time: Time });
+export const PublishResult = v.strictObject({ channel: ChannelName, seq: Seq, time: Time });
 
 const codes = Object.keys(ERRORS) as [ErrorCode, ...ErrorCode[]];
 const statuses = [...new Set(codes.map((code) => ERRORS[code].status))];
@@ -34,7 +36,7 @@ const problemType = v.picklist(codes.map((code) => `/problems/${code}` as const)
 
 export const ProblemType = v.strictObject({ type: problemType, title: v.string(), status: v.picklist(statuses) });
 
-/** What may be said of a fault beside its words, in a problem and in an `error` frame. */
+/** The optional fields of a problem and of an `error` frame. */
 export const faultFields = {
   field: v.optional(v.string()),
   limit: v.optional(v.number()),
@@ -47,7 +49,7 @@ export const Problem = v.strictObject(problem);
 export const BatchResults = v.strictObject({
   results: v.array(
     v.union([
-      v.strictObject({ status: v.literal(201), ...Placed.entries }),
+      v.strictObject({ status: v.literal(201), ...PublishResult.entries }),
       v.strictObject({ ...problem, channel: ChannelName }),
     ]),
   ),

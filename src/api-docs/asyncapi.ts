@@ -13,7 +13,10 @@ const heartbeat = (text: string, title: string, summary: string) => ({
   examples: [{ payload: text }],
 });
 
-/** What goes over the sockets as an AsyncAPI 3 document (https://www.asyncapi.com/docs/reference/specification/v3.0.0). */
+/**
+ * Returns the description of the sockets' frames as an AsyncAPI 3 document
+ * (https://www.asyncapi.com/docs/reference/specification/v3.0.0).
+ */
 export function asyncapi(version: string): object {
   const schemas = schemasOf({
     ...SHARED,
@@ -30,14 +33,14 @@ export function asyncapi(version: string): object {
       title: "durable-channels: sockets",
       version,
       description:
-        "Each frame is one text message holding one JSON object. `/openapi.json` describes the upgrade requests and their refusals, PROTOCOL.md the rules.",
+        "Each frame is one JSON object in one text message. `/openapi.json` describes the upgrade requests and their errors. PROTOCOL.md has all rules.",
       license: { name: "MIT" },
     },
     defaultContentType: "application/json",
     channels: {
       channel: socket(
         "/channels/{channel}/socket",
-        "A socket to one channel. With `?frames=batch` each text message of the server's is a JSON array of these frames.",
+        "A socket to one channel. With `?frames=batch`, each text message from the server is a JSON array of these frames.",
         {
           channel: {
             description: channel.description,
@@ -45,7 +48,7 @@ export function asyncapi(version: string): object {
           },
         },
       ),
-      multiplexed: socket("/rt/{canonical}", "A socket for many channels: each frame names its own.", {
+      multiplexed: socket("/rt/{canonical}", "A socket for many channels. Each frame names its channel.", {
         canonical: { description: canonical.description },
       }),
     },
@@ -60,8 +63,16 @@ function messages(): Record<string, object> {
   });
   return {
     ...Object.fromEntries(json),
-    Heartbeat: heartbeat(HEARTBEAT_REQUEST, "A heartbeat", "Every 30 seconds, and only after the answer to the last."),
-    HeartbeatAnswer: heartbeat(HEARTBEAT_RESPONSE, "Its answer", "Confirms what was sent before."),
+    Heartbeat: heartbeat(
+      HEARTBEAT_REQUEST,
+      "A heartbeat",
+      "Sent every 30 seconds, and only after the answer to the previous one.",
+    ),
+    HeartbeatAnswer: heartbeat(
+      HEARTBEAT_RESPONSE,
+      "The answer to a heartbeat",
+      "Sent after everything that the server sent before.",
+    ),
   };
 }
 
@@ -79,15 +90,17 @@ function socket(address: string, description: string, parameters: object): objec
 const HEADERS = {
   type: "object",
   properties: {
-    Authorization: { type: "string", description: "`Bearer`, and an API key or a token." },
+    Authorization: { type: "string", description: "`Bearer` and an API key or a token." },
     "Sec-WebSocket-Protocol": {
       type: "string",
-      description: "`durable-channels.v1`, and beside it or alone a credential: browsers can send one in no other way.",
+      description: "`durable-channels.v1`, a credential, or both. Browsers cannot send a credential in any other way.",
     },
   },
 };
 
-/** What the server receives, and what it sends. */
+/**
+ * Returns the operations on a channel of the document: the frames that the server receives, and those that it sends.
+ */
 function operationsOn(name: string): [string, object][] {
   const carried = Object.entries(FRAMES).filter(([, frame]) => name === "multiplexed" || !frame.isMultiplexedOnly);
   const sentBy = (from: Frame["from"]) =>

@@ -1,15 +1,15 @@
 import { type ConversionConfig, type JsonSchema, toJsonSchema, toJsonSchemaDefs } from "@valibot/to-json-schema";
 import * as v from "valibot";
 
-/** A schema that has a name in the documents, and what its fields mean. */
+/** A schema with a name in the documents, and the descriptions of its fields. */
 export interface Component {
   schema: v.GenericSchema;
   description: string;
-  /** By field; a nested one by its path: `options.after`. */
+  /** Descriptions by field. The key of a nested field is its path: `options.after`. */
   fields: Record<string, string>;
 }
 
-/** @param fields Each field of the schema must be explained; what is nested in it may be. */
+/** @param fields Must describe each field of the schema, and may describe nested fields. */
 export function component<const S extends v.GenericSchema>(
   schema: S,
   description: string,
@@ -20,7 +20,7 @@ export function component<const S extends v.GenericSchema>(
   return { schema, description, fields };
 }
 
-/** The named schemas as JSON Schema (2020-12, which OpenAPI 3.1 uses), referring to each other by name. */
+/** Returns the named schemas as JSON Schema (2020-12, which OpenAPI 3.1 uses). They refer to each other by name. */
 export function schemasOf(components: Record<string, Component>): Record<string, JsonSchema> {
   const schemas = Object.fromEntries(Object.entries(components).map(([name, { schema }]) => [name, schema]));
   const converted = toJsonSchemaDefs(schemas, CONVERSION);
@@ -33,10 +33,10 @@ export function schemasOf(components: Record<string, Component>): Record<string,
   return converted;
 }
 
-/** One schema without a name, such as a parameter's. */
+/** Returns the JSON Schema of an unnamed schema, such as a parameter's. */
 export function inlineSchema(schema: v.GenericSchema): JsonSchema {
   const { $schema: _, ...converted } = toJsonSchema(schema, CONVERSION);
-  // What comes as text, and is a number, has its default as text as well.
+  // The default of a number in a query is text. Write it as a number.
   if (converted.type === "integer" && typeof converted.default === "string") {
     converted.default = Number(converted.default);
   }
@@ -46,8 +46,8 @@ export function inlineSchema(schema: v.GenericSchema): JsonSchema {
 export const refTo = (name: string) => ({ $ref: `#/components/schemas/${name}` });
 
 /**
- * What JSON Schema cannot say is left out: a check of our own, with its words in a description. A query's number, which comes as
- * text, is written as the number that it stands for; any other value as it comes.
+ * Leaves out custom checks, which JSON Schema cannot express; descriptions state them. A number in a query, which is
+ * sent as text, is described as an integer.
  */
 const CONVERSION: ConversionConfig = {
   target: "draft-2020-12",

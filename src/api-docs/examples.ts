@@ -1,22 +1,22 @@
 import { type ErrorCode, type Fault, problemOf } from "../protocol/errors.ts";
 
 /**
- * The examples of both documents. Tests send each of them to a server. On a server that `npm start` has just set up, each request
- * succeeds by itself, as the API reference offers it.
+ * The examples of both documents. Tests send each of them to a server. On a new server that `npm start` has set up,
+ * each request succeeds by itself, because the API reference offers it that way.
  */
 
-/** The demo channel, which every server has. */
+/** The demo channel, which exists on every server. */
 export const CHANNEL = "marvel_chat_room";
-/** An auth database that `npm start` makes (scripts/start.ts). */
+/** The auth database that `npm start` creates (scripts/start.ts). */
 export const DATABASE = "marvel_users";
-/** What a reader may write and remove without a loss. */
+/** A channel and a database that a reader may change and remove without losing data. */
 export const OWN_CHANNEL = "news";
 export const OWN_DATABASE = "readers";
-/** The channel of the examples of frames. */
+/** The channel in the examples of frames. */
 export const FRAME_CHANNEL = "avengers";
 
 const TIME = "2026-11-24T02:15:23.123Z";
-const STRANGER = { socketId: "", permissions: { dbo_id: 0, row_id: 0 }, extras: {} };
+const ANONYMOUS_CLIENT = { socketId: "", permissions: { dbo_id: 0, row_id: 0 }, extras: {} };
 
 export const CLIENT = {
   socketId: "0198e1a2-5c1f-4a6e-9d7b-3f1c2b4a5d6e",
@@ -26,7 +26,7 @@ export const CLIENT = {
 
 const eventOn = (channel: string) => ({
   action: "event",
-  client: { ...STRANGER, permissions: { dbo_id: 1138, row_id: 42 } },
+  client: { ...ANONYMOUS_CLIENT, permissions: { dbo_id: 1138, row_id: 42 } },
   options: { channel, seq: 17, time: TIME },
   payload: { name: "Carol", text: "Avengers, assemble!" },
 });
@@ -42,7 +42,7 @@ export const SETTINGS = {
   database: null,
 };
 
-/** Settings as they are answered: with what was left out. */
+/** Settings as the server returns them: including the defaults. */
 export const ALL_SETTINGS = {
   active: true,
   description: "",
@@ -71,13 +71,17 @@ export const BATCH = [
   { channel: CHANNEL, message: { name: "Sam", text: "On my way." } },
 ];
 
-export const PLACED = { channel: CHANNEL, seq: 17, time: TIME };
+export const PUBLISH_RESULT = { channel: CHANNEL, seq: 17, time: TIME };
 
 export const RESULTS = {
   results: [
-    { status: 201, ...PLACED },
+    { status: 201, ...PUBLISH_RESULT },
     {
-      ...problemOf({ code: "forbidden", detail: "This is not the auth database of the channel.", field: "database" }),
+      ...problemOf({
+        code: "forbidden",
+        detail: "The channel's auth database is not readers. Name the channel's auth database, or leave database out.",
+        field: "database",
+      }),
       channel: CHANNEL,
     },
   ],
@@ -94,49 +98,74 @@ export const TOKEN = { token: "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiI0
 
 export const DISCONNECTED = { database: DATABASE, id: 42, revoked_until: TIME };
 
-/** What an error says, by its code: one that may well happen. */
+/** An example of each error, by its code. */
 export const FAULTS: Record<ErrorCode, Omit<Fault, "code">> = {
   "invalid-json": { detail: "Expected property name or '}' in JSON at position 1 (line 1 column 2)" },
   "invalid-field": { detail: "channel is required.", field: "channel" },
-  "invalid-number": { detail: "Numbers must fit into an IEEE 754 double (RFC 8259, section 6)." },
-  "too-deep": { detail: "At most 64 levels of arrays and objects are accepted.", limit: 64 },
-  unauthorized: { detail: "The token has expired.", field: "Authorization" },
-  forbidden: { detail: "This channel takes no such messages from clients." },
+  "invalid-number": {
+    detail: "A number does not fit into an IEEE 754 double, whose largest value is about 1.8e308. Send it as a string.",
+  },
+  "too-deep": { detail: "JSON may be nested at most 64 levels deep. Flatten it, or send it as a string.", limit: 64 },
+  unauthorized: { detail: "The token has expired. Get a new one.", field: "Authorization" },
+  forbidden: {
+    detail:
+      "This channel does not allow clients to send this kind of message. Set public_messaging.active in its settings.",
+  },
   "wrong-origin": {
     detail:
       "Pages of https://app.example.com may not use this server. If the pages are yours, add the origin to ALLOWED_ORIGINS in wrangler.toml.",
     field: "Origin",
   },
-  "wrong-host": { detail: "This development server does not answer at example.test.", field: "Host" },
+  "wrong-host": {
+    detail:
+      "This development server does not answer at example.test. To allow this host, start the server with: npm start -- --host example.test",
+    field: "Host",
+  },
   "quota-exceeded": {
-    detail: "Anonymous clients may store 67108864 bytes per day in this channel; this message does not fit any more.",
+    detail:
+      "Anonymous clients may store 67108864 bytes per day in this channel, and this message would exceed that. The quota is renewed at midnight UTC.",
     limit: 67_108_864,
     retryAfter: 3_600,
   },
-  "rate-limited": { detail: "There are too many requests from this address.", retryAfter: 10 },
-  "unknown-recipient": { detail: "No client of this channel has that socketId.", field: "options.socketId" },
-  "not-found": { detail: "news has no settings." },
-  "method-not-allowed": { detail: "/message answers POST only; got GET." },
-  "too-large": { detail: "At most 65536 bytes are accepted.", limit: 65_536 },
+  "rate-limited": { detail: "This address has sent too many requests. Try again in 10 s.", retryAfter: 10 },
+  "unknown-recipient": {
+    detail: "No client that has joined this channel has this socketId. It may have left.",
+    field: "options.socketId",
+  },
+  "not-found": { detail: "There are no settings stored for news." },
+  "method-not-allowed": { detail: "/message supports only POST; got GET." },
+  "too-large": { detail: "A body or frame may have at most 65536 bytes. Send less, or split it.", limit: 65_536 },
   "unsupported-media-type": {
     detail: "Send the body as JSON, with the header Content-Type: application/json.",
     field: "Content-Type",
   },
-  "upgrade-required": { detail: "Open this address as a WebSocket." },
+  "upgrade-required": { detail: "This address accepts only WebSocket connections. Open it with a WebSocket client." },
   "key-reused": {
-    detail: "This key came with another message before; a new message needs a new key.",
+    detail: "This idempotency key was used for a different message. Send a new message with a new key.",
     field: "Idempotency-Key",
   },
-  "not-joined": { detail: "Join the channel first.", field: "options.channel" },
-  "too-many-channels": { detail: "A connection joins at most 100 channels.", limit: 100 },
-  "not-text": { detail: "Send JSON in a text frame." },
-  internal: { detail: "The request could not be completed." },
-  "backlog-full": { detail: "The channel takes no more until its archive has caught up.", retryAfter: 5 },
+  "not-joined": { detail: "This connection has not joined avengers. Send a join first.", field: "options.channel" },
+  "too-many-channels": {
+    detail: "A connection may join at most 100 channels. Leave one, or open another connection.",
+    limit: 100,
+  },
+  "not-text": { detail: "Frames must be text, but this one is binary. Send JSON in a text message." },
+  internal: {
+    detail: "The server failed unexpectedly, and logged the error. The request may or may not have taken effect.",
+  },
+  "backlog-full": {
+    detail: "The channel has as many unarchived messages as it can hold. Try again in 5 s.",
+    retryAfter: 5,
+  },
   "keys-full": {
-    detail: "The channel remembers as many idempotency keys as it can; it takes messages without a key.",
+    detail: "The channel's storage for idempotency keys is full. Try again in 3600 s, or publish without a key.",
     field: "Idempotency-Key",
     retryAfter: 3_600,
   },
-  "too-many-sockets": { detail: "At most 50 sockets of one user are held.", limit: 50, retryAfter: 30 },
-  unavailable: { detail: "The channel does not answer just now.", retryAfter: 1 },
+  "too-many-sockets": {
+    detail: "A user may have at most 50 sockets on a channel. Close sockets, or connect again in 30 s.",
+    limit: 50,
+    retryAfter: 30,
+  },
+  unavailable: { detail: "The channel does not answer. Try again in 1 s.", retryAfter: 1 },
 };

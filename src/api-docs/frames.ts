@@ -3,7 +3,7 @@ import type { ErrorCode } from "../protocol/errors.ts";
 import { ChannelName } from "../protocol/values.ts";
 import { ClientInfo, faultFields, Presence, Seq, StoredFrame } from "./answers.ts";
 
-/** What the server says over a socket; src/protocol/frames.ts makes these texts. */
+/** The schemas of the server's frames. src/protocol/frames.ts builds their texts. */
 
 const { action: _, client: __, ...stored } = StoredFrame.entries;
 const onChannel = v.strictObject({ channel: ChannelName });
@@ -59,7 +59,7 @@ export const ConnectionStatusFrame = v.strictObject({
   payload: v.strictObject({ status: v.literal("connected") }),
 });
 
-/** The errors that a socket may be told. Those of its opening are an HTTP answer's. */
+/** The error codes of `error` frames. Errors of the upgrade request are HTTP responses. */
 export const FRAME_ERRORS = [
   "invalid-json",
   "invalid-field",

@@ -5,7 +5,7 @@ import * as frames from "./frames.ts";
 
 const [Join, Leave, Message, History] = ClientFrame.options;
 
-/** A frame: who sends it, what it is like, and one that is. */
+/** A frame: its sender, its schema, and an example. */
 export interface Frame extends Component {
   from: "client" | "server";
   title: string;
@@ -18,39 +18,44 @@ function frame(from: Frame["from"], title: string, described: Component, example
   return { from, title, ...described, example };
 }
 
-const ACTION = "What kind of frame it is.";
+const ACTION = "The kind of frame.";
 const PAYLOAD = "The message: any JSON value.";
-const WHERE = "The channel, and where it stands.";
+const WHERE = "The channel, and for stored messages the position.";
 const onChannel = { channel: FRAME_CHANNEL };
 
-/** Every frame that goes over a socket, by its name in the document. */
+/** Every frame that is sent over a socket, by its name in the document. */
 export const FRAMES: Record<string, Frame> = {
   Join: frame(
     "client",
     "Join a channel",
-    component(Join, "Messages come only after it. `options.after`, the last `seq` seen, resumes behind it.", {
-      action: ACTION,
-      options: "`channel` may be left out on a channel's own socket.",
-      payload: "What else is wanted: the latest history, and who is here.",
-    }),
+    component(
+      Join,
+      "Joins a channel, so that its messages are delivered. With `options.after`, the last `seq` that the client has, the messages after it are sent first.",
+      {
+        action: ACTION,
+        options: "`channel` may be left out on a channel's own socket.",
+        payload: "Whether to send the latest history, and presence.",
+      },
+    ),
     { action: "join", options: { ...onChannel, after: 0 }, payload: { history: true, presence: true } },
   ),
   Leave: frame(
     "client",
     "Leave a channel",
-    component(Leave, "Ends the delivery; the connection stays.", {
+    component(Leave, "Ends the delivery of the channel's messages. The connection stays open.", {
       action: ACTION,
-      options: WHERE,
-      payload: "Nothing.",
+      options: "The channel.",
+      payload: "Empty.",
     }),
     { action: "leave", options: onChannel },
   ),
   Message: frame(
     "client",
     "Send a message",
-    component(Message, "To everybody in the channel, to its authenticated clients, or to one client only.", {
+    component(Message, "Sends a message to all subscribers, to authenticated clients only, or to one client.", {
       action: ACTION,
-      options: "`authenticated`: to authenticated clients only. `socketId`: to this one client, and not stored.",
+      options:
+        "With `authenticated`, only authenticated clients get the message. With `socketId`, only this client gets it, and it is not stored.",
       payload: PAYLOAD,
     }),
     { action: "message", options: { ...onChannel, authenticated: true }, payload: { text: "I can do this all day." } },
@@ -58,10 +63,10 @@ export const FRAMES: Record<string, Frame> = {
   History: frame(
     "client",
     "Ask for history",
-    component(History, "For the latest messages, as many as the channel's settings say.", {
+    component(History, "Requests the latest messages, as many as the channel's settings allow.", {
       action: ACTION,
-      options: WHERE,
-      payload: "Nothing.",
+      options: "The channel.",
+      payload: "Empty.",
     }),
     { action: "history", options: onChannel },
   ),
@@ -70,10 +75,10 @@ export const FRAMES: Record<string, Frame> = {
     "An event",
     component(
       frames.EventFrame,
-      "A message that was published over HTTP. Without `client` it is from an API-key client.",
+      "A message that was published over HTTP. An event without `client` is from an API-key client.",
       {
         action: ACTION,
-        client: "To whom it is attributed, where that is known.",
+        client: "The client to which it is attributed, if any.",
         options: WHERE,
         payload: PAYLOAD,
       },
@@ -85,7 +90,7 @@ export const FRAMES: Record<string, Frame> = {
     "A client's message",
     component(frames.MessageFrame, "A message that a client sent to the channel.", {
       action: ACTION,
-      client: "Who sent it.",
+      client: "The sender.",
       options: WHERE,
       payload: PAYLOAD,
     }),
@@ -94,12 +99,16 @@ export const FRAMES: Record<string, Frame> = {
   PrivateMessage: frame(
     "server",
     "A private message",
-    component(frames.PrivateFrame, "A client's message to this client alone; not stored, without a `seq`.", {
-      action: ACTION,
-      client: "Who sent it.",
-      options: "The channel, and the recipient's `socketId`.",
-      payload: PAYLOAD,
-    }),
+    component(
+      frames.PrivateFrame,
+      "A message from another client to this client only. It is not stored, and has no `seq`.",
+      {
+        action: ACTION,
+        client: "The sender.",
+        options: "The channel, and the recipient's `socketId`.",
+        payload: PAYLOAD,
+      },
+    ),
     {
       action: "message",
       client: CLIENT,
@@ -120,16 +129,16 @@ export const FRAMES: Record<string, Frame> = {
   Joined: frame(
     "server",
     "Joined",
-    component(frames.JoinedFrame, "Answers a `join`. Every message after its `options.seq` comes live, in order.", {
+    component(frames.JoinedFrame, "Answers a `join`. Every message after `options.seq` arrives live, in order.", {
       action: ACTION,
-      client: "Who the client is to others.",
+      client: "The client, as other clients see it.",
       options: WHERE,
       "options.seq": "The channel's last `seq`; 0 for a client that may not receive.",
-      "options.resumed": "After a `join` with `after`: whether all that was missed follows now, before anything new.",
-      "options.replayed": "How many frames that is.",
-      "options.reason": "Why it is not replayed.",
-      "options.next": "The path to read it by instead.",
-      payload: "What was granted of what was asked for.",
+      "options.resumed": "After a `join` with `after`: whether all missed messages follow now, before any new one.",
+      "options.replayed": "The number of missed messages that follow.",
+      "options.reason": "Why the missed messages do not follow.",
+      "options.next": "The path of the history page with which to read the missed messages instead.",
+      payload: "Which of `history` and `presence` the client gets.",
     }),
     {
       action: "join",
@@ -141,37 +150,49 @@ export const FRAMES: Record<string, Frame> = {
   Left: frame(
     "server",
     "Left",
-    component(frames.LeftFrame, "Answers a `leave`.", { action: ACTION, options: "The channel.", payload: "Nothing." }),
+    component(frames.LeftFrame, "Answers a `leave`.", { action: ACTION, options: "The channel.", payload: "Empty." }),
     { action: "leave", options: onChannel, payload: null },
   ),
   PresenceFull: frame(
     "server",
-    "Who is here",
-    component(frames.PresenceFullFrame, "Follows a `join` that asked for `presence`.", {
-      action: ACTION,
-      options: "The channel, and how many there are.",
-      payload: "At most 1,000 of them.",
-    }),
+    "The list of members",
+    component(
+      frames.PresenceFullFrame,
+      "The members of the channel. Follows the answer to a `join` that asked for `presence`.",
+      {
+        action: ACTION,
+        options: "The channel, and the number of members.",
+        payload: "At most 1,000 members.",
+      },
+    ),
     { action: "presence_full", options: { ...onChannel, total: 1 }, payload: { presence: [CLIENT] } },
   ),
   PresenceUpdate: frame(
     "server",
-    "Who comes and goes",
-    component(frames.PresenceUpdateFrame, "For those who asked for `presence`.", {
-      action: ACTION,
-      options: "The channel.",
-      payload: "Whether the client came (`join`) or went (`leave`), and who it is.",
-    }),
+    "A presence update",
+    component(
+      frames.PresenceUpdateFrame,
+      "Reports a member that joined or left, to clients that asked for `presence`.",
+      {
+        action: ACTION,
+        options: "The channel.",
+        payload: "Whether the member joined (`join`) or left (`leave`), and the member.",
+      },
+    ),
     { action: "presence_update", options: onChannel, payload: { action: "join", presence: CLIENT } },
   ),
   ConnectionStatus: {
     ...frame(
       "server",
-      "A question how far the client has read",
+      "A probe of how far the client has read",
       component(
         frames.ConnectionStatusFrame,
-        "For clients that send no heartbeats. A `join` for the channel, without `after`, confirms what was sent before.",
-        { action: ACTION, options: "The channel.", payload: "What Xano's client tells its application." },
+        "Sent to clients that send no heartbeats. A `join` for the channel, without `after`, confirms everything sent before the probe.",
+        {
+          action: ACTION,
+          options: "The channel.",
+          payload: "The status that Xano's client reports to its application.",
+        },
       ),
       { action: "connection_status", options: onChannel, payload: { status: "connected" } },
     ),
@@ -180,16 +201,20 @@ export const FRAMES: Record<string, Frame> = {
   Error: frame(
     "server",
     "An error",
-    component(frames.ErrorFrame, "What is wrong with a frame of the client's. The connection stays open.", {
-      action: ACTION,
-      options: "The channel that it concerns, where that is known.",
-      payload: "What is wrong.",
-      "payload.code": "The stable part, for programs; `/problems/{code}` explains it.",
-      "payload.message": "For people.",
-      "payload.field": "The field that is wrong.",
-      "payload.limit": "The bound that was passed.",
-      "payload.retryAfter": "Seconds to wait before trying again.",
-    }),
+    component(
+      frames.ErrorFrame,
+      "Reports what is wrong with a frame of the client, or why the server closes the connection.",
+      {
+        action: ACTION,
+        options: "The channel that the error is about, if known.",
+        payload: "The error.",
+        "payload.code": "The error code, which is stable. `/problems/{code}` explains it.",
+        "payload.message": "What is wrong and what to do, for people. The text may change.",
+        "payload.field": "The wrong field.",
+        "payload.limit": "The exceeded limit.",
+        "payload.retryAfter": "Seconds to wait before trying again.",
+      },
+    ),
     {
       action: "error",
       options: onChannel,

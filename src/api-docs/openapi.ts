@@ -7,14 +7,16 @@ import { HTTP } from "./schemas.ts";
 
 const TAGS = [
   ["Publishing", "Store messages and deliver them."],
-  ["Reading", "What was said, and who is here."],
-  ["Sockets", "Where messages arrive live. What goes over them is described by [asyncapi.json](/asyncapi.json)."],
-  ["Settings", "Who may do what on a channel. For the server side."],
-  ["Auth databases", "Whose tokens are taken. For the server side."],
-  ["The server", "How it is, and what it says."],
+  ["Reading", "Read history and presence."],
+  ["Sockets", "Receive and send messages live. [asyncapi.json](/asyncapi.json) describes the frames."],
+  ["Settings", "What clients may do on a channel. For API-key clients only."],
+  ["Auth databases", "The users whose tokens channels accept. For API-key clients only."],
+  ["The server", "Health, documents, and explanations of errors."],
 ] as const;
 
-/** The HTTP interface as an OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.1.html). */
+/**
+ * Returns the description of the HTTP interface as an OpenAPI 3.1 document (https://spec.openapis.org/oas/v3.1.1.html).
+ */
 export function openapi(version: string): object {
   return {
     openapi: "3.1.0",
@@ -23,7 +25,7 @@ export function openapi(version: string): object {
       version,
       summary: "Realtime channels with a durable, ordered history",
       description:
-        "Publish by HTTP, listen over a WebSocket, read everything back in order. The server side sends an API key; users send a token of the channel's auth database; anybody else may do what the channel's settings allow. Numbers that bound something are in each schema; the rules behind them are in PROTOCOL.md.",
+        "Publish over HTTP, receive over a WebSocket, and read everything back in order. Your backend sends an API key, which allows everything. Users send a token of the channel's auth database. Users and anonymous clients may do what the channel's settings allow. The schemas have the limits, and PROTOCOL.md has all rules.",
       license: { name: "MIT", identifier: "MIT" },
     },
     tags: TAGS.map(([name, description]) => ({ name, description })),
@@ -89,7 +91,7 @@ function contentObject({ schema, example }: { schema: string; example: unknown }
   return { "application/json": { schema: refTo(schema), example } };
 }
 
-/** The errors of an operation, by the status that they come with. */
+/** Returns the error responses of an operation, by status. */
 function refusals(errors: ErrorCode[]): Record<string, object> {
   const byStatus = Map.groupBy(errors, (code) => ERRORS[code].status);
   return Object.fromEntries(
@@ -119,11 +121,13 @@ const HEADERS: Record<number, object> = {
   503: { "Retry-After": RETRY_AFTER },
 };
 
-/** What is served beside the Worker, as files. */
+/** The paths that are served as files, without the Worker. */
 const DOCUMENTS = {
   "/openapi.json": document("readOpenapi", "This document", "application/json", { type: "object" }),
-  "/asyncapi.json": document("readAsyncapi", "What goes over the sockets", "application/json", { type: "object" }),
-  "/docs": document("readDocs", "This document, to read and to try", "text/html", text),
+  "/asyncapi.json": document("readAsyncapi", "The description of the sockets' frames", "application/json", {
+    type: "object",
+  }),
+  "/docs": document("readDocs", "The API reference: a page to read and try this document", "text/html", text),
 };
 
 function document(operationId: string, summary: string, type: string, schema: object): object {

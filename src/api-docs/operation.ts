@@ -11,7 +11,7 @@ export interface Parameter {
   in: "path" | "query" | "header";
   schema: v.GenericSchema;
   description: string;
-  /** The API reference sends it unless its reader changes it. */
+  /** The API reference sends this value unless the reader changes it. */
   example?: string | number;
 }
 
@@ -28,7 +28,7 @@ export interface Operation {
   tag: string;
   summary: string;
   description: string;
-  /** `server`: an API key only. `anybody`: whom the channel's settings let. `none`: no credentials are needed. */
+  /** `server`: needs an API key. `anybody`: the channel's settings decide. `none`: needs no credentials. */
   access: "server" | "anybody" | "none";
   parameters: Parameter[];
   body?: Content;
@@ -36,9 +36,9 @@ export interface Operation {
   errors: ErrorCode[];
 }
 
-/** May happen wherever somebody asks, and where credentials are looked at. */
-export const ASKING: ErrorCode[] = ["unauthorized", "wrong-origin", "wrong-host", "rate-limited"];
-/** May happen wherever a body is read. */
+/** The errors of every request whose credentials are checked. */
+export const AUTHENTICATING: ErrorCode[] = ["unauthorized", "wrong-origin", "wrong-host", "rate-limited"];
+/** The errors of every request with a body. */
 export const BODY: ErrorCode[] = [
   "invalid-json",
   "invalid-field",
@@ -47,7 +47,7 @@ export const BODY: ErrorCode[] = [
   "too-large",
   "unsupported-media-type",
 ];
-/** May happen wherever a channel is asked. */
+/** The errors of every request that reaches a channel object. */
 export const CHANNEL: ErrorCode[] = ["unavailable", "internal"];
 
 export const channel: Parameter = {
@@ -61,11 +61,11 @@ export const canonical: Parameter = {
   name: "canonical",
   in: "path",
   schema: v.string(),
-  description: "Any text; where the variable `REALTIME_CANONICAL` is set, just that.",
+  description: "Any text. If the variable `REALTIME_CANONICAL` is set, it must be that text.",
   example: "avengers",
 };
 
-/** The parameters of a query, each of which must be explained. */
+/** Returns the parameters of a query, each of which must be described. */
 export function query<const E extends v.ObjectEntries>(
   { entries }: v.ObjectSchema<E, undefined>,
   texts: { [K in keyof E]: [description: string, example?: string | number] },

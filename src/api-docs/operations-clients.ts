@@ -3,7 +3,16 @@ import type { ErrorCode } from "../protocol/errors.ts";
 import { IdempotencyKey } from "../protocol/publish-request.ts";
 import { HistoryQuery, PresenceQuery, SocketQuery } from "../protocol/queries.ts";
 import * as examples from "./examples.ts";
-import { ASKING, BODY, canonical, CHANNEL, channel, type Operation, type Parameter, query } from "./operation.ts";
+import {
+  AUTHENTICATING,
+  BODY,
+  canonical,
+  CHANNEL,
+  channel,
+  type Operation,
+  type Parameter,
+  query,
+} from "./operation.ts";
 
 const idempotencyKey: Parameter = {
   name: "Idempotency-Key",
@@ -20,12 +29,25 @@ export const publishing: Operation[] = [
     path: "/message",
     tag: "Publishing",
     summary: "Publish a message",
-    description: "Stores the message, delivers it to everyone in the channel, and answers once it is stored.",
+    description: "Stores the message, delivers it to the channel's subscribers, and answers once it is stored.",
     access: "anybody",
     parameters: [idempotencyKey],
     body: { schema: "PublishRequest", example: examples.MESSAGE },
-    answer: { status: 201, description: "Stored.", content: { schema: "Placed", example: examples.PLACED } },
-    errors: [...BODY, ...ASKING, "forbidden", "quota-exceeded", "key-reused", "keys-full", "backlog-full", ...CHANNEL],
+    answer: {
+      status: 201,
+      description: "The message is stored.",
+      content: { schema: "PublishResult", example: examples.PUBLISH_RESULT },
+    },
+    errors: [
+      ...BODY,
+      ...AUTHENTICATING,
+      "forbidden",
+      "quota-exceeded",
+      "key-reused",
+      "keys-full",
+      "backlog-full",
+      ...CHANNEL,
+    ],
   },
   {
     id: "publishMany",
@@ -34,7 +56,7 @@ export const publishing: Operation[] = [
     tag: "Publishing",
     summary: "Publish many messages",
     description:
-      "Up to 1,000 messages for up to 100 channels. Order holds within a channel, and a channel's messages are stored in one commit. A batch in which anything is malformed is refused whole; what is wrong with one channel or message is in its result.",
+      "Up to 1,000 messages for up to 100 channels. Order holds within a channel, and a channel's messages are stored in one commit. If any part of a batch is malformed, all of it is refused. Other errors of a channel or a message are in the results.",
     access: "anybody",
     parameters: [idempotencyKey],
     body: { schema: "BatchRequest", example: examples.BATCH },
@@ -47,7 +69,7 @@ export const publishing: Operation[] = [
   },
 ];
 
-/** What the result of one message of a batch may say instead of its place. */
+/** The errors that the result of one message of a batch may have. */
 export const RESULT_ERRORS: ErrorCode[] = [
   "invalid-field",
   "unauthorized",
@@ -68,12 +90,12 @@ export const reading: Operation[] = [
     tag: "Reading",
     summary: "Read history",
     description:
-      "A page of what was said, oldest first. Following `next` gives each message exactly once, wherever it is stored and whatever is published meanwhile. A page ends early where its messages pass 4 MiB of text.",
+      "Returns a page of history, oldest first. A client that follows `next` gets each message exactly once, wherever it is stored and whatever is published meanwhile. A page ends early if its messages exceed 4 MiB of text.",
     access: "anybody",
     parameters: [
       channel,
       ...query(HistoryQuery, {
-        limit: ["How many messages at most.", 50],
+        limit: ["The largest number of messages.", 50],
         before: ["Only messages before this `seq`."],
         after: ["Only messages after this `seq`, oldest first. Without it the page has the latest messages."],
         q: ["Only messages whose payload's JSON text contains this, in upper or lower case: `avengers`."],
@@ -87,28 +109,28 @@ export const reading: Operation[] = [
       content: { schema: "HistoryPage", example: examples.PAGE },
       link: true,
     },
-    errors: ["invalid-field", ...ASKING, "forbidden", ...CHANNEL],
+    errors: ["invalid-field", ...AUTHENTICATING, "forbidden", ...CHANNEL],
   },
   {
     id: "readPresence",
     method: "get",
     path: "/channels/{channel}/presence",
     tag: "Reading",
-    summary: "See who is here",
-    description: "The clients that joined the channel. The server side's do not count.",
+    summary: "Read presence",
+    description:
+      "Returns the members: the users and anonymous clients that have joined the channel. API-key clients are not members.",
     access: "anybody",
-    parameters: [channel, ...query(PresenceQuery, { limit: ["How many to list at most.", 100] })],
+    parameters: [channel, ...query(PresenceQuery, { limit: ["The largest number of members to list.", 100] })],
     answer: {
       status: 200,
-      description: "Who is here.",
+      description: "The members.",
       content: { schema: "Presence", example: { total: 1, presence: [examples.CLIENT] } },
     },
-    errors: ["invalid-field", ...ASKING, "forbidden", ...CHANNEL],
+    errors: ["invalid-field", ...AUTHENTICATING, "forbidden", ...CHANNEL],
   },
 ];
 
-const UPGRADE =
-  "A WebSocket upgrade (RFC 6455). What goes over the socket is described by [asyncapi.json](/asyncapi.json).";
+const UPGRADE = "A WebSocket upgrade (RFC 6455). [asyncapi.json](/asyncapi.json) describes the frames.";
 
 export const sockets: Operation[] = [
   {
@@ -117,16 +139,19 @@ export const sockets: Operation[] = [
     path: "/channels/{channel}/socket",
     tag: "Sockets",
     summary: "Open a socket to a channel",
-    description: `${UPGRADE} Browsers send a credential as a subprotocol: alone, or beside \`durable-channels.v1\`.`,
+    description: `${UPGRADE} Browsers send a credential as a subprotocol, alone or together with \`durable-channels.v1\`.`,
     access: "anybody",
     parameters: [
       channel,
       ...query(SocketQuery, {
-        frames: ["`batch`: each text message of the server's is a JSON array of frames, of many under load.", "batch"],
+        frames: [
+          "With `batch`, each text message from the server is a JSON array of frames: one under low load, several under high load.",
+          "batch",
+        ],
       }),
     ],
     answer: { status: 101, description: "The socket is open." },
-    errors: ["invalid-field", ...ASKING, "forbidden", "upgrade-required", "too-many-sockets", ...CHANNEL],
+    errors: ["invalid-field", ...AUTHENTICATING, "forbidden", "upgrade-required", "too-many-sockets", ...CHANNEL],
   },
   {
     id: "openMultiplexedSocket",
@@ -134,10 +159,10 @@ export const sockets: Operation[] = [
     path: "/rt/{canonical}",
     tag: "Sockets",
     summary: "Open a socket for many channels",
-    description: `${UPGRADE} Each frame names its channel. This is the address that Xano Realtime's clients open.`,
+    description: `${UPGRADE} Each frame names its channel. Xano Realtime's clients open this address.`,
     access: "anybody",
     parameters: [canonical],
     answer: { status: 101, description: "The socket is open." },
-    errors: ["not-found", "upgrade-required", ...ASKING],
+    errors: ["not-found", "upgrade-required", ...AUTHENTICATING],
   },
 ];

@@ -1,7 +1,7 @@
 import { ListQuery } from "../protocol/queries.ts";
 import { ChannelPattern, DatabaseName } from "../protocol/values.ts";
 import * as examples from "./examples.ts";
-import { ASKING, BODY, CHANNEL, channel, type Operation, type Parameter, query } from "./operation.ts";
+import { AUTHENTICATING, BODY, CHANNEL, channel, type Operation, type Parameter, query } from "./operation.ts";
 
 const pattern: Parameter = {
   ...channel,
@@ -18,7 +18,7 @@ const database: Parameter = {
 };
 const ownDatabase: Parameter = { ...database, example: examples.OWN_DATABASE };
 const listing = query(ListQuery, {
-  limit: ["How many at most.", 50],
+  limit: ["The largest number of entries.", 50],
   after: ["Only names after this one."],
 });
 
@@ -29,7 +29,7 @@ export const settings: Operation[] = [
     path: "/channels",
     tag: "Settings",
     summary: "List settings",
-    description: "All channels and patterns that settings are stored for, by name.",
+    description: "Lists the stored settings of all channels and patterns, by name.",
     access: "server",
     parameters: listing,
     answer: {
@@ -40,7 +40,7 @@ export const settings: Operation[] = [
         example: { channels: [examples.NAMED_SETTINGS], next: null },
       },
     },
-    errors: ["invalid-field", ...ASKING, "unavailable", "internal"],
+    errors: ["invalid-field", ...AUTHENTICATING, "unavailable", "internal"],
   },
   {
     id: "readSettings",
@@ -48,7 +48,7 @@ export const settings: Operation[] = [
     path: "/channels/{channel}",
     tag: "Settings",
     summary: "Read settings",
-    description: "What is stored for just this channel or pattern.",
+    description: "Returns the settings that are stored for exactly this channel or pattern.",
     access: "server",
     parameters: [pattern],
     answer: {
@@ -56,7 +56,7 @@ export const settings: Operation[] = [
       description: "The settings.",
       content: { schema: "NamedSettings", example: examples.NAMED_SETTINGS },
     },
-    errors: ["invalid-field", ...ASKING, "not-found", "unavailable", "internal"],
+    errors: ["invalid-field", ...AUTHENTICATING, "not-found", "unavailable", "internal"],
   },
   {
     id: "writeSettings",
@@ -65,16 +65,16 @@ export const settings: Operation[] = [
     tag: "Settings",
     summary: "Set settings",
     description:
-      "Replaces what is stored. Of what holds for a channel the nearest counts, whole: its own, `room/*`, `room` where that has `nested_channels`, `*`. A channel's open sockets are told at once.",
+      "Replaces the stored settings. For each channel the nearest settings hold, as a whole: its own, then `room/*`, then `room` if that has `nested_channels`, then `*`. A channel's own settings reach its open sockets at once.",
     access: "server",
     parameters: [ownPattern],
     body: { schema: "ChannelSettings", example: examples.SETTINGS },
     answer: {
       status: 200,
-      description: "The settings, with what was left out.",
+      description: "The settings, including defaults.",
       content: { schema: "NamedSettings", example: examples.OWN_NAMED_SETTINGS },
     },
-    errors: [...BODY, ...ASKING, ...CHANNEL],
+    errors: [...BODY, ...AUTHENTICATING, ...CHANNEL],
   },
   {
     id: "deleteSettings",
@@ -82,24 +82,25 @@ export const settings: Operation[] = [
     path: "/channels/{channel}",
     tag: "Settings",
     summary: "Remove settings",
-    description: "Then what is stored above holds, or nothing: without settings a channel admits only an API key.",
+    description:
+      "Removes the stored settings. Then the next nearest settings hold. Without any settings, a channel admits only API-key clients.",
     access: "server",
     parameters: [ownPattern],
-    answer: { status: 204, description: "There are none any more." },
-    errors: ["invalid-field", ...ASKING, ...CHANNEL],
+    answer: { status: 204, description: "The settings are removed." },
+    errors: ["invalid-field", ...AUTHENTICATING, ...CHANNEL],
   },
   {
     id: "readStats",
     method: "get",
     path: "/channels/{channel}/stats",
     tag: "Settings",
-    summary: "See how a channel is doing",
-    description: "Where it stands, who is connected, and how much was said in the last hour.",
+    summary: "Read a channel's stats",
+    description: "Returns the channel's last `seq` and backlog, its sockets, and its messages in the last hour.",
     access: "server",
     parameters: [channel],
     answer: {
       status: 200,
-      description: "The numbers.",
+      description: "The stats.",
       content: {
         schema: "Stats",
         example: {
@@ -114,7 +115,7 @@ export const settings: Operation[] = [
         },
       },
     },
-    errors: ["invalid-field", ...ASKING, ...CHANNEL],
+    errors: ["invalid-field", ...AUTHENTICATING, ...CHANNEL],
   },
 ];
 
@@ -125,7 +126,7 @@ export const databases: Operation[] = [
     path: "/databases",
     tag: "Auth databases",
     summary: "List auth databases",
-    description: "All of them, by name.",
+    description: "Lists the auth databases, by name.",
     access: "server",
     parameters: listing,
     answer: {
@@ -136,7 +137,7 @@ export const databases: Operation[] = [
         example: { databases: [examples.NAMED_DATABASE], next: null },
       },
     },
-    errors: ["invalid-field", ...ASKING, "unavailable", "internal"],
+    errors: ["invalid-field", ...AUTHENTICATING, "unavailable", "internal"],
   },
   {
     id: "readDatabase",
@@ -144,7 +145,7 @@ export const databases: Operation[] = [
     path: "/databases/{name}",
     tag: "Auth databases",
     summary: "Read an auth database",
-    description: "How it verifies. Keys are public ones, or the name of a secret; no secret is answered.",
+    description: "Returns the configuration: public keys, or the name of a secret, but never the secret itself.",
     access: "server",
     parameters: [database],
     answer: {
@@ -152,7 +153,7 @@ export const databases: Operation[] = [
       description: "The database.",
       content: { schema: "NamedDatabase", example: examples.NAMED_DATABASE },
     },
-    errors: ["invalid-field", ...ASKING, "not-found", "unavailable", "internal"],
+    errors: ["invalid-field", ...AUTHENTICATING, "not-found", "unavailable", "internal"],
   },
   {
     id: "writeDatabase",
@@ -161,7 +162,7 @@ export const databases: Operation[] = [
     tag: "Auth databases",
     summary: "Set an auth database",
     description:
-      "Changes concern new connections, within five seconds. Refused if another database has this `dbo_id`, or has one of its keys with the same `audience` and no other `issuer`: each would accept the other's tokens.",
+      "Stores the configuration. Changes affect new connections, within five seconds. Refused if another database has this `dbo_id`. Also refused if another database has one of the keys and the same `audience`, unless both have an `issuer` and the issuers differ: each would accept the other's tokens.",
     access: "server",
     parameters: [ownDatabase],
     body: { schema: "AuthDatabase", example: examples.AUTH_DATABASE },
@@ -170,7 +171,7 @@ export const databases: Operation[] = [
       description: "The database.",
       content: { schema: "NamedDatabase", example: examples.OWN_NAMED_DATABASE },
     },
-    errors: [...BODY, ...ASKING, "unavailable", "internal"],
+    errors: [...BODY, ...AUTHENTICATING, "unavailable", "internal"],
   },
   {
     id: "deleteDatabase",
@@ -178,11 +179,11 @@ export const databases: Operation[] = [
     path: "/databases/{name}",
     tag: "Auth databases",
     summary: "Remove an auth database",
-    description: "Its users' tokens are refused from then on.",
+    description: "Removes the database. The tokens of its users are then refused.",
     access: "server",
     parameters: [ownDatabase],
-    answer: { status: 204, description: "It is gone." },
-    errors: ["invalid-field", ...ASKING, "unavailable", "internal"],
+    answer: { status: 204, description: "The database is removed." },
+    errors: ["invalid-field", ...AUTHENTICATING, "unavailable", "internal"],
   },
   {
     id: "makeToken",
@@ -191,12 +192,12 @@ export const databases: Operation[] = [
     tag: "Auth databases",
     summary: "Make a token",
     description:
-      "For a user of a database that has a `secret`. Its `aud` is the database's `audience`, by default `durable-channels:{name}`.",
+      "Makes a token for a user of a database that has a `secret`. Its `aud` is the database's `audience`, by default `durable-channels:{name}`.",
     access: "server",
     parameters: [database],
     body: { schema: "TokenRequest", example: { id: 42, extras: { name: "Carol" }, expires_in: 3600 } },
-    answer: { status: 201, description: "A token.", content: { schema: "Token", example: examples.TOKEN } },
-    errors: [...BODY, ...ASKING, "forbidden", "not-found", "unavailable", "internal"],
+    answer: { status: 201, description: "The token.", content: { schema: "Token", example: examples.TOKEN } },
+    errors: [...BODY, ...AUTHENTICATING, "forbidden", "not-found", "unavailable", "internal"],
   },
   {
     id: "disconnectUsers",
@@ -205,7 +206,7 @@ export const databases: Operation[] = [
     tag: "Auth databases",
     summary: "Disconnect a user",
     description:
-      "Revokes the tokens that a user has by now, or all users have if `id` is left out: those issued at or before this second, and those without `iat`. They are refused within five seconds, for 30 days. A channel closes the user's sockets with 4401 before it delivers or accepts anything else, at most five seconds later.",
+      "Revokes the tokens of a user, or of all users if `id` is left out: the tokens that were issued until now, and the tokens without `iat`. They are refused within five seconds, for 30 days. At most five seconds later, each channel closes the user's sockets with 4401 before it delivers or accepts anything else.",
     access: "server",
     parameters: [database],
     body: { schema: "DisconnectRequest", example: { id: 42 } },
@@ -214,6 +215,6 @@ export const databases: Operation[] = [
       description: "The tokens are revoked.",
       content: { schema: "Disconnected", example: examples.DISCONNECTED },
     },
-    errors: [...BODY, ...ASKING, "not-found", "unavailable", "internal"],
+    errors: [...BODY, ...AUTHENTICATING, "not-found", "unavailable", "internal"],
   },
 ];

@@ -1,13 +1,15 @@
 /**
- * SQL that finds for each of some times the first position whose message is of then or later: by binary search, as `time`
- * never falls while `seq` grows (ORD3). So a time needs no index, which would cost a row written for each message.
+ * Returns SQL that finds, for each of several times, the first position whose message has that time or a later one. It
+ * is a binary search, because `time` never falls while `seq` grows (ORD3). So no index on `time` is needed, which would
+ * cost a row written per message.
  *
- * Its parameters: the times, as a JSON array of milliseconds since the epoch; the position at which to begin; the one to
- * answer where there is none before it; and what `table` needs. It answers one `position` each, in the order of the times.
+ * Its parameters: the times, as a JSON array of milliseconds since the epoch; the first position to search; the
+ * position to return if there is none; and the parameters of `table`. It returns one `position` per time, in the order
+ * of the times.
  *
- * @param table The messages, joined by their position `(low + high) / 2`, or by that of the next one which exists. Where there
- *   is none, what is searched for is earlier.
- * @param position SQL for what to answer, from the position `low` that was found.
+ * @param table The messages, joined by the position `(low + high) / 2`, or by the next position that exists. If the
+ *   join finds no message, the search continues at earlier positions.
+ * @param position SQL for the position to return, from the position `low` that was found.
  */
 export function searchByTime(table: string, position = "low"): string {
   // D1 binds every number as a REAL.

@@ -1,22 +1,22 @@
 import type { StoredMessage } from "../protocol/frames.ts";
-import { MAX_PAGE_BYTES } from "../protocol/limits.ts";
+import { MAX_PAGE_CHARACTERS } from "../protocol/limits.ts";
 import { type Direction, endOf, type PageBounds, type Range, takeWithin, textLength } from "./range.ts";
 import type { HistoryStore } from "./store.ts";
 
-/** What a channel's log gives to a page of history. */
+/** The part of a history page that a channel's log has. */
 export interface LogPage {
   /** The channel's last `seq`. */
   last: number;
-  /** The positions that the page is to cover. */
+  /** The positions that the page covers. */
   range: Range;
   direction: Direction;
-  /** Those of its messages that the log holds, oldest first; fewer, where they are too much for one page. */
+  /** The messages of the page that are in the log, oldest first. Fewer if they are too much text for one page. */
   messages: StoredMessage[];
-  /** The positions of the page that only the archive holds, and that it has still room for. */
+  /** The positions of the page that must be read from the archive. Empty if the page is full already. */
   archived: Range;
-  /** The first position that the log holds. */
+  /** The first position in the log. */
   oldest: number;
-  /** What the archive refused and the object keeps, oldest first: the next that there is in the page's direction, if any. */
+  /** The next messages in the page's direction that were set aside because D1 refused them, oldest first. */
   setAside: StoredMessage[];
 }
 
@@ -26,10 +26,10 @@ export interface Page extends Range {
 }
 
 /**
- * Completes a page from the archive. The log must have been read before: what it no longer held then was archived,
- * while the other way round a message that moved in between would be missed.
+ * Returns a page, completed from the archive. The log must have been read first: messages that it no longer contained
+ * then were archived. In the other order, a message that moved in between would be missed.
  *
- * Where messages were deleted from the archive, the page holds the next ones that exist instead, so it covers more
+ * If messages were deleted from the archive, the page has the next messages that exist instead, so it covers more
  * positions than its range.
  */
 export async function completePage(
@@ -52,8 +52,8 @@ async function completeBackward(
   store: HistoryStore,
 ): Promise<Page> {
   const room = archived.to - archived.from + 1;
-  const budget = MAX_PAGE_BYTES - textOf(messages);
-  // One more than there is room for tells whether anything older exists.
+  const budget = MAX_PAGE_CHARACTERS - textOf(messages);
+  // Reading one more message than there is room for shows whether older messages exist.
   const inArchive = await store.read(channel, { from: first, to: archived.to }, "backward", budget, room + 1);
   const found = takeWithin(merged(inArchive, setAside).toReversed(), budget).toReversed();
   const older = found.slice(-room);
@@ -61,7 +61,10 @@ async function completeBackward(
   return covering([...older, ...messages], { from, to: range.to }, "backward");
 }
 
-/** Reading forward the older part comes first; where it fills the page, the newer one is for the next. */
+/**
+ * Completes a forward page. The archived part comes first. If it fills the page, the log's part belongs to the next
+ * page.
+ */
 async function completeForward(
   channel: string,
   bounds: PageBounds,
@@ -70,21 +73,24 @@ async function completeForward(
 ): Promise<Page> {
   const room = range.to - range.from + 1;
   const end = Math.min(oldest - 1, endOf(bounds, last));
-  const inArchive = await store.read(channel, { from: archived.from, to: end }, "forward", MAX_PAGE_BYTES, room);
+  const inArchive = await store.read(channel, { from: archived.from, to: end }, "forward", MAX_PAGE_CHARACTERS, room);
   const older = merged(inArchive, setAside).slice(0, room);
   const to = older.length < room ? Math.max(end, range.to) : (older.at(-1)?.seq ?? range.to);
-  return covering(takeWithin([...older, ...messages], MAX_PAGE_BYTES), { from: range.from, to }, "forward");
+  return covering(takeWithin([...older, ...messages], MAX_PAGE_CHARACTERS), { from: range.from, to }, "forward");
 }
 
-/** What the archive ended early without is not in what was set aside either: the page is cut at the same place. */
+/**
+ * Merges archived messages with messages that were set aside. If the archive's part ended early, the page is cut at the
+ * same position, so it has no messages beyond that.
+ */
 function merged(inArchive: StoredMessage[], setAside: StoredMessage[]): StoredMessage[] {
   if (setAside.length === 0) return inArchive;
   return [...inArchive, ...setAside].toSorted((one, other) => one.seq - other.seq);
 }
 
-/** A page that is full of text ends before its range does. */
+/** Returns a page with the positions that it covers. A page that is full of text ends before its range does. */
 function covering(messages: StoredMessage[], { from, to }: Range, direction: Direction): Page {
-  if (textOf(messages) < MAX_PAGE_BYTES) return { messages, from, to };
+  if (textOf(messages) < MAX_PAGE_CHARACTERS) return { messages, from, to };
   return direction === "forward"
     ? { messages, from, to: messages.at(-1)?.seq ?? to }
     : { messages, from: messages[0]?.seq ?? from, to };

@@ -1,29 +1,32 @@
-/** A run of positions, both ends included; empty where `from > to`. */
+/** Consecutive positions, both ends included; empty if `from > to`. */
 export interface Range {
   from: number;
   to: number;
 }
 
-/** Which end of its range a page must keep if it has to end early: the oldest for `forward`, else the newest. */
+/**
+ * The direction in which a page is read. If a page must end early, it keeps the oldest messages for `forward`, and the
+ * newest for `backward`.
+ */
 export type Direction = "forward" | "backward";
 
-/** What bounds a page of history, in positions. */
+/** The bounds of a history page, in positions. */
 export interface PageBounds {
-  /** How many positions it covers. */
+  /** The number of positions that the page covers. */
   limit: number;
-  /** It lies before this one. */
+  /** The page ends before this position. */
   before?: number | undefined;
-  /** It begins behind this one, and so is read forward. */
+  /** The page begins after this position, and is read forward. */
   after?: number | undefined;
-  /** It holds nothing before this one. */
+  /** The page has nothing before this position. */
   first?: number | undefined;
 }
 
 /**
- * The positions that a page of history covers. As `seq` has no gaps, that is arithmetic: `after` reads forward from
- * there; otherwise the page is the latest before `before`, or before the end.
+ * Returns the positions that a history page covers. `seq` has no gaps, so this needs no query. With `after`, the page
+ * begins after that position. Otherwise it ends before `before`, or with the newest message.
  *
- * @param last The channel's last `seq`, 0 where there is none.
+ * @param last The channel's last `seq`, 0 if it has no message.
  */
 export function pageRange(bounds: PageBounds, last: number): Range & { direction: Direction } {
   const { limit, after, first = 1 } = bounds;
@@ -33,35 +36,37 @@ export function pageRange(bounds: PageBounds, last: number): Range & { direction
   return { from, to: Math.min(from + limit - 1, end), direction: "forward" };
 }
 
-/** Returns the last position that these bounds let a page hold. */
+/** Returns the last position that a page with these bounds may have. */
 export function endOf({ before = Infinity }: PageBounds, last: number): number {
   return Math.min(last, before - 1);
 }
 
-/** What counts of a message for how large a page gets. */
+/** The parts of a message that count toward the size of a page. */
 export type Sized = { payload: string; client: string | null };
 
-/** Returns how much text a message has, its sender included, in UTF-16 units. */
+/** Returns the text of a message and its sender, in UTF-16 units. */
 export function textLength({ payload, client }: Sized): number {
   return payload.length + (client?.length ?? 0);
 }
 
 /**
- * Takes messages until their text reaches the budget, in UTF-16 units. The first one always passes: a message is never too
- * large to be read back.
+ * Returns the first messages, until their text reaches the budget. Always includes the first message, so that every
+ * message can be read.
+ *
+ * @param budget In UTF-16 units.
  */
 export function takeWithin<T extends Sized>(messages: Iterable<T>, budget: number): T[] {
   const taken: T[] = [];
-  let text = 0;
+  let characters = 0;
   for (const message of messages) {
-    if (text >= budget) break;
-    text += textLength(message);
+    if (characters >= budget) break;
+    characters += textLength(message);
     taken.push(message);
   }
   return taken;
 }
 
-/** Returns the last messages that follow each other without a gap. */
+/** Returns the longest suffix of these messages that has no gap. */
 export function latestRun<T extends { seq: number }>(messages: readonly T[]): T[] {
   return messages.slice(messages.findLastIndex(({ seq }, index) => messages[index - 1]?.seq !== seq - 1));
 }

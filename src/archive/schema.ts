@@ -3,8 +3,8 @@ import type { AuthDatabase } from "../protocol/auth-database.ts";
 import type { ChannelSettings } from "../protocol/channel-settings.ts";
 
 /**
- * The archive: every message of every channel. The primary key is the table itself (`WITHOUT ROWID`, which the
- * migration adds, as drizzle-kit cannot say it) and there is no second index, so a message costs one row written.
+ * The archive: all messages of all channels. The primary key is the table itself (`WITHOUT ROWID`, which the migration
+ * adds because drizzle-kit cannot express it), and there is no second index. So a message costs one row written.
  */
 export const messages = sqliteTable(
   "messages",
@@ -16,7 +16,7 @@ export const messages = sqliteTable(
     action: text({ enum: ["event", "message"] }).notNull(),
     /** JSON; null if an API-key client published the message and named no sender. */
     client: text(),
-    /** Null where everybody may see the message; else only clients that this auth database authenticated. */
+    /** The auth database to whose users the message is restricted, null if every client may read it. */
     database: text(),
     /** JSON. */
     payload: text().notNull(),
@@ -29,13 +29,13 @@ export const databases = sqliteTable("databases", {
   name: text().primaryKey(),
   dbo_id: integer().notNull().unique(),
   config: text({ mode: "json" }).$type<AuthDatabase>().notNull(),
-  /** Until when the tokens of which users are revoked (src/settings/revocations.ts). */
+  /** The revoked tokens, by user (src/settings/revocations.ts). */
   revocations: text({ mode: "json" }).$type<Record<string, number>>().notNull().default({}),
 });
 
 /**
- * The keys that each auth database verifies tokens with: `secret:NAME`, `url:ADDRESS` or `key:PUBLIC PART`. D1's triggers
- * write it (migrations/0001_database_keys.sql), so that it agrees with `databases` whoever writes there.
+ * The keys with which each auth database verifies tokens: `secret:NAME`, `url:ADDRESS` or `key:PUBLIC PART`. D1's
+ * triggers write this table (migrations/0001_database_keys.sql), so it always agrees with `databases`.
  */
 export const databaseKeys = sqliteTable(
   "database_keys",
@@ -49,7 +49,7 @@ export const databaseKeys = sqliteTable(
   ],
 );
 
-/** Settings, by the channel or pattern that they are for. */
+/** Settings, by the channel or pattern for which they are stored. */
 export const channels = sqliteTable("channels", {
   name: text().primaryKey(),
   settings: text({ mode: "json" }).$type<ChannelSettings>().notNull(),

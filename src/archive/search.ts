@@ -2,17 +2,17 @@ import type { StoredMessage } from "../protocol/frames.ts";
 import type { Page } from "./page.ts";
 import type { Direction } from "./range.ts";
 
-/** Whether a message's payload holds a text: anywhere in its JSON text, literally, in whatever case. */
+/** Returns a test whether a message's payload contains a text: anywhere in its JSON text, literally, ignoring case. */
 export function contains(text: string): (message: StoredMessage) => boolean {
-  const wanted = text.toLowerCase();
-  return ({ payload }) => payload.toLowerCase().includes(wanted);
+  const searched = text.toLowerCase();
+  return ({ payload }) => payload.toLowerCase().includes(searched);
 }
 
 /**
- * Keeps of a page what is wanted, and no more than so many: those at the far end of the direction are for the next
- * page, which begins behind the last one that was kept.
+ * Filters a page, keeping at most `limit` matches. Further matches are left for the next page, which begins after the
+ * last match that was kept.
  */
-export function pick(
+export function filterPage(
   { from, to, messages }: Page,
   direction: Direction,
   limit: number,
@@ -21,9 +21,9 @@ export function pick(
   const wanted = messages.filter(isWanted);
   if (wanted.length <= limit) return { from, to, messages: wanted };
   if (direction === "forward") {
-    const kept = wanted.slice(0, limit);
-    return { from, to: kept.at(-1)?.seq ?? to, messages: kept };
+    const matches = wanted.slice(0, limit);
+    return { from, to: matches.at(-1)?.seq ?? to, messages: matches };
   }
-  const kept = wanted.slice(-limit);
-  return { from: kept[0]?.seq ?? from, to, messages: kept };
+  const matches = wanted.slice(-limit);
+  return { from: matches[0]?.seq ?? from, to, messages: matches };
 }

@@ -6,20 +6,23 @@ import { messages } from "./schema.ts";
 import { searchByTime } from "./bisect.ts";
 import { blockEndSql, type Reader } from "./times.ts";
 
-/** Messages on their way to the archive. D1 takes 2,000,000 bytes of UTF-8 a parameter: so much may each text hold. */
+/**
+ * A batch of messages for the archive. D1 accepts at most 2,000,000 bytes of UTF-8 per parameter, which limits each
+ * text.
+ */
 export interface ArchiveBatch {
-  /** JSON: `[[seq, time, action, sender, database, payload], …]`, where `sender` is an index into `clients` or null. */
+  /** JSON: `[[seq, time, action, sender, database, payload], …]`, with `sender` an index into `clients`, or null. */
   rows: string;
-  /** JSON: an array with each sender of these messages once. */
+  /** JSON: an array of the distinct senders of these messages. */
   clients: string;
   count: number;
-  /** The last one's `seq`. */
+  /** The `seq` of the last message. */
   last: number;
-  /** When the first was published, in milliseconds since the epoch. */
+  /** The time of the first message, in milliseconds since the epoch. */
   since: number;
 }
 
-/** The archive in D1; the only place that queries its messages. Every method may throw where D1 does not answer. */
+/** The archive in D1. No other code queries its messages. Every method throws if D1 does not answer. */
 export class HistoryStore {
   readonly #database: D1Database;
   readonly #db: DrizzleD1Database;
@@ -30,13 +33,14 @@ export class HistoryStore {
   }
 
   /**
-   * Stores many messages by one statement. Repeating it is harmless: what is there already stays as it is.
+   * Stores a batch with one statement. Repeating it is harmless, because messages that are stored already do not
+   * change.
    *
-   * The rows travel as one JSON parameter, since D1 binds at most 100 parameters to a statement, and the senders as another.
+   * The rows are one JSON parameter, because D1 binds at most 100 parameters per statement. The senders are another.
    */
   async append(channel: string, { rows, clients }: Pick<ArchiveBatch, "rows" | "clients">): Promise<void> {
-    // MATERIALIZED: otherwise SQLite would go through all senders for each row instead of indexing them once.
-    // WHERE true: without it SQLite reads ON CONFLICT as the join's (https://sqlite.org/lang_upsert.html, section 2.2).
+    // MATERIALIZED: otherwise SQLite would scan all senders for each row instead of indexing them once. WHERE true:
+    // otherwise SQLite would parse ON CONFLICT as part of the join (https://sqlite.org/lang_upsert.html, section 2.2).
     await this.#db.run(sql`
       WITH senders AS MATERIALIZED (SELECT key AS place, value AS client FROM json_each(${clients}))
       INSERT INTO ${messages} (channel, seq, time, action, client, database, payload)
@@ -45,7 +49,10 @@ export class HistoryStore {
       ON CONFLICT DO NOTHING`);
   }
 
-  /** Checks that D1 takes messages, by one that it stores and deletes in one transaction; no real message has its `seq`. */
+  /**
+   * Checks that D1 accepts messages: stores and deletes one in a transaction. Its `seq` is 0, which no real message
+   * has. Throws if D1 refuses.
+   */
   async probe(channel: string): Promise<void> {
     const row = { channel, seq: 0, time: 0, action: "event" as const, client: null, database: null, payload: "null" };
     await this.#db.batch([
@@ -54,7 +61,7 @@ export class HistoryStore {
     ]);
   }
 
-  /** The `seq` of the channel's last archived message, 0 where there is none. */
+  /** Returns the `seq` of the channel's last archived message, 0 if there is none. */
   async lastSeq(channel: string): Promise<number> {
     const last = await this.#db
       .select({ seq: messages.seq })
@@ -67,9 +74,11 @@ export class HistoryStore {
   }
 
   /**
-   * Returns the messages of a range that exist, oldest first: at most `limit`, from the near end of the direction. Where
-   * their text passes the byte budget, those at the far end are left out, by D1 itself: they would not fit into memory
-   * here. At least one is given.
+   * Returns the messages of a range that exist, oldest first: at most `limit`, from the end where the direction begins.
+   * D1 itself leaves out messages at the other end if the text exceeds the budget, because they would not fit into
+   * memory here. Returns at least one message if any exists.
+   *
+   * @param budget The text of the messages, in characters.
    */
   async read(
     channel: string,
@@ -90,11 +99,12 @@ export class HistoryStore {
   }
 
   /**
-   * For each of the times, in milliseconds since the epoch, the first position whose message exists and is of then or later,
-   * out of those from 1 to `end`; `end` where there is none before it. Among 90,000 messages D1 reads 53 rows for a time.
+   * Returns, for each time, the first position from 1 to `end` whose message exists and has that time or a later one;
+   * `end` if there is none. Among 90,000 messages D1 reads 53 rows per time.
    *
-   * @param reader For whom it is the first message that the reader may see, or the end of its block if there is none; D1 then
-   *   reads the rows of one block at most.
+   * @param times In milliseconds since the epoch.
+   * @param reader If given, returns the first position from there on that this reader may see, or the end of its block
+   *   if there is none. D1 then also reads the rows of at most one block.
    */
   async positionsAt(channel: string, times: readonly number[], end: number, reader?: Reader): Promise<number[]> {
     const table = `messages ON channel = ?4 AND seq = ${firstFrom("(low + high) / 2")}`;
@@ -106,13 +116,16 @@ export class HistoryStore {
   }
 }
 
-/** SQL for the first position from `low` on whose message may be seen, or the position after the block of `low` (times.ts). */
+/**
+ * SQL for the first position from `low` on whose message the reader may see, or the position after the block of `low`
+ * (times.ts).
+ */
 const LOW_BLOCK_END = blockEndSql("low");
 const FIRST_VISIBLE = `coalesce(
   (SELECT seq FROM messages WHERE channel = ?4 AND seq BETWEEN low AND min(${LOW_BLOCK_END}, ?3 - 1)
      AND (database IS NULL OR database = ?5) ORDER BY seq LIMIT 1),
   min(${LOW_BLOCK_END} + 1, ?3))`;
 
-/** SQL for the first position at or after another one whose message exists. */
+/** Returns SQL for the first position from another position on whose message exists. */
 const firstFrom = (position: string) =>
   `(SELECT min(seq) FROM messages WHERE channel = ?4 AND seq BETWEEN ${position} AND ?3 - 1)`;

@@ -1,47 +1,54 @@
 import type { HistoryStore } from "./store.ts";
 
 /**
- * Positions up to the next multiple of this are searched for a message that a reader may see. It bounds the rows that are read.
+ * The size of a block of positions. At most one block is searched for a message that a reader may see, which bounds the
+ * rows read.
  */
 const BLOCK_POSITIONS = 1_000;
 
-/** What a channel's log says about when its messages were. */
+/** The positions of certain times in a channel's log. */
 export interface LogPositions {
-  /** The first position that the log holds; `last + 1` where it holds none. */
+  /** The first position in the log; `last + 1` if the log is empty. */
   oldest: number;
-  /** For each time that was asked for the first position of then or later, as far as the log goes back. */
+  /** For each time, the first position in the log whose message has that time or a later one. */
   positions: number[];
-  /** The same for a reader who may not see all messages: the first that it may see, in each position's block. */
+  /**
+   * For a reader that may not see all messages: for each of `positions`, the first position in its block that the
+   * reader may see.
+   */
   visible?: number[];
 }
 
 /**
- * Whose messages a position may depend on: those that are for all, and those for the users of this auth database. The position of
- * any other would tell its reader when it was sent.
+ * A reader that may not see all messages: it sees unrestricted messages and those restricted to its auth database, null
+ * for none. Positions for it must not depend on other messages, because they would reveal when those were sent.
  */
 export interface Reader {
   database: string | null;
 }
 
-/** Returns the last position of the block that a position is in. */
+/** Returns the last position of a position's block. */
 export function blockEnd(position: number): number {
   return (Math.floor(position / BLOCK_POSITIONS) + 1) * BLOCK_POSITIONS - 1;
 }
 
-/** The same in SQL, for a position that is an integer there. */
+/** The same as SQL, for an expression that is an integer. */
 export const blockEndSql = (position: string) => `((${position} / ${BLOCK_POSITIONS} + 1) * ${BLOCK_POSITIONS} - 1)`;
 
-/** Whether the log cannot tell: its oldest message is of then or later, so earlier ones may be, too. */
-export function isOpen(position: number, oldest: number): boolean {
+/**
+ * Whether the archive must be searched: the log's oldest message has the time or a later one, so archived messages may
+ * have it, too.
+ */
+export function needsArchive(position: number, oldest: number): boolean {
   return position === oldest && oldest > 1;
 }
 
 /**
- * Completes from the archive where the messages of certain times begin. The log must have been read before, as for a
- * page: what it no longer held then was archived.
+ * Returns the first position of each time, completed from the archive. The log must have been read first, as for a
+ * page: messages that it no longer contained then were archived.
  *
  * @param times In milliseconds since the epoch, in the order of the positions.
- * @param reader Who may not see all messages; the log must have been asked for it.
+ * @param reader A reader that may not see all messages. Then `visible` must be given, too.
  */
 export async function completePositions(
   channel: string,
@@ -50,11 +57,11 @@ export async function completePositions(
   store: HistoryStore,
   reader?: Reader,
 ): Promise<number[]> {
-  const asked = times.filter((_, index) => isOpen(positions[index] ?? 0, oldest));
-  if (asked.length === 0) return visible;
-  const found = (await store.positionsAt(channel, asked, oldest, reader)).values();
+  const unknown = times.filter((_, index) => needsArchive(positions[index] ?? 0, oldest));
+  if (unknown.length === 0) return visible;
+  const found = (await store.positionsAt(channel, unknown, oldest, reader)).values();
   return visible.map((inLog, index) => {
-    const inArchive = isOpen(positions[index] ?? 0, oldest) ? found.next().value : undefined;
+    const inArchive = needsArchive(positions[index] ?? 0, oldest) ? found.next().value : undefined;
     return inArchive !== undefined && inArchive < oldest ? inArchive : inLog;
   });
 }

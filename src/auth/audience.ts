@@ -1,22 +1,23 @@
 import type { JWTPayload } from "jose";
 
-/** What the default audience of each database begins with. */
+/** The prefix of every default audience. */
 const PREFIX = "durable-channels:";
 
-/** The `aud` of a database's tokens if its configuration sets no `audience`. */
+/** Returns the `aud` of a database's tokens if its configuration has no `audience`. */
 export function defaultAudienceOf(name: string): string {
   return PREFIX + name;
 }
 
-/** Whether an audience is the default one of another database. */
+/** Returns whether an audience is the default audience of another database. */
 export function isDefaultOfAnother(audience: string, name: string): boolean {
   return audience.startsWith(PREFIX) && audience !== defaultAudienceOf(name);
 }
 
 /**
- * Says what is wrong with the `aud` of a token for a database that sets no `audience`; undefined if nothing is.
+ * Checks the `aud` of a token for a database that has no `audience`.
  *
  * @param sharesKeys Whether another database verifies tokens with one of the same keys.
+ * @returns The error text, undefined if the `aud` is accepted.
  */
 export function audienceFault({ aud }: JWTPayload, name: string, sharesKeys: boolean): string | undefined {
   const own = defaultAudienceOf(name);
@@ -26,5 +27,5 @@ export function audienceFault({ aud }: JWTPayload, name: string, sharesKeys: boo
     return `The token's aud must be ${own}, because another auth database has the same key. Make tokens with that aud, configure an audience for ${name}, or give ${name} a key of its own.`;
   }
   const isForAnother = audiences.some((each) => typeof each === "string" && isDefaultOfAnother(each, name));
-  return isForAnother ? `The token's aud is another auth database; this one is ${own}.` : undefined;
+  return isForAnother ? `The token's aud names another auth database. For ${name} it must be ${own}.` : undefined;
 }

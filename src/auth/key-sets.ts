@@ -3,33 +3,36 @@ import { createLocalJWKSet, errors } from "jose";
 import { logFailure } from "../shared/logging.ts";
 import { MAX_KEY_SET_BYTES, MAX_KEYS_PER_SET } from "../protocol/limits.ts";
 
-/** How long a fetch may take, to the last byte. */
+/** The time limit for a fetch, including the body. */
 const FETCH_TIMEOUT_MS = 3_000;
-/** How long a key set is used without being fetched again. */
+/** The time after which a key set is fetched again. */
 const FRESH_MS = 10 * 60 * 1_000;
-/** How long the last key set that was fetched is used while fetching fails. */
+/** The longest time for which the last key set is used while fetches fail. */
 const STALE_MS = 24 * 60 * 60 * 1_000;
-/** The pause between two fetches because of tokens whose key is not in the set. */
+/** The pause between two fetches for tokens whose key is not in the set. */
 const UNKNOWN_KEY_PAUSE_MS = 30_000;
-/** Pauses after failed fetches: the first one, doubled after each failure up to the last one. */
+/** The pause after a failed fetch: the first pause, doubled after each failure, up to the last pause. */
 const FIRST_RETRY_MS = 5_000;
 const LAST_RETRY_MS = 30_000;
-/** Key sets kept in memory. The one that was used longest ago goes first. */
+/** The number of key sets in memory. The least recently used one is evicted. */
 const MAX_KEY_SETS = 100;
 
-/** Finds the key of a token. Throws a `KeySetError` if no key set can be had, and jose's errors if it lacks the key. */
+/**
+ * Returns the key of a token. Throws a `KeySetError` if no key set is available, and jose's errors if the set lacks the
+ * key.
+ */
 export type KeySet = (...token: Parameters<LocalKeySet>) => ReturnType<LocalKeySet>;
 
 type LocalKeySet = ReturnType<typeof createLocalJWKSet>;
 
-/** Thrown if a key set cannot be had, or not while it matters. */
+/** Thrown if a key set is not available. */
 export class KeySetError extends Error {
   override name = "KeySetError";
 }
 
 const fetched = new Map<string, FetchedKeySet>();
 
-/** Returns the key set at an address. It is fetched rarely, however many tokens arrive and whatever they say. */
+/** Returns the key set at an address. It is fetched rarely, however many tokens arrive and whatever they contain. */
 export function keySetAt(address: string): KeySet {
   const known = fetched.get(address) ?? new FetchedKeySet(address);
   fetched.delete(address);
@@ -57,19 +60,19 @@ class FetchedKeySet {
     } catch (error) {
       if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
       if (isOlder(this.#triedAt, UNKNOWN_KEY_PAUSE_MS)) await this.#fetch();
-      // The key may be a new one, of which the set that is known does not tell.
+      // The key may be newer than the known set.
       if (this.#failures > 0 || !this.#keys) throw new KeySetError("the key set cannot be fetched");
       return this.#keys(...token);
     }
   }
 
-  /** Returns the key set, fetched before if that is due. */
+  /** Returns the key set. Fetches it first if that is due. */
   async #current(): Promise<KeySet> {
     if (this.#keys && !isOlder(this.#fetchedAt, FRESH_MS)) return this.#keys;
     const hasStale = this.#keys !== undefined && !isOlder(this.#fetchedAt, STALE_MS);
     if (this.#fetching || isOlder(this.#triedAt, this.#pauseMs)) {
       const fetching = this.#fetch();
-      // While fetching fails nobody waits for it who can do without.
+      // While fetches fail, a caller waits only if there is no key set to use instead.
       if (!hasStale || this.#failures === 0) await fetching;
     }
     if (this.#keys && !isOlder(this.#fetchedAt, STALE_MS)) return this.#keys;
@@ -80,13 +83,13 @@ class FetchedKeySet {
     return this.#failures === 0 ? 0 : Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** (this.#failures - 1));
   }
 
-  /** Waits for a fetch: the one that is under way, or a new one. Never rejects. */
+  /** Waits for a fetch: the one in progress, or a new one. Never rejects. */
   async #fetch(): Promise<void> {
-    // A fetch that has not ended by now was lost, together with the request that began it.
+    // A fetch that takes this long was lost, together with the request that began it.
     if (isOlder(this.#triedAt, 2 * FETCH_TIMEOUT_MS)) this.#fetching = undefined;
     if (!this.#fetching) {
       this.#fetching = this.#load().finally(() => (this.#fetching = undefined));
-      // The fetch serves other requests too, so it goes on if this one is canceled.
+      // The fetch also serves other requests, so it must continue if this request is canceled.
       waitUntil(this.#fetching);
     }
     await within(2 * FETCH_TIMEOUT_MS, this.#fetching).catch(() => {});
@@ -105,22 +108,22 @@ class FetchedKeySet {
   }
 }
 
-/** Fetches a key set. Throws if it is not there, not a key set, too large or too slow. */
+/** Fetches a key set. Throws if the response is not a key set, is too large or too slow. */
 async function download(address: string): Promise<KeySet> {
   const controller = new AbortController();
   const request = { redirect: "manual" as const, signal: controller.signal, headers: { Accept: "application/json" } };
   try {
     return await within(FETCH_TIMEOUT_MS, read(fetch(address, request)));
   } finally {
-    // Ends a body that is too long, or still arriving.
+    // Stops a body that is too long or still arriving.
     controller.abort();
   }
 }
 
-async function read(answering: Promise<Response>): Promise<KeySet> {
-  const answer = await answering;
-  if (answer.status !== 200) throw new KeySetError(`status ${answer.status} instead of 200`);
-  const set: unknown = JSON.parse(await textOf(answer));
+async function read(pending: Promise<Response>): Promise<KeySet> {
+  const response = await pending;
+  if (response.status !== 200) throw new KeySetError(`status ${response.status} instead of 200`);
+  const set: unknown = JSON.parse(await textOf(response));
   const count = (set as { keys?: unknown[] } | null)?.keys?.length ?? 0;
   if (count > MAX_KEYS_PER_SET) throw new KeySetError(`more than ${MAX_KEYS_PER_SET} keys`);
   return createLocalJWKSet(set as Parameters<typeof createLocalJWKSet>[0]);
@@ -138,7 +141,7 @@ async function textOf({ body }: Response): Promise<string> {
   return text + decoder.decode();
 }
 
-/** Rejects if a promise is not settled after so many milliseconds. */
+/** Returns a promise's result. Rejects with a `KeySetError` if it takes longer than this. */
 async function within<T>(milliseconds: number, promise: Promise<T>): Promise<T> {
   const { promise: late, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => reject(new KeySetError(`no answer within ${milliseconds} ms`)), milliseconds);
@@ -149,7 +152,7 @@ async function within<T>(milliseconds: number, promise: Promise<T>): Promise<T> 
   }
 }
 
-/** Whether a time is at least so many milliseconds away. Clocks may step back. */
+/** Whether a time is at least this far away, in either direction, because the clock may step back. */
 function isOlder(time: number, milliseconds: number): boolean {
   return Math.abs(Date.now() - time) >= milliseconds;
 }

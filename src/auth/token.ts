@@ -4,7 +4,7 @@ import type { Env } from "../env.ts";
 import { logFailure } from "../shared/logging.ts";
 import { refuse, type Result } from "../protocol/errors.ts";
 import { isLongerThan, jsonFault } from "../protocol/json.ts";
-import { MAX_EXTRAS_BYTES, MAX_TOKEN_LENGTH } from "../protocol/limits.ts";
+import { MAX_EXTRAS_BYTES, MAX_JSON_DEPTH, MAX_TOKEN_CHARACTERS } from "../protocol/limits.ts";
 import { type AuthDatabase, type TokenRequest } from "../protocol/auth-database.ts";
 import { UserId } from "../protocol/values.ts";
 import { audienceFault, defaultAudienceOf } from "./audience.ts";
@@ -13,23 +13,23 @@ import { type KeySet, KeySetError, keySetAt } from "./key-sets.ts";
 import type { User } from "./policy.ts";
 import { isRevoked, REVOKED } from "../settings/revocations.ts";
 
-/** How far the issuer's clock may be off, in seconds. */
+/** The largest difference between the issuer's clock and this one. */
 const CLOCK_SKEW_SECONDS = 5;
-/** HS256 with a key shorter than its hash is weaker than it says (RFC 7518, section 3.2). */
+/** The smallest key for HS256: a key shorter than the hash weakens it (RFC 7518, section 3.2). */
 const MIN_SECRET_BYTES = 32;
-/** Seconds after which to repeat a request whose token could not be verified. */
+/** The seconds after which to repeat a request if its token could not be verified. */
 const RETRY_AFTER_SECONDS = 5;
 
-/** The end of every token, in milliseconds since the epoch: the runtime sets no alarm for a later time. */
+/** The latest expiry of a token, in milliseconds since the epoch: the runtime sets no alarm for a later time. */
 const LATEST_EXPIRY_MS = Date.UTC(2189);
 
-/** Where Worker secrets are looked up: the Worker's bindings. */
+/** The Worker's bindings, in which secrets are looked up. */
 export type Secrets = object;
 
-/** The bindings that are a text. */
+/** The names of the bindings that are text. */
 type TextBinding = { [K in keyof Env]-?: Env[K] extends string | undefined ? K : never }[keyof Env];
 
-/** Bindings that never verify a token: their texts are public, or are credentials of their own. */
+/** Bindings that must not be used as a token secret: their texts are public, or are credentials themselves. */
 const NO_SECRETS: Record<TextBinding, true> = {
   API_KEYS: true,
   ALLOWED_ORIGINS: true,
@@ -37,44 +37,56 @@ const NO_SECRETS: Record<TextBinding, true> = {
   LOCAL_HOSTS: true,
 };
 
-/** The times that a token may name, in seconds since the epoch (RFC 7519, section 2). */
+/** The claims that are times, in seconds since the epoch (RFC 7519, section 2). */
 const TIME_CLAIMS = ["exp", "nbf", "iat"] as const;
 const NumericDate = v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(Number.MAX_SAFE_INTEGER)));
 
-/** Turns a token into the user that it is of, or says what is wrong with it. */
+/** Returns the user of a token, or the refusal of the token. */
 export async function verifyToken(
   token: string,
   name: string,
   database: VerifyingDatabase,
   secrets: Secrets,
 ): Promise<Result<User>> {
-  if (token.length > MAX_TOKEN_LENGTH) {
-    return refuse("unauthorized", `A token has at most ${MAX_TOKEN_LENGTH} characters.`, { limit: MAX_TOKEN_LENGTH });
+  if (token.length > MAX_TOKEN_CHARACTERS) {
+    return refuse(
+      "unauthorized",
+      `A token may have at most ${MAX_TOKEN_CHARACTERS} characters; this one has ${token.length}.`,
+      { limit: MAX_TOKEN_CHARACTERS },
+    );
   }
   try {
     return userOf(await claimsOf(token, database, secrets), name, database);
   } catch (error) {
     if (error instanceof errors.JOSEError) {
-      // Only codes, which are jose's own: what the token says does not come back.
+      // Texts are chosen by jose's error codes, so that nothing of the token's content is sent back.
       return refuse("unauthorized", REASONS[error.code] ?? "The token is not valid for this channel.");
     }
-    // A failed fetch is logged once, not for each token.
+    // key-sets.ts has logged a failed fetch already, once for all tokens.
     if (!(error instanceof KeySetError)) logFailure("token not verifiable", error, { database: name });
-    return refuse("unavailable", "The token cannot be verified just now.", { retryAfter: RETRY_AFTER_SECONDS });
+    return refuse(
+      "unavailable",
+      "The token cannot be verified: its auth database's keys are not available. Try again in 5 s.",
+      { retryAfter: RETRY_AFTER_SECONDS },
+    );
   }
 }
 
 const REASONS: Record<string, string> = {
-  ERR_JWT_EXPIRED: "The token has expired.",
-  ERR_JOSE_ALG_NOT_ALLOWED: "The token's algorithm is not the database's.",
-  ERR_JWT_CLAIM_VALIDATION_FAILED: "A claim of the token is not what the database asks for.",
-  ERR_JWKS_NO_MATCHING_KEY: "The token's key is not one of the database's.",
-  ERR_JWS_SIGNATURE_VERIFICATION_FAILED: "The token's signature is not valid.",
+  ERR_JWT_EXPIRED: "The token has expired. Get a new one.",
+  ERR_JOSE_ALG_NOT_ALLOWED: "The token's algorithm is not the algorithm of the channel's auth database.",
+  ERR_JWT_CLAIM_VALIDATION_FAILED:
+    "The token's iss, aud, exp or nbf is missing or not what the channel's auth database requires.",
+  ERR_JWKS_NO_MATCHING_KEY: "The token's key is not in the key set of the channel's auth database.",
+  ERR_JWS_SIGNATURE_VERIFICATION_FAILED:
+    "The token's signature is not valid for the key of the channel's auth database.",
 };
 
 class MisconfiguredError extends Error {}
 
-/** The algorithm comes from the database's configuration, never from the token. */
+/**
+ * Returns the claims of a verified token. The algorithm comes from the database's configuration, never from the token.
+ */
 async function claimsOf(token: string, database: AuthDatabase, secrets: Secrets): Promise<JWTPayload> {
   const { issuer, audience, algorithm } = database;
   const expected = {
@@ -92,7 +104,7 @@ async function claimsOf(token: string, database: AuthDatabase, secrets: Secrets)
 
 function keySetOf({ jwks, jwks_url: address }: AuthDatabase): KeySet {
   if (jwks) return createLocalJWKSet(jwks);
-  if (address === undefined) throw new MisconfiguredError("a database without keys");
+  if (address === undefined) throw new MisconfiguredError("the database has no keys");
   return keySetAt(address);
 }
 
@@ -114,10 +126,14 @@ function userOf(claims: JWTPayload, name: string, database: VerifyingDatabase): 
     if (fault !== undefined) return refuse("unauthorized", fault);
   }
   const id = v.safeParse(UserId, canonicalId(ownClaim(claims, database.id_claim)));
-  if (!id.success) return refuse("unauthorized", `The token's claim ${database.id_claim} holds no user's id.`);
+  if (!id.success)
+    return refuse(
+      "unauthorized",
+      `The token's claim ${database.id_claim} must be a user id: a whole number from 1 to 2^53 - 1, or 1 to 128 visible ASCII characters.`,
+    );
   const extras = database.extras_claim === undefined ? {} : (ownClaim(claims, database.extras_claim) ?? {});
   if (!isExtras(extras)) {
-    const detail = `The token's claim ${database.extras_claim} must be an object of at most ${MAX_EXTRAS_BYTES} bytes as JSON, nested like any other JSON.`;
+    const detail = `The token's claim ${database.extras_claim} must be an object of at most ${MAX_EXTRAS_BYTES} bytes as JSON, nested at most ${MAX_JSON_DEPTH} levels deep.`;
     return refuse("unauthorized", detail, { limit: MAX_EXTRAS_BYTES });
   }
   const expires = Math.min(Math.floor(claims.exp ?? 0) * 1000, LATEST_EXPIRY_MS);
@@ -127,20 +143,20 @@ function userOf(claims: JWTPayload, name: string, database: VerifyingDatabase): 
   return isRevoked(user, database.revocations) ? REVOKED : { ok: true, value: user };
 }
 
-/** What a token itself says, and not what every object has. */
+/** Returns a claim of the token, but no property that every object inherits. */
 function ownClaim(claims: JWTPayload, claim: string): unknown {
   return Object.hasOwn(claims, claim) ? claims[claim] : undefined;
 }
 
-/** Whether a value is an object within the bounds of `extras`. */
+/** Whether a value is an object within the limits of `extras`. */
 function isExtras(value: unknown): value is Record<string, unknown> {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
   return !jsonFault(value) && !isLongerThan(JSON.stringify(value), MAX_EXTRAS_BYTES);
 }
 
 /**
- * A JWT's `sub` is always text (RFC 7519, section 4.1.2), while the row ids of a table are numbers: a text that is a row id's
- * digits is that number, so no two users have ids that look the same.
+ * Returns a user's id in its canonical form. A JWT's `sub` is always text (RFC 7519, section 4.1.2), but the ids of
+ * table rows are numbers. So the digits of a row id become that number, and no two users have ids that look the same.
  */
 export function canonicalId(claim: unknown): unknown {
   if (typeof claim !== "string" || !/^[1-9]\d{0,15}$/.test(claim)) return claim;
@@ -151,6 +167,7 @@ export function canonicalId(claim: unknown): unknown {
  * Makes a token for a user of a database that has a secret.
  *
  * @param name The database's name.
+ * @returns The token and its expiry, in milliseconds since the epoch.
  */
 export async function mintToken(
   { id, extras, expires_in }: v.InferOutput<typeof TokenRequest>,
@@ -159,9 +176,16 @@ export async function mintToken(
   secrets: Secrets,
 ): Promise<Result<{ token: string; expires: number }>> {
   if (database.secret === undefined)
-    return refuse("forbidden", "Only a database with a secret has its tokens made here.");
+    return refuse(
+      "forbidden",
+      "This server makes tokens only for a database with a secret. Make tokens of this database where its private key is.",
+    );
   if (extras && database.extras_claim === undefined) {
-    return refuse("invalid-field", "extras needs a database with an extras_claim.", { field: "extras" });
+    return refuse(
+      "invalid-field",
+      "extras needs a database with an extras_claim. Set extras_claim, or leave extras out.",
+      { field: "extras" },
+    );
   }
   if (extras && !isExtras(extras)) {
     const detail = `extras must have at most ${MAX_EXTRAS_BYTES} bytes as JSON.`;
@@ -180,11 +204,11 @@ export async function mintToken(
       .setIssuedAt()
       .setExpirationTime(expires);
     const token = await unsigned.sign(secretKey(database.secret, secrets));
-    if (token.length <= MAX_TOKEN_LENGTH) return { ok: true, value: { token, expires: expires * 1000 } };
-    const detail = `The token would have more than ${MAX_TOKEN_LENGTH} characters; send less in extras.`;
-    return refuse("invalid-field", detail, { field: "extras", limit: MAX_TOKEN_LENGTH });
+    if (token.length <= MAX_TOKEN_CHARACTERS) return { ok: true, value: { token, expires: expires * 1000 } };
+    const detail = `The token would have more than ${MAX_TOKEN_CHARACTERS} characters; send less in extras.`;
+    return refuse("invalid-field", detail, { field: "extras", limit: MAX_TOKEN_CHARACTERS });
   } catch (error) {
     if (!(error instanceof MisconfiguredError)) throw error;
-    return refuse("unavailable", `No token can be made: ${error.message}.`);
+    return refuse("unavailable", `The server cannot make a token: ${error.message}.`);
   }
 }

@@ -1,32 +1,34 @@
 import { logFailure } from "../shared/logging.ts";
 
-/** How late an alarm may be, in milliseconds, before it counts as lost and is set again. */
+/** An alarm that is later than this is lost, and is set again. */
 const LOST_AFTER_MS = 10_000;
 
 /**
- * How far ahead an alarm is set at most, in milliseconds. The platform refuses times that are centuries away, and times
- * before 1970. An alarm that fires early is harmless: its handler finds nothing to do and sets the next one.
+ * The longest time ahead for which an alarm is set. The platform refuses times that are centuries away, and times
+ * before 1970. An alarm that fires early is harmless: its handler finds nothing to do, and sets the next alarm.
  */
 const MAX_AHEAD_MS = 30 * 24 * 60 * 60 * 1_000;
 
-/** The object's one alarm, shared by everything that must happen at some time. Setting it writes a row. */
+/** The object's only alarm, shared by everything that must happen at a certain time. Setting it writes a row. */
 export class Alarm {
   readonly #storage: DurableObjectStorage;
-  /** When it will fire, in milliseconds since the epoch, as far as this object knows. */
+  /**
+   * When the alarm will fire, in milliseconds since the epoch, as far as this object knows. Infinity if it is not set.
+   */
   #at = Infinity;
 
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
   }
 
-  /** Loads what was set before this object was in memory. */
+  /** Loads the time of an alarm that was set before this object was in memory. */
   async recall(): Promise<void> {
     this.#at = (await this.#storage.getAlarm()) ?? Infinity;
   }
 
   /**
-   * Makes sure that the alarm fires no later than at this time. Does nothing when it is set already, unless it should have
-   * fired long ago: then it was lost.
+   * Makes sure that the alarm fires no later than at this time. Does nothing if it does already, unless that alarm is
+   * so late that it was lost.
    *
    * @param time In milliseconds since the epoch. Any number is safe.
    */
@@ -43,7 +45,7 @@ export class Alarm {
     });
   }
 
-  /** Notes that it fired. */
+  /** Records that the alarm fired. */
   clear(): void {
     this.#at = Infinity;
   }

@@ -6,35 +6,38 @@ import type { MessageLog } from "./message-log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { SetAside } from "./set-aside.ts";
 
-/** How long new messages wait for others to share their trip to D1, in milliseconds. */
+/** How long new messages wait, so that one request to D1 can store more of them. */
 export const ARCHIVE_DELAY_MS = 1_000;
 
-/** How many messages make a trip to D1 of their own, at once. */
+/** The backlog that is archived at once, without that delay. */
 const URGENT_BACKLOG = 1_000;
 
-/** How many messages a batch holds. Of short ones D1 stores this many quickly, and a backlog needs few trips. */
+/**
+ * The largest number of messages in a batch. D1 stores this many short messages quickly, and a backlog needs few
+ * requests.
+ */
 const MAX_BATCH_ROWS = 2_000;
 /**
- * How much text a batch holds, in bytes of UTF-8. JSON texts at most double when they are written as JSON strings, so a batch
- * stays below the 2,000,000 bytes that SQLite and D1 take for one text.
+ * The largest text of a batch, in bytes of UTF-8. A JSON text at most doubles when it is written as a JSON string, so a
+ * batch stays below the 2,000,000 bytes that SQLite and D1 accept for one text.
  */
 const MAX_BATCH_BYTES = 600_000;
 
-/** How long D1 may take to store a batch, in milliseconds. */
+/** The time limit for D1 to store a batch. */
 const STORE_TIMEOUT_MS = 15_000;
-/** After this time a run sends no further batch, in milliseconds: the platform ends alarms that run for minutes. */
+/** The time after which a run sends no further batch. The platform ends alarms that run for minutes. */
 const MAX_RUN_MS = 5_000;
 
 const FIRST_RETRY_MS = 1_000;
 const LAST_RETRY_MS = 60_000;
 
 /**
- * How many runs in a row may fail with one message before it is set aside, when the error does not say whether the message
- * or D1 is the cause.
+ * The number of consecutive runs that may fail with the same single message before it is set aside, if the error does
+ * not say whether the message or D1 is the cause.
  */
 const MAX_UNCLEAR_FAILURES = 5;
 
-/** What SQLite and D1 say of a statement whose contents they refuse; a fault of D1's own never reads like this. */
+/** Errors of SQLite and D1 about the contents of a statement. An outage of D1 never causes these. */
 const REFUSAL = /SQLITE_(?:TOOBIG|NOMEM|MISMATCH|CONSTRAINT)|D1_TYPE_ERROR|malformed JSON/;
 
 export interface ArchiverDeps {
@@ -47,14 +50,14 @@ export interface ArchiverDeps {
 }
 
 /**
- * Moves messages from the log to D1, in order and in batches. It never gives up, and no message stops those after it:
- * after a failure batches get smaller, and a single message that D1 refuses is set aside.
+ * Moves messages from the log to D1, in order and in batches. It retries forever, and no message blocks the messages
+ * after it: after a failure the batches get smaller, and a single message that D1 refuses is set aside.
  */
 export class Archiver {
   readonly #deps: ArchiverDeps;
-  /** How many messages the next batch may hold. Failures halve it, successes double it. */
+  /** The largest number of messages in the next batch. Failures halve it, successes double it. */
   #batchRows = MAX_BATCH_ROWS;
-  /** How many runs failed in a row, and when the next one may begin, in milliseconds since the epoch. */
+  /** The number of consecutive failed runs, and the time of the next run, in milliseconds since the epoch. */
   #failures = 0;
   #retryAt = 0;
   #isRunning = false;
@@ -63,24 +66,24 @@ export class Archiver {
     this.#deps = deps;
   }
 
-  /** How many runs failed in a row. */
+  /** The number of consecutive failed runs. */
   get failures(): number {
     return this.#failures;
   }
 
-  /** When a run is to begin, in milliseconds since the epoch; Infinity when nothing waits or a run is under way. */
+  /** When to start a run, in milliseconds since the epoch; Infinity if nothing waits or a run is in progress. */
   get nextRun(): number {
     const { log, setAside } = this.#deps;
     if (this.#isRunning) return Infinity;
     if (log.backlog === 0) return setAside.nextTry;
     if (this.#failures > 0) return this.#retryAt;
-    // A burst does not wait for more messages, so that the log has room for all of it.
+    // A large backlog is archived at once, so that the log keeps room.
     return Date.now() + (log.backlog < URGENT_BACKLOG ? ARCHIVE_DELAY_MS : 0);
   }
 
   /**
-   * Archives what waits now. Messages that arrive meanwhile are for the next run, so a run ends however steady the traffic
-   * is. Never throws.
+   * Archives the messages that wait now. Messages that arrive during the run are left for the next one, so each run
+   * ends. Never throws.
    */
   async run(): Promise<void> {
     if (this.#isRunning) return;
@@ -113,7 +116,7 @@ export class Archiver {
     }
   }
 
-  /** Finds out whether a message of a batch is the cause of a failure. Throws the failure when D1 is. */
+  /** Finds out whether a message of the batch or D1 caused a failure. Throws `error` if D1 did. */
   async #narrowDown(batch: ArchiveBatch, error: unknown): Promise<void> {
     const { count, last } = batch;
     const isRefusal = REFUSAL.test(causeOf(error));
@@ -125,12 +128,12 @@ export class Archiver {
     if (!isRefusal && this.#failures < MAX_UNCLEAR_FAILURES) throw error;
     const { archive, channel, log } = this.#deps;
     if (!(await succeeds(withDeadline(STORE_TIMEOUT_MS, archive.probe(channel))))) throw error;
-    // D1 may have been away and be back, so the message is offered once more.
+    // D1 may have recovered in the meantime, so try the message once more.
     if (await succeeds(this.#store(batch))) log.markArchived(last);
     else this.#putAside(last, error);
   }
 
-  /** Keeps a message elsewhere in this object, and counts it as archived: those after it go on. */
+  /** Sets a message aside and marks it as archived, so that the messages after it can be archived. */
   #putAside(seq: number, error: unknown): void {
     const { channel, log, setAside } = this.#deps;
     for (const message of log.read({ from: seq, to: seq })) setAside.add(message);
@@ -164,11 +167,8 @@ export class Archiver {
 }
 
 /**
- * Returns how long to wait before trying again, in milliseconds: doubling from one second to one minute, less up to half at
- * random, so that the channels of one database do not all return at once.
- *
- * @param failures How many attempts failed in a row, 1 or more.
- * @param random A number in [0, 1).
+ * Returns the delay before the next attempt, in milliseconds. It doubles from one second to one minute, and is
+ * shortened at random by up to a half, so that the channels of one database do not all retry at once.
  */
 export function retryDelayMs(failures: number, random: number): number {
   const ceiling = Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** (failures - 1));

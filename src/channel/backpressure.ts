@@ -1,96 +1,112 @@
-/** Text that a client may be behind before it is closed, in UTF-16 units: what the object would have to hold for it. */
+/**
+ * The unconfirmed text at which a client counts as slow, in UTF-16 units. The object has to hold this text in memory.
+ */
 export const MAX_UNCONFIRMED_CHARACTERS = 8 * 1024 * 1024;
 
-/** How long a client that keeps a heartbeat may be silent, in milliseconds, before it counts as gone. */
+/** The time after its last heartbeat at which a client counts as gone. Clients that never sent one never do. */
 export const HEARTBEAT_TIMEOUT_MS = 90_000;
 
-/** How much is broadcast, or how much time passes, between two looks at the heartbeats. */
+/** All heartbeats are checked after this much broadcast text, in UTF-16 units, or after this time. */
 const CHECK_EVERY_CHARACTERS = 512 * 1024;
 const CHECK_EVERY_MS = 30_000;
-/** How much one client is sent alone between two looks at its heartbeats. */
+/** One client's heartbeats are checked after this much text that was sent to it alone, in UTF-16 units. */
 const CHECK_EVERY_OWN_CHARACTERS = 64 * 1024;
 
-/** What is known of how far one client has read. Amounts of text count from when it was added. */
+/** What is known about one client. Amounts of text are in UTF-16 units, and count from when the client was added. */
 interface Reader {
-  /** Whether it gets what is broadcast. */
+  /** Whether it gets broadcasts. */
   joined: boolean;
-  /** Sent to it alone, corrected for what was broadcast while it had not joined. */
-  own: number;
-  /** Its last heartbeat that was seen, 0 where there was none. */
+  /** Text sent to it alone, corrected for the broadcasts that it did not get because it had not joined. */
+  sentAlone: number;
+  /** The time of its last known heartbeat, 0 if there was none. */
   heartbeat: number;
-  /** How much had been sent when its heartbeats were last looked at. */
-  looked: number;
-  /** How much will be confirmed by its next heartbeat. */
-  next: number;
-  /** How much it has surely read. */
+  /** Text sent until the last check of its heartbeats. */
+  sentAtCheck: number;
+  /** Text that its next heartbeat will confirm. */
+  nextConfirmed: number;
+  /** Text that it has certainly read. */
   confirmed: number;
 }
 
-/** Why a client has to go: it reads too slowly, or its heartbeat stopped. */
+/** Why a client must be closed: it reads too slowly, or its heartbeats stopped. */
 export type Verdict = "slow" | "gone";
 
 /**
- * Tells the clients that fell too far behind, or are gone, from the others: by their heartbeats, which cost nothing.
+ * Finds slow clients and clients that are gone, by their heartbeats, which cost nothing.
  *
- * A client sends a heartbeat only after the answer to its previous one (CON3), and that answer waits in line behind
- * all that was sent before it. So each new heartbeat confirms what had been sent before the one before. The socket
- * itself cannot say it: workerd does not implement `bufferedAmount`.
+ * A client sends its next `ping` only after the `pong` (CON3), and the `pong` arrives after everything that was sent
+ * before it. So each `ping` confirms everything sent before the previous `ping`. The sockets themselves cannot report
+ * this: workerd does not implement `bufferedAmount`.
  *
- * The object forgets this when it hibernates, which it only does after ten quiet seconds; counting then starts again.
+ * The object loses these counts when it hibernates, which it does only after ten quiet seconds. Counting then starts
+ * again.
  */
 export class Backpressure<Socket> {
   readonly #readers = new Map<Socket, Reader>();
   readonly #heartbeatOf: (socket: Socket) => number;
   #broadcast = 0;
-  /** At first as if never: an object that wakes every half minute must look all the same. */
-  #lookedAt = { text: 0, time: -Infinity };
+  /**
+   * The last check of all clients: the broadcast text and the time. Initially infinitely long ago, so that an object
+   * that wakes every half minute checks, too.
+   */
+  #lastCheck = { broadcast: 0, time: -Infinity };
 
-  /** @param heartbeatOf When a socket's last heartbeat came, in milliseconds since the epoch, 0 where none did. */
+  /**
+   * @param heartbeatOf Returns the time of a socket's last heartbeat, in milliseconds since the epoch; 0 if there was
+   *   none.
+   */
   constructor(heartbeatOf: (socket: Socket) => number) {
     this.#heartbeatOf = heartbeatOf;
   }
 
   add(socket: Socket): void {
     const heartbeat = this.#heartbeatOf(socket);
-    this.#readers.set(socket, { joined: false, own: 0, heartbeat, looked: 0, next: 0, confirmed: 0 });
+    this.#readers.set(socket, {
+      joined: false,
+      sentAlone: 0,
+      heartbeat,
+      sentAtCheck: 0,
+      nextConfirmed: 0,
+      confirmed: 0,
+    });
   }
 
   remove(socket: Socket): void {
     this.#readers.delete(socket);
   }
 
-  /** From now on what is broadcast goes to this reader, too, or no longer. */
+  /** Sets whether this client gets broadcasts from now on. */
   setJoined(socket: Socket, joined: boolean): void {
     const reader = this.#readers.get(socket);
     if (!reader || reader.joined === joined) return;
     reader.joined = joined;
-    reader.own += joined ? -this.#broadcast : this.#broadcast;
+    reader.sentAlone += joined ? -this.#broadcast : this.#broadcast;
   }
 
-  /** Notes what was sent to every reader that joined. */
+  /** Counts text sent to every client that gets broadcasts. */
   broadcast(amount: number): void {
     this.#broadcast += amount;
   }
 
-  /** Notes what was sent to one; answers whether it is time to look at it. */
+  /** Counts text sent to one client. Returns whether to check this client now. */
   sent(socket: Socket, amount: number): boolean {
     const reader = this.#readers.get(socket);
     if (!reader) return false;
-    reader.own += amount;
-    return this.#sentTo(reader) - reader.looked >= CHECK_EVERY_OWN_CHARACTERS;
+    reader.sentAlone += amount;
+    return this.#sentTo(reader) - reader.sentAtCheck >= CHECK_EVERY_OWN_CHARACTERS;
   }
 
-  /** Whether it is time to look at everyone. */
+  /** Whether to check all clients now. */
   isDue(now: number): boolean {
     return (
-      this.#broadcast - this.#lookedAt.text >= CHECK_EVERY_CHARACTERS ||
-      Math.abs(now - this.#lookedAt.time) >= CHECK_EVERY_MS
+      this.#broadcast - this.#lastCheck.broadcast >= CHECK_EVERY_CHARACTERS ||
+      Math.abs(now - this.#lastCheck.time) >= CHECK_EVERY_MS
     );
   }
 
-  /** Looks at all readers; those with a verdict are for the caller to close. */
+  /** Checks all clients. Returns those that the caller must close, with the reason. */
   check(now: number): [Socket, Verdict][] {
-    this.#lookedAt = { text: this.#broadcast, time: now };
+    this.#lastCheck = { broadcast: this.#broadcast, time: now };
     const verdicts: [Socket, Verdict][] = [];
     for (const socket of this.#readers.keys()) {
       const verdict = this.checkOne(socket, now);
@@ -100,8 +116,8 @@ export class Backpressure<Socket> {
   }
 
   /**
-   * Returns when the first of the readers will be gone unless it sends a heartbeat, in milliseconds since the epoch; Infinity
-   * when none of them has ever sent one.
+   * Returns the time at which the first client will be gone unless it sends a heartbeat, in milliseconds since the
+   * epoch; Infinity if no client has ever sent one.
    */
   nextGone(): number {
     return this.#readers
@@ -111,22 +127,23 @@ export class Backpressure<Socket> {
       .reduce((first, heartbeat) => Math.min(first, heartbeat + HEARTBEAT_TIMEOUT_MS + 1), Infinity);
   }
 
-  /** Looks at one reader. */
+  /** Checks one client. Returns why it must be closed, undefined if it must not. */
   checkOne(socket: Socket, now: number): Verdict | undefined {
     const reader = this.#readers.get(socket);
     if (!reader) return undefined;
     const heartbeat = this.#heartbeatOf(socket);
     const sent = this.#sentTo(reader);
     if (heartbeat !== reader.heartbeat) {
-      reader.confirmed = reader.next;
-      reader.next = reader.looked;
+      reader.confirmed = reader.nextConfirmed;
+      reader.nextConfirmed = reader.sentAtCheck;
       reader.heartbeat = heartbeat;
     }
-    reader.looked = sent;
+    reader.sentAtCheck = sent;
     if (sent - reader.confirmed > MAX_UNCONFIRMED_CHARACTERS) return "slow";
     return heartbeat > 0 && now - heartbeat > HEARTBEAT_TIMEOUT_MS ? "gone" : undefined;
   }
-  #sentTo({ own, joined }: Reader): number {
-    return own + (joined ? this.#broadcast : 0);
+
+  #sentTo({ sentAlone, joined }: Reader): number {
+    return sentAlone + (joined ? this.#broadcast : 0);
   }
 }

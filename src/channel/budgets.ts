@@ -15,7 +15,7 @@ import { Rate } from "../shared/rate.ts";
 import { Recent } from "../shared/recent.ts";
 import { SERVER_GROUP } from "./sockets.ts";
 
-/** What a sender, or all senders of an address, may send: messages, and bytes of UTF-8 (LIM12). */
+/** The limits of one sender, or of all senders of an address: messages, and bytes of UTF-8 (LIM12). */
 interface BudgetLimits {
   messagesPerSecond: number;
   messagesAtOnce: number;
@@ -67,7 +67,7 @@ class Allowance {
     this.#bytes.take(now, size);
   }
 
-  /** Returns why nothing may be sent now, undefined if something may. */
+  /** Returns the refusal of further messages, undefined if one may be sent now. */
   get refusal(): Fault | undefined {
     const now = Date.now();
     const { messagesPerSecond, bytesPerSecond } = this.limits;
@@ -80,11 +80,11 @@ class Allowance {
 }
 
 function tooMuch(what: string, limit: number, retryAfter: number): Fault {
-  const detail = `One sender may send ${limit} ${what} per second to a channel. Send again in ${retryAfter} s.`;
+  const detail = `A sender may send ${limit} ${what} per second to a channel. Try again in ${retryAfter} s.`;
   return { code: "rate-limited", detail, limit, retryAfter };
 }
 
-/** What one sender may still send to the channel. An API-key client has no allowance, and may send anything. */
+/** What one sender may still send to the channel. An API-key client has no limits. */
 export class SenderBudget {
   readonly #allowances: readonly Allowance[];
 
@@ -92,7 +92,7 @@ export class SenderBudget {
     this.#allowances = allowances;
   }
 
-  /** Whether the sender has no limits, so that nothing needs to be measured. */
+  /** Whether the sender has no limits, so that callers need not measure messages. */
   get isUnlimited(): boolean {
     return this.#allowances.length === 0;
   }
@@ -102,12 +102,16 @@ export class SenderBudget {
     return Math.min(sizes.length, ...this.#allowances.map((allowance) => allowance.count(sizes)));
   }
 
-  /** Takes a message that was sent, by its size in bytes. */
+  /**
+   * Charges a message that was sent.
+   *
+   * @param size In bytes.
+   */
   charge(size: number): void {
     for (const allowance of this.#allowances) allowance.charge(size);
   }
 
-  /** Returns why nothing may be sent now, undefined if something may. */
+  /** Returns the refusal of further messages, undefined if one may be sent now. */
   get refusal(): Fault | undefined {
     return this.#allowances.map(({ refusal }) => refusal).find((fault) => fault !== undefined);
   }
@@ -116,9 +120,10 @@ export class SenderBudget {
 /**
  * The budgets of a channel's senders.
  *
- * A user has one budget, for all sockets and for HTTP. Anonymous clients cannot be told from each other by HTTP, so there an
- * address has one. Over sockets each has its own, so that a school behind one address can chat; and all sockets of an address
- * share a larger one, so that neither many sockets nor new ones bring more.
+ * A user has one budget, over all sockets and HTTP. Over HTTP, anonymous clients cannot be told apart, so an address
+ * has one budget. Over sockets, each anonymous client has a budget of its own, so that a school with one address can
+ * chat. All anonymous sockets of an address also share a larger budget, so that more sockets, or new ones, do not give
+ * more.
  */
 export class SenderBudgets {
   readonly #senders = new Recent(MAX_REMEMBERED_SENDERS, () => new Allowance(SENDER));
@@ -126,9 +131,9 @@ export class SenderBudgets {
   readonly #sockets = new WeakMap<WebSocket, Allowance>();
 
   /**
-   * Returns the budget for a sender.
+   * Returns the budget of a sender.
    *
-   * @param group What the sender's sockets are counted together by.
+   * @param group The group that the sender's sockets are counted in.
    * @param socket The socket that it sends over; undefined for HTTP.
    */
   of(group: string, socket?: WebSocket): SenderBudget {
@@ -146,7 +151,7 @@ export class SenderBudgets {
 
 const UNLIMITED = new SenderBudget([]);
 
-/** Returns how much of a budget a message takes, in bytes: its JSON, and its sender's, which goes with it to each recipient. */
+/** Returns the bytes that a message costs: its JSON and its sender's JSON, which every recipient gets, in UTF-8. */
 export function sizeOf(payload: string, client: string | null): number {
   return utf8Length(payload) + (client === null ? 0 : utf8Length(client));
 }

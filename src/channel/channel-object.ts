@@ -13,7 +13,7 @@ import type { Fault, Result } from "../protocol/errors.ts";
 import { presenceUpdateFrame, type StoredMessage } from "../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
 import {
-  MAX_PAGE_BYTES,
+  MAX_PAGE_CHARACTERS,
   MAX_PAGE_SIZE,
   MAX_SOCKETS,
   MAX_SOCKETS_PER_ADDRESS,
@@ -44,39 +44,39 @@ export interface ChannelEnv {
   METRICS?: AnalyticsEngineDataset;
 }
 
-/** In which the Worker tells the object the chosen subprotocol, and the object the client. */
+/** Carries the selected subprotocol: from the Worker to the object, and from the object to the client. */
 export const PROTOCOL_HEADER = "Sec-WebSocket-Protocol";
 
-/** In which the Worker tells the object the address that a socket comes from. */
+/** Carries the client's address, as limits count it, from the Worker to the object. */
 export const ADDRESS_HEADER = "X-Address";
-/** In which the Worker tells the object by what id others know the client. */
+/** Carries the `socketId`, by which other clients know this client, from the Worker to the object. */
 export const SOCKET_ID_HEADER = "X-Socket-Id";
-/** In which the Worker tells the object how the client wants its frames: `batch`, or one by one. */
+/** Carries the framing that the client chose, `batch` or `single`, from the Worker to the object. */
 export const FRAMES_HEADER = "X-Frames";
 
-/** How a channel is doing, and where in its log certain times begin. */
+/** The state of a channel, and the positions of certain times in its log. */
 export interface ChannelState extends LogPositions {
   /** The channel's last `seq`. */
   last: number;
-  /** Every message up to this `seq` is in the archive. */
+  /** The last archived `seq`. */
   archived: number;
-  /** How many messages wait to be archived, and how many may. */
+  /** The number of messages that are not archived yet, and how many such messages the log can hold. */
   backlog: number;
   capacity: number;
-  /** How many sockets there are, and how many of them have joined. */
+  /** The number of open sockets, and how many of them have joined. */
   sockets: number;
   joined: number;
 }
 
-/** How long D1 may take to answer what a caller waits for, in milliseconds. */
+/** The time limit for D1 while a caller waits. */
 const D1_TIMEOUT_MS = 5_000;
-/** How long the log may take to start, in milliseconds. It needs two trips to D1. */
+/** The time limit for starting the log, which needs two round trips to D1. */
 const START_TIMEOUT_MS = 15_000;
 
-/** How often tokens are checked while the alarm cannot fire because a run of the archiver is under way, in milliseconds. */
+/** The interval between checks for expired tokens during a run of the archiver. The alarm cannot fire then. */
 const EXPIRY_CHECK_MS = 1_000;
 
-/** One channel: gives its messages their order, stores them, delivers them, and brings them to the archive. */
+/** One channel: orders its messages, stores them, delivers them, and archives them. */
 export class ChannelObject extends DurableObject<ChannelEnv> {
   readonly #name: string;
   readonly #log: MessageLog;
@@ -92,7 +92,7 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
   readonly #setAside: SetAside;
   readonly #archiver: Archiver;
   #starting: Promise<void> | undefined;
-  /** The commit that is under way. */
+  /** The commit in progress, if any. */
   #committing: Promise<void> | undefined;
 
   constructor(ctx: DurableObjectState, env: ChannelEnv) {
@@ -100,7 +100,7 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     this.#name = nameOf(ctx.id);
     this.#archive = new HistoryStore(env.DB);
     this.#settings = new SettingsCopy(ctx.storage.kv, () => new SettingsStore(env.DB).resolve(this.#name), {
-      changed: () => this.#reconsider(),
+      changed: () => this.#applySettings(),
       failed: (error) => logFailure("D1 did not answer", error, { channel: this.#name }),
     });
     this.#log = new MessageLog(ctx.storage);
@@ -117,9 +117,11 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
       isWatched: () => this.#sockets.isWatched,
       announce: (action, client, except) =>
         this.#sockets.announce(presenceUpdateFrame(this.#name, action, client), except),
-      tell: (watcher, action, client) => this.#sockets.tell(watcher, presenceUpdateFrame(this.#name, action, client)),
+      notify: (watcher, action, client) =>
+        this.#sockets.notify(watcher, presenceUpdateFrame(this.#name, action, client)),
     });
-    // Sockets were only accepted after the log had started. Nothing is stored, so it was empty, and still is.
+    // The object accepts a socket only after its log has started. So if there are sockets and no stored log, the log is
+    // empty.
     if (!this.#log.started && this.#sockets.count() > 0) this.#log.start([]);
     this.#setAside = new SetAside(ctx.storage);
     this.#archiver = new Archiver({
@@ -139,7 +141,7 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
       ...shared,
       keys: new IdempotencyKeys(ctx.storage),
       quota,
-      stored: () => this.#stored(),
+      onStored: () => this.#onStored(),
     });
     this.#frameHandler = new FrameHandler({
       ...shared,
@@ -149,7 +151,7 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
       accept: (who, budget, messages) => this.#publisher.acceptWithin(who, budget, messages),
     });
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
-    // The runtime gives up on an alarm after six failures that are not ours to catch: see that there is always one.
+    // The runtime stops retrying an alarm after six failures. This makes sure that an alarm is set if work is due.
     if (this.#nextDue < Infinity) {
       void ctx.blockConcurrencyWhile(async () => {
         await this.#alarm.recall();
@@ -159,18 +161,20 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
   }
 
   /**
-   * Stores messages in order and in one commit, and delivers them; for each submission one result a message. One whose key
-   * is known already is answered as it was then.
+   * Stores messages in order and in one commit, and delivers them.
+   *
+   * @returns For each submission, one result per message. A message whose idempotency key is known gets its original
+   *   result.
    */
   async publish(submissions: readonly Submission[]): Promise<Result<Position>[][]> {
-    if (this.#mustWait(submissions)) await this.#settings.refreshed();
+    if (this.#needsFreshSettings(submissions)) await this.#settings.refreshed();
     if (!this.#log.started && this.#allowsAny(submissions)) {
-      await this.#ready();
-      if (this.#mustWait(submissions)) await this.#settings.refreshed();
+      await this.#ensureStarted();
+      if (this.#needsFreshSettings(submissions)) await this.#settings.refreshed();
     }
-    // Group commit: whoever comes while a commit is under way waits for it, and all who waited share the next one.
+    // Group commit: callers that arrive during a commit wait for it, and then share the next commit.
     if (this.#committing) await this.#committing;
-    // Nothing below waits: a message is stored under the same settings that allowed it.
+    // There is no await below, so a message is stored under the same settings that allowed it.
     const results = submissions.map((submission) => this.#store(submission));
     this.#committing ??= this.ctx.storage.sync().finally(() => (this.#committing = undefined));
     return results;
@@ -184,8 +188,11 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     });
   }
 
-  /** Whether publishing these messages has to wait for fresh settings: to decide about them, or about who receives them. */
-  #mustWait(submissions: readonly Submission[]): boolean {
+  /**
+   * Whether this publish must wait for fresh settings, either to authorize the messages or to decide which subscribers
+   * receive them.
+   */
+  #needsFreshSettings(submissions: readonly Submission[]): boolean {
     const needed = this.#sockets.subscribed > 0 || submissions.some(isDecidedBySettings);
     return needed && !this.#settings.isUsable();
   }
@@ -196,16 +203,19 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     );
   }
 
-  /** Reads what the log holds of a page of history, and says what is left for the archive. */
+  /**
+   * Returns the part of a history page that is in the log, and the range of positions that the caller must read from
+   * the archive.
+   */
   async history(who: Identity, bounds: PageBounds): Promise<Result<LogPage>> {
     const admitted = await this.#admit(who, "history");
     if (!admitted.ok) return admitted;
     const { last, oldest } = this.#log;
     const { from, to, direction } = pageRange(bounds, last);
     const forward = direction === "forward";
-    const held = takeWithin(this.#log.read({ from, to }, forward ? "ASC" : "DESC"), MAX_PAGE_BYTES);
-    const messages = forward ? held : held.toReversed();
-    // Reading backward, a page that ended within the log for its size leaves nothing to the archive.
+    const fromLog = takeWithin(this.#log.read({ from, to }, forward ? "ASC" : "DESC"), MAX_PAGE_CHARACTERS);
+    const messages = forward ? fromLog : fromLog.toReversed();
+    // If a backward page filled up within the log, it needs nothing from the archive.
     const endedEarly = !forward && to >= oldest && messages[0]?.seq !== Math.max(from, oldest);
     const archived = endedEarly ? { from: 1, to: 0 } : { from, to: Math.min(to, oldest - 1) };
     const next = { from: forward ? from : (bounds.first ?? 1), to: Math.min(endOf(bounds, last), oldest - 1) };
@@ -213,7 +223,11 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     return { ok: true, value: { last, range: { from, to }, direction, messages, archived, oldest, setAside } };
   }
 
-  /** Where in the log the messages of certain times begin, in milliseconds since the epoch. */
+  /**
+   * Returns, for each time, the first position in the log whose message has that time or a later one.
+   *
+   * @param times In milliseconds since the epoch.
+   */
   async locate(who: Identity, times: readonly number[]): Promise<Result<LogPositions>> {
     const admitted = await this.#admit(who, "history");
     if (!admitted.ok) return admitted;
@@ -222,16 +236,24 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     return { ok: true, value: { oldest: this.#log.oldest, positions, visible } };
   }
 
-  /** Returns the first position from this one on that its reader may know, or the one after its block (history/times.ts). */
+  /**
+   * Returns the first position in this position's block (archive/times.ts), from this position on, whose message the
+   * reader may see. If there is none, returns the first position after the block.
+   */
   #firstVisible(who: Identity, position: number): number {
     const to = Math.min(blockEnd(position), this.#log.last);
     for (const message of this.#log.read({ from: position, to })) if (mayRead(who, message)) return message.seq;
     return to + 1;
   }
 
-  /** How the channel is doing, and where in its log certain times begin. For the server side; the Worker has seen to that. */
+  /**
+   * Returns the channel's state, and the positions of these times in its log. The Worker calls it for API-key clients
+   * only.
+   *
+   * @param times In milliseconds since the epoch.
+   */
   async state(times: readonly number[]): Promise<Result<ChannelState>> {
-    const ready = await this.#ready();
+    const ready = await this.#ensureStarted();
     if (!ready.ok) return ready;
     this.#schedule();
     const { last, archived, backlog, capacity, oldest } = this.#log;
@@ -240,35 +262,43 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     return { ok: true, value: { last, archived, backlog, capacity, sockets, joined, oldest, positions } };
   }
 
-  /** Who is here, as many as asked for, and how many: the JSON text of `{total, presence}`. */
+  /**
+   * Returns the members as JSON text, `{total, presence}`.
+   *
+   * @param limit The largest number of members to list. `total` counts all of them.
+   */
   async presence(who: Identity, limit: number): Promise<Result<string>> {
     const admitted = await this.#admit(who, "presence");
     return admitted.ok ? { ok: true, value: JSON.stringify(this.#sockets.members(limit)) } : admitted;
   }
 
   /**
-   * Takes over changed settings.
+   * Replaces the channel's settings.
    *
-   * @param ageMs How long ago they were read from D1.
+   * @param effective The settings that hold for the channel, null if none hold.
+   * @param ageMs The time since they were read from D1, in milliseconds.
    */
-  configure(holding: EffectiveSettings | null, ageMs: number): void {
-    this.#settings.set(holding, ageMs);
+  configure(effective: EffectiveSettings | null, ageMs: number): void {
+    this.#settings.set(effective, ageMs);
   }
 
   /**
-   * Returns the settings as last known, undefined if none are known. Asks nobody: it is for the Worker while D1 does not
-   * answer.
+   * Returns the last known settings, undefined if none are known. Does not ask D1: the Worker calls it while D1 does
+   * not answer.
    */
   lastKnownSettings(): { value: EffectiveSettings | null } | undefined {
     return this.#settings.lastKnown;
   }
 
-  /** Accepts a socket. A refusal is answered with its fault as JSON, for the Worker to put into words. */
+  /**
+   * Accepts a socket. A refusal is a response whose body is the fault as JSON. The Worker makes a problem or an `error`
+   * frame of it.
+   */
   override async fetch(request: Request): Promise<Response> {
     const who = identityOf(request.headers);
     const admitted = await this.#admit(who, "subscribe");
     const group = groupOf(who, request.headers.get(ADDRESS_HEADER) ?? undefined);
-    const fault = admitted.ok ? this.#crowded(who, group) : admitted.fault;
+    const fault = admitted.ok ? this.#limitFault(who, group) : admitted.fault;
     if (fault) return Response.json(fault, { status: 403 });
     const { 0: client, 1: server } = new WebSocketPair();
     this.#sockets.accept(server, group, {
@@ -287,17 +317,17 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
 
   override webSocketMessage(socket: WebSocket, data: string | ArrayBuffer): Promise<void> | void {
     if (!this.#frameHandler.admits(socket)) return;
-    return this.#inOrder(() => {
-      // Its client may have been disconnected, perhaps by the settings that this frame waited for.
-      if (!this.#sockets.holds(socket)) return;
-      if (this.#canDecide(socket)) this.#frameHandler.handle(socket, data);
+    return this.#handleInOrder(() => {
+      // The socket may have been closed in the meantime, for example by the settings that this frame waited for.
+      if (!this.#sockets.isOpen(socket)) return;
+      if (this.#canAuthorize(socket)) this.#frameHandler.handle(socket, data);
       else this.#frameHandler.fault(socket, UNAVAILABLE.fault);
       this.#schedule();
     });
   }
 
   override webSocketClose(socket: WebSocket, code: number, reason: string): Promise<void> {
-    return this.#inOrder(() => this.#sockets.close(socket, code, reason));
+    return this.#handleInOrder(() => this.#sockets.close(socket, code, reason));
   }
 
   override webSocketError(socket: WebSocket): void {
@@ -305,15 +335,15 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
   }
 
   /**
-   * Closes the sockets whose tokens have expired or whose clients are gone, and archives the backlog. Never throws: retries
-   * are ours, as the runtime's come to an end.
+   * Closes the sockets of expired tokens and of clients that are gone, and archives the backlog. Never throws: the
+   * archiver schedules its own retries, because the runtime's retries end.
    */
   override async alarm(): Promise<void> {
     this.#alarm.clear();
     this.#sockets.dropStale();
-    this.#expire();
-    // No other alarm fires until this one ends, and D1 may take its time.
-    const expiry = setInterval(() => this.#expire(), EXPIRY_CHECK_MS);
+    this.#closeExpired();
+    // No other alarm fires until this handler returns, and D1 can be slow.
+    const expiry = setInterval(() => this.#closeExpired(), EXPIRY_CHECK_MS);
     try {
       await this.#archiver.run();
     } finally {
@@ -324,32 +354,38 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     }
   }
 
-  /** Called after messages were stored. From now on the settings are stored, too, and the archiver has work. */
-  #stored(): void {
+  /** Called after messages were stored: the settings are stored from now on, too, and the archiver has work. */
+  #onStored(): void {
     this.#settings.store();
     this.#schedule();
   }
 
-  /** When something is due next, in milliseconds since the epoch; Infinity when nothing is. */
+  /** The time at which the alarm must fire, in milliseconds since the epoch; Infinity if nothing is due. */
   get #nextDue(): number {
     return Math.min(this.#archiver.nextRun, this.#sockets.nextExpiry, this.#sockets.nextGone);
   }
 
-  /** Sees that the alarm fires for what is due next. */
+  /** Sets the alarm for the next due time, if there is one. */
   #schedule(): void {
     const due = this.#nextDue;
     if (due < Infinity) this.#alarm.scheduleNoLaterThan(due);
   }
 
-  #expire(): void {
+  #closeExpired(): void {
     for (const socket of this.#sockets.expired(Date.now())) {
-      this.#frameHandler.fault(socket, { code: "unauthorized", detail: "The token has expired." });
+      this.#frameHandler.fault(socket, {
+        code: "unauthorized",
+        detail: "The token has expired. Connect again with a new one.",
+      });
       this.#sockets.close(socket, CLOSE.expired, "token expired");
     }
   }
 
-  /** Tells and closes the sockets of clients whom changed settings no longer admit, or who were disconnected. */
-  #reconsider(): void {
+  /**
+   * Applies changed settings to the open sockets. Sockets of clients that are disconnected or no longer admitted get an
+   * `error` and are closed.
+   */
+  #applySettings(): void {
     for (const socket of this.#sockets.clients()) {
       const { identity } = this.#sockets.attachment(socket);
       const allowed = this.#authorize(identity, "subscribe");
@@ -358,40 +394,43 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
       if (allowed === REVOKED) this.#sockets.close(socket, CLOSE.expired, "disconnected");
       else this.#sockets.close(socket, CLOSE.forbidden, allowed.fault.code);
     }
-    this.#sockets.reconsider();
+    this.#sockets.applySettings();
   }
 
-  /** Decides by the settings, and by whose tokens are revoked. The Worker may know less than the object. */
+  /** Authorizes by the settings and the revocations that this object knows. The Worker's copies may be older. */
   #authorize(who: Identity, action: Action): Result<null> {
     return isRevoked(who, this.#settings.revocations) ? REVOKED : authorize(who, action, this.#settings.current);
   }
 
   /**
-   * Handles what a socket sent, at once if the settings are fresh. Otherwise the object receives nothing else until they
-   * are, so that the events of its sockets take effect in the order in which they arrived, and none piles up in memory.
+   * Handles a socket's event: at once if the settings are fresh. Otherwise the object receives no other event until
+   * they are fresh. So events take effect in the order of their arrival, and do not pile up in memory.
    */
-  async #inOrder(handle: () => void): Promise<void> {
+  async #handleInOrder(handle: () => void): Promise<void> {
     if (this.#settings.isUsable()) return handle();
     const failure = await this.ctx.blockConcurrencyWhile(async () => {
       try {
         await this.#settings.refreshedWhileBlocking();
         handle();
       } catch (error) {
-        // Thrown in here it would reset the object.
+        // An error thrown inside `blockConcurrencyWhile` would reset the object.
         return { error };
       }
     });
     if (failure) throw failure.error;
   }
 
-  /** Whether it can be decided what this client may do. An object that stores nothing forgets its settings as it hibernates. */
-  #canDecide(socket: WebSocket): boolean {
+  /**
+   * Whether this client's actions can be authorized. An object that stores nothing loses its settings when it
+   * hibernates.
+   */
+  #canAuthorize(socket: WebSocket): boolean {
     return this.#settings.isKnown || this.#sockets.attachment(socket).identity.kind === "server";
   }
 
   /**
-   * Decides by fresh settings whether a caller may do what it came for, and sees that the log has started and that a lost
-   * alarm is replaced.
+   * Authorizes a caller by fresh settings, and makes sure that the log has started. Also sets the alarm again if it was
+   * lost.
    */
   async #admit(who: Identity, action: Action): Promise<Result<null>> {
     this.#schedule();
@@ -401,26 +440,26 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     }
     const allowed = this.#authorize(who, action);
     if (!allowed.ok || this.#log.started) return allowed;
-    const ready = await this.#ready();
-    // Starting the log takes time, in which the settings may have changed.
+    const ready = await this.#ensureStarted();
+    // The settings may have changed while the log started.
     return ready.ok ? this.#admit(who, action) : ready;
   }
 
-  /** Sees that the log knows where the channel's numbering stands. */
-  #ready(): Promise<Result<void>> {
+  /** Makes sure that the log has started, so that it knows the channel's last `seq`. */
+  #ensureStarted(): Promise<Result<void>> {
     const start = async () => {
-      if (!this.#log.started) await withDeadline(D1_TIMEOUT_MS, (this.#starting ??= this.#start()));
+      if (!this.#log.started) await withDeadline(D1_TIMEOUT_MS, (this.#starting ??= this.#startLog()));
     };
     return tryD1(start, { channel: this.#name }, UNAVAILABLE.fault.detail);
   }
 
   /**
-   * Continues from the archive where the object has no storage: numbering never starts again. Goes on after its callers
-   * gave up, so that a slow D1 only delays the start.
+   * Starts the log from the archive, so that numbering never starts again at 1, even if the object lost its storage.
+   * Continues after its callers have given up waiting, so a slow D1 only delays the start.
    */
-  async #start(): Promise<void> {
+  async #startLog(): Promise<void> {
     try {
-      // The settings, too, so that the channel knows them if D1 is away later.
+      // Load the settings, too, so that the channel knows them if D1 fails later.
       const loaded = Promise.all([this.#latestArchived(), this.#settings.refreshed()]);
       const [archived] = await withDeadline(START_TIMEOUT_MS, loaded);
       this.#log.start(archived);
@@ -432,16 +471,18 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
 
   async #latestArchived(): Promise<StoredMessage[]> {
     const range = pageRange({ limit: MAX_PAGE_SIZE }, await this.#archive.lastSeq(this.#name));
-    return latestRun(await this.#archive.read(this.#name, range, "backward", MAX_PAGE_BYTES));
+    return latestRun(await this.#archive.read(this.#name, range, "backward", MAX_PAGE_CHARACTERS));
   }
 
-  #crowded(who: Identity, group: string): Fault | undefined {
-    const most = who.kind === "server" ? MAX_SOCKETS + RESERVED_SOCKETS : MAX_SOCKETS;
-    if (this.#sockets.count() >= most) return tooManySockets(most, "the channel");
+  /** Returns the refusal of another socket, undefined if the channel and this group may have one more. */
+  #limitFault(who: Identity, group: string): Fault | undefined {
+    const capacity = who.kind === "server" ? MAX_SOCKETS + RESERVED_SOCKETS : MAX_SOCKETS;
+    if (this.#sockets.count() >= capacity) return fullChannel(capacity);
     if (who.kind === "server") return undefined;
-    const [limit, of] =
-      who.kind === "user" ? [MAX_SOCKETS_PER_USER, "one user"] : [MAX_SOCKETS_PER_ADDRESS, "one address"];
-    return this.#sockets.count(group) >= limit ? tooManySockets(limit, of) : this.#frameHandler.refusal(group);
+    const isUser = who.kind === "user";
+    const limit = isUser ? MAX_SOCKETS_PER_USER : MAX_SOCKETS_PER_ADDRESS;
+    if (this.#sockets.count(group) < limit) return this.#frameHandler.refusal(group);
+    return tooManySockets(limit, isUser ? "A user" : "The anonymous clients of an address");
   }
 }
 
@@ -449,17 +490,27 @@ function isDecidedBySettings({ who, messages }: Submission): boolean {
   return messages.some((message) => dependsOnSettings(who, message));
 }
 
-/** The tag that sockets share which are counted together; tags have at most 256 characters. */
+/** Returns the tag for sockets that limits count together. A tag has at most 256 characters. */
 function groupOf(who: Identity, address: string | undefined): string {
   if (who.kind === "server") return SERVER_GROUP;
   return who.kind === "user" ? `user:${who.dbo_id}:${who.row_id}` : `address:${address ?? ""}`.slice(0, 256);
 }
 
-function tooManySockets(limit: number, of: string): Fault {
-  return { code: "too-many-sockets", detail: `At most ${limit} sockets of ${of} are held.`, limit, retryAfter: 30 };
+function tooManySockets(limit: number, subject: string): Fault {
+  return {
+    code: "too-many-sockets",
+    detail: `${subject} may have at most ${limit} sockets on a channel. Close sockets, or connect again in 30 s.`,
+    limit,
+    retryAfter: 30,
+  };
 }
 
 function nameOf({ name }: DurableObjectId): string {
-  if (name === undefined) throw new Error("A channel's object is addressed by its name, never by an id alone.");
+  if (name === undefined) throw new Error("Get a channel object by its name (idFromName), not by a unique id.");
   return name;
+}
+
+function fullChannel(limit: number): Fault {
+  const detail = `This channel has ${limit} sockets, as many as it may have. Connect again in 30 s.`;
+  return { code: "too-many-sockets", detail, limit, retryAfter: 30 };
 }

@@ -1,51 +1,54 @@
 import { type Identity, mayRead } from "../auth/policy.ts";
 
-/** Text of frames, in UTF-16 units, after which a batch goes out whatever the time. */
+/** The text in a batch frame after which the batch is sent at once, in UTF-16 units. */
 const MAX_BATCH_CHARACTERS = 256 * 1024;
 
 /**
- * How many frames a millisecond may go out as they come, each counted once for each socket that gets it, and how many at once
- * after a pause. A send takes some 15 to 40 µs: up to here the object has the time for it.
+ * The sends that need no delay: per millisecond in the long run, and at once after a pause. A frame counts once per
+ * socket. A send takes 15 to 40 µs, so the object has time for this many.
  */
 const FREE_SENDS_PER_MS = 15;
 const FREE_SENDS_AT_ONCE = 1_500;
 
 /**
- * How long frames wait for each other where there are more, in milliseconds: for each socket that gets them, and at most. So
- * about a tenth of the object's time goes into sending, and with thousands of sockets a third of it.
+ * The delay of a batch under load, in milliseconds: per socket that gets it, and at most. The object then spends about
+ * a tenth of its time on sending, and a third with thousands of sockets.
  */
 const WINDOW_PER_SOCKET_MS = 0.2;
 const MAX_WINDOW_MS = 100;
 
-/** What decides which frames a socket gets, and how. */
+/** The properties of a socket that decide which frames it gets, and in which form. */
 export interface Traits {
   identity: Identity;
-  /** Whether frames come to it in arrays. */
+  /** Whether the socket gets batch frames. */
   batch: boolean;
-  /** Whether the settings let it receive messages. */
+  /** Whether the settings allow it to receive messages. */
   receives: boolean;
-  /** Whether it wants to know who comes and goes, and may. */
+  /** Whether it asked for presence, and the settings allow it. */
   presence: boolean;
 }
 
-/** Sockets that get the same frames in the same way: what they may see is decided, and encoded, once for all of them. */
+/**
+ * Sockets that get the same frames in the same form. Permissions are checked, and batches are encoded, once per
+ * audience.
+ */
 class Audience {
   readonly traits: Traits;
-  /** Each with how many of the waiting frames came before it joined. */
+  /** The sockets, each with the number of waiting frames that came before it joined. */
   readonly sockets = new Map<WebSocket, number>();
   readonly #waiting: string[] = [];
-  #text = 0;
+  #characters = 0;
 
   constructor(traits: Traits) {
     this.traits = traits;
   }
 
-  get waits(): boolean {
+  get hasWaiting(): boolean {
     return this.#waiting.length > 0;
   }
 
-  /** Whether something waits for this socket: what came before it joined does not. */
-  waitsFor(socket: WebSocket): boolean {
+  /** Whether a frame waits for this socket. Frames from before it joined do not. */
+  hasWaitingFor(socket: WebSocket): boolean {
     return (this.sockets.get(socket) ?? Infinity) < this.#waiting.length;
   }
 
@@ -53,51 +56,50 @@ class Audience {
     this.sockets.set(socket, this.#waiting.length);
   }
 
-  /** Keeps a frame for the next batch; answers whether that has become large enough to go out at once. */
-  wait(frame: string): boolean {
+  /** Adds a frame to the next batch. Returns whether the batch is now large enough to be sent at once. */
+  enqueue(frame: string): boolean {
     this.#waiting.push(frame);
-    this.#text += frame.length;
-    return this.#text >= MAX_BATCH_CHARACTERS;
+    this.#characters += frame.length;
+    return this.#characters >= MAX_BATCH_CHARACTERS;
   }
 
-  /** Sends what waits. Answers how many frames that was, counted for each socket. */
+  /** Sends the waiting frames. Returns their number, counted once per socket. */
   flush(transmit: Transmit): number {
     const frames = this.#waiting.length * this.sockets.size;
-    const whole = asBatch(this.#waiting);
+    const batch = asBatch(this.#waiting);
     for (const [socket, from] of this.sockets) {
-      if (from === 0) transmit(socket, whole);
+      if (from === 0) transmit(socket, batch);
       else if (from < this.#waiting.length) transmit(socket, asBatch(this.#waiting.slice(from)));
       if (from > 0) this.sockets.set(socket, 0);
     }
     this.#waiting.length = 0;
-    this.#text = 0;
+    this.#characters = 0;
     return frames;
   }
 }
 
-/** The auth database whose users alone may read a message, null where everybody may. */
+/** The auth database to whose users a message is restricted, null if every client may read it. */
 type Restriction = { database: string | null };
 
 type Transmit = (socket: WebSocket, text: string) => void;
 
 /**
- * Brings frames to many sockets. One frame is one WebSocket message, or for sockets that asked for batches one of several
- * in an array.
+ * Delivers frames to many sockets. A socket gets one WebSocket message per frame, or batch frames if it asked for them.
  *
- * A send costs more than a frame: so frames that come in one turn share a batch. As long as sending is no burden that batch goes
- * out at once, and nothing is added to any frame's time. Where more is said, the next batch waits for a time in proportion to
- * what the last one cost.
+ * A send costs more than a frame, so frames of one turn of the event loop share a batch. Under low load the batch is
+ * sent at the end of the turn, without a delay. Under high load the next batch is delayed in proportion to the cost of
+ * the previous batch.
  */
 export class Fanout {
   readonly #transmit: Transmit;
   readonly #audiences = new Map<string, Audience>();
   readonly #audienceOf = new Map<WebSocket, Audience>();
   #isScheduled = false;
-  /** When the next batch may go out, in milliseconds since the epoch. */
-  #opensAt = 0;
-  /** How many frames may still go out as they come, and when that was so. */
-  #free = FREE_SENDS_AT_ONCE;
-  #freeAt = 0;
+  /** The earliest time of the next batch, in milliseconds since the epoch. */
+  #nextBatchAt = 0;
+  /** The number of sends that still need no delay, and when it was computed, in milliseconds since the epoch. */
+  #freeSends = FREE_SENDS_AT_ONCE;
+  #freeSendsAt = 0;
 
   /** @param transmit Sends a text to one socket; never throws. */
   constructor(transmit: Transmit) {
@@ -112,73 +114,73 @@ export class Fanout {
     return this.#audienceOf.has(socket);
   }
 
-  /** The sockets whose traits are asked for. */
+  /** Returns the sockets whose traits match. */
   sockets(wanted: (traits: Traits) => boolean): WebSocket[] {
     return [...this.#audienceOf].flatMap(([socket, { traits }]) => (wanted(traits) ? socket : []));
   }
 
-  /** Adds a socket, or changes its traits. It gets what is brought from now on. */
+  /** Adds a socket, or changes its traits. The socket gets the frames that are delivered from now on. */
   add(socket: WebSocket, traits: Traits): void {
     this.flushFor(socket);
     this.remove(socket);
-    const key = keyOf(traits);
+    const key = audienceKey(traits);
     let audience = this.#audiences.get(key);
     if (!audience) this.#audiences.set(key, (audience = new Audience(traits)));
     audience.add(socket);
     this.#audienceOf.set(socket, audience);
   }
 
-  /** Removes a socket, and with it what waits for it. Answers whether it was there. */
+  /** Removes a socket and the frames that wait for it. Returns whether it was there. */
   remove(socket: WebSocket): boolean {
     const audience = this.#audienceOf.get(socket);
     if (!audience) return false;
     audience.sockets.delete(socket);
-    if (audience.sockets.size === 0) this.#audiences.delete(keyOf(audience.traits));
+    if (audience.sockets.size === 0) this.#audiences.delete(audienceKey(audience.traits));
     return this.#audienceOf.delete(socket);
   }
 
-  /** Sends what waits for a socket, so that what it is sent now comes behind it. */
+  /** Sends the frames that wait for a socket, so that frames sent directly to it arrive after them. */
   flushFor(socket: WebSocket): void {
     const audience = this.#audienceOf.get(socket);
-    if (audience?.waitsFor(socket)) audience.flush(this.#transmit);
+    if (audience?.hasWaitingFor(socket)) audience.flush(this.#transmit);
   }
 
-  /** Brings a message to all who may read it; answers how many those are. */
+  /** Delivers a message to all sockets that may read it. Returns their number. */
   message(frame: string, message: Restriction): number {
     let readers = 0;
     for (const audience of this.#audiencesOf(message)) {
-      this.#bring(frame, audience);
+      this.#deliver(frame, audience);
       readers += audience.sockets.size;
     }
     return readers;
   }
 
-  /** Brings news of who came or went to all who want to know, but for those that are left out. */
+  /** Delivers a presence update to all sockets that asked for presence, except those in `except`. */
   presence(frame: string, except: ReadonlyMap<WebSocket, unknown> = NONE): void {
-    for (const audience of this.#watching()) this.#bring(frame, audience, except);
+    for (const audience of this.#watching()) this.#deliver(frame, audience, except);
   }
 
-  /** The sockets that may read a message. */
+  /** Returns the sockets that may read a message. */
   readers(message: Restriction): WebSocket[] {
     return this.#audiencesOf(message).flatMap(socketsOf).toArray();
   }
 
-  /** Whether any socket wants to know who joins and leaves. */
+  /** Whether any socket gets presence updates. */
   get isWatched(): boolean {
     return this.#watching().some(() => true);
   }
 
-  /** Whether this socket wants to know who comes and goes. */
+  /** Whether this socket gets presence updates. */
   watches(socket: WebSocket): boolean {
     return this.#audienceOf.get(socket)?.traits.presence === true;
   }
 
-  /** The sockets that want to know who comes and goes. */
+  /** Returns the sockets that get presence updates. */
   watchers(): WebSocket[] {
     return this.#watching().flatMap(socketsOf).toArray();
   }
 
-  /** Whether `message` brings a message to this socket. */
+  /** Whether `message` delivers this message to this socket. */
   reaches(socket: WebSocket, message: Restriction): boolean {
     const audience = this.#audienceOf.get(socket);
     return audience !== undefined && mayReceive(audience, message);
@@ -192,19 +194,19 @@ export class Fanout {
     return this.#audiences.values().filter(({ traits }) => traits.presence);
   }
 
-  #bring(frame: string, audience: Audience, except: ReadonlyMap<WebSocket, unknown> = NONE): void {
-    if (audience.traits.batch) return this.#bringLater(frame, audience, except);
+  #deliver(frame: string, audience: Audience, except: ReadonlyMap<WebSocket, unknown> = NONE): void {
+    if (audience.traits.batch) return this.#deliverInBatch(frame, audience, except);
     for (const socket of audience.sockets.keys()) if (!except.has(socket)) this.#transmit(socket, frame);
   }
 
-  #bringLater(frame: string, audience: Audience, except: ReadonlyMap<WebSocket, unknown>): void {
+  #deliverInBatch(frame: string, audience: Audience, except: ReadonlyMap<WebSocket, unknown>): void {
     const excluded = except
       .keys()
       .filter((socket) => audience.sockets.has(socket))
       .toArray();
-    if (excluded.some((socket) => audience.waitsFor(socket))) audience.flush(this.#transmit);
-    const isLarge = audience.wait(frame);
-    // As if it had joined only now: it gets what follows this frame.
+    if (excluded.some((socket) => audience.hasWaitingFor(socket))) audience.flush(this.#transmit);
+    const isLarge = audience.enqueue(frame);
+    // An excluded socket is added again, so that it gets only the frames after this one.
     for (const socket of excluded) audience.add(socket);
     if (isLarge) this.#flush();
     else this.#schedule();
@@ -213,30 +215,30 @@ export class Fanout {
   #schedule(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    const wait = this.#opensAt - Date.now();
-    // A clock that steps back must not make anybody wait.
-    if (wait < 1 || wait > MAX_WINDOW_MS) queueMicrotask(() => this.#flush());
-    else setTimeout(() => this.#flush(), wait);
+    const delayMs = this.#nextBatchAt - Date.now();
+    // If the clock stepped back, the computed delay is too long: send now.
+    if (delayMs < 1 || delayMs > MAX_WINDOW_MS) queueMicrotask(() => this.#flush());
+    else setTimeout(() => this.#flush(), delayMs);
   }
 
   #flush(): void {
     this.#isScheduled = false;
     let [sockets, frames] = [0, 0];
     for (const audience of this.#audiences.values()) {
-      if (!audience.waits) continue;
+      if (!audience.hasWaiting) continue;
       frames += audience.flush(this.#transmit);
       sockets += audience.sockets.size;
     }
     if (frames > 0) this.#pace(sockets, frames);
   }
 
-  /** Decides by what was just sent when the next batch may go out. */
+  /** Computes the time of the next batch from what was just sent. */
   #pace(sockets: number, frames: number): void {
     const now = Date.now();
-    const earned = Math.max(0, now - this.#freeAt) * FREE_SENDS_PER_MS;
-    this.#free = Math.max(-FREE_SENDS_AT_ONCE, Math.min(FREE_SENDS_AT_ONCE, this.#free + earned) - frames);
-    this.#freeAt = now;
-    this.#opensAt = this.#free > 0 ? now : now + Math.min(MAX_WINDOW_MS, sockets * WINDOW_PER_SOCKET_MS);
+    const earned = Math.max(0, now - this.#freeSendsAt) * FREE_SENDS_PER_MS;
+    this.#freeSends = Math.max(-FREE_SENDS_AT_ONCE, Math.min(FREE_SENDS_AT_ONCE, this.#freeSends + earned) - frames);
+    this.#freeSendsAt = now;
+    this.#nextBatchAt = this.#freeSends > 0 ? now : now + Math.min(MAX_WINDOW_MS, sockets * WINDOW_PER_SOCKET_MS);
   }
 }
 
@@ -248,26 +250,26 @@ const NONE: ReadonlyMap<WebSocket, unknown> = new Map();
 
 const socketsOf = ({ sockets }: Audience) => sockets.keys();
 
-/** Frames as the text of one WebSocket message. */
+/** Returns a batch frame: the frames as one JSON array. */
 export function asBatch(frames: readonly string[]): string {
   return `[${frames.join(",")}]`;
 }
 
-/** Frames as few WebSocket messages, none of them much larger than it has to be. */
+/** Yields batch frames, each not much larger than `MAX_BATCH_CHARACTERS`. */
 export function* batchesOf(frames: Iterable<string>): Generator<string> {
   let batch: string[] = [];
-  let text = 0;
+  let characters = 0;
   for (const frame of frames) {
     batch.push(frame);
-    text += frame.length;
-    if (text < MAX_BATCH_CHARACTERS) continue;
+    characters += frame.length;
+    if (characters < MAX_BATCH_CHARACTERS) continue;
     yield asBatch(batch);
-    [batch, text] = [[], 0];
+    [batch, characters] = [[], 0];
   }
   if (batch.length > 0) yield asBatch(batch);
 }
 
-/** Of an identity only these count: whether its kind, or a user's database, may see a message. */
-function keyOf({ identity, batch, receives, presence }: Traits): string {
+/** Returns the same key for sockets of one audience. Of the identity only its kind and a user's database matter. */
+function audienceKey({ identity, batch, receives, presence }: Traits): string {
   return JSON.stringify([identity.kind, identity.kind === "user" && identity.database, batch, receives, presence]);
 }

@@ -20,7 +20,7 @@ import {
   HISTORIES_AT_ONCE,
   HISTORIES_PER_SECOND,
   MAX_BUSY_HISTORY_CHARACTERS,
-  MAX_PAGE_BYTES,
+  MAX_PAGE_CHARACTERS,
   MAX_LISTED_MEMBERS,
   MAX_REMEMBERED_SENDERS,
   MAX_REPLAY_MESSAGES,
@@ -48,11 +48,11 @@ interface FrameHandlerDeps {
   metrics: Metrics;
   presence: PresenceFeed;
   budgets: SenderBudgets;
-  /** Stores and delivers, within a sender's budget. */
+  /** Stores and delivers messages, within the sender's budget. */
   accept: (who: Identity, budget: SenderBudget, messages: NewMessages) => Result<Position>[];
 }
 
-/** Who sent a frame: read from its socket's attachment once, for all that the frame makes necessary. */
+/** The sender of a frame, read from the socket's attachment once per frame. */
 interface Sender {
   socket: WebSocket;
   identity: Identity;
@@ -65,25 +65,25 @@ type MessageFrame = Extract<ClientFrame, { action: "message" }>;
 const DONE = { ok: true, value: null } as const;
 const NO_AUTH_DATABASE = refuse(
   "forbidden",
-  "This channel has no auth database, so nobody could receive this message.",
+  "This channel has no auth database, so it has no authenticated clients. Leave out options.authenticated, or set an auth database for the channel.",
   {
     field: "options.authenticated",
   },
 );
 
 /**
- * What clients say over their sockets, and what they are answered. Nothing in here awaits, so a client's frames take
- * effect in the order in which it sent them, and nothing comes between a join and its replay.
+ * Handles the frames that clients send. There is no await in this class, so a client's frames take effect in the order
+ * in which it sent them, and no message is delivered between a join and its replay.
  */
 export class FrameHandler {
   readonly #deps: FrameHandlerDeps;
   readonly #rates = new WeakMap<WebSocket, FrameRate>();
   readonly #histories = new WeakMap<WebSocket, Rate>();
-  /** The sockets over which a join has been answered. */
+  /** The sockets that have sent a join. */
   readonly #haveJoined = new WeakSet<WebSocket>();
-  /** The sockets that were closed for flooding, by group. */
+  /** The number of sockets closed for flooding, by group. */
   readonly #floods = new Recent(MAX_REMEMBERED_SENDERS, () => new Rate(FLOODS_PER_SECOND, FLOODS_AT_ONCE, Date.now()));
-  /** What replays and history may take of the object's memory, all clients together. */
+  /** The text of replays and `history` frames, for all clients together. It bounds the memory that they take. */
   readonly #replays = new Rate(REPLAY_CHARACTERS_PER_SECOND, REPLAY_CHARACTERS_AT_ONCE, Date.now());
 
   constructor(deps: FrameHandlerDeps) {
@@ -91,32 +91,32 @@ export class FrameHandler {
   }
 
   /**
-   * Returns whether a frame is taken, by its number alone: frames over the rate, and those of a socket that was closed, cost as
-   * little as possible. A socket that floods is closed.
+   * Returns whether to handle a frame. Decides by the number of frames alone, so frames over the limit cost as little
+   * as possible. Closes a socket that floods.
    */
   admits(socket: WebSocket): boolean {
     const group = this.#deps.sockets.groupOf(socket);
     if (group === undefined) return false;
     if (group === SERVER_GROUP) return true;
     const verdict = this.#rateOf(socket).take();
-    if (verdict === "taken") return true;
+    if (verdict === "admitted") return true;
     if (verdict === "flood") this.#closeFlood(socket, group);
     else if (verdict !== "silent") this.fault(socket, verdict);
     return false;
   }
 
   /**
-   * Returns why a group of senders may open no socket just now, undefined if it may: too many of its sockets were closed for
-   * flooding.
+   * Returns the refusal of another socket for a group, if too many of its sockets were closed for flooding; else
+   * undefined.
    */
   refusal(group: string): Fault | undefined {
     const retryAfter = this.#floods.get(group).take(Date.now(), 0);
     if (retryAfter === 0) return undefined;
-    const detail = `Connections from here were closed for sending too many frames. Connect again in ${retryAfter} s.`;
+    const detail = `The server closed too many of your connections for sending too many frames. Connect again in ${retryAfter} s.`;
     return { code: "rate-limited", detail, limit: FLOODS_AT_ONCE, retryAfter };
   }
 
-  /** Takes a frame that was admitted. */
+  /** Handles a frame for which `admits` returned true. */
   handle(socket: WebSocket, data: string | ArrayBuffer): void {
     const { identity, socketId } = this.#deps.sockets.attachment(socket);
     const sender = { socket, identity, client: clientOf(identity, socketId) };
@@ -125,7 +125,7 @@ export class FrameHandler {
     if (!done.ok) this.fault(socket, done.fault);
   }
 
-  /** Tells a client what is wrong. Its connection stays open. */
+  /** Sends an `error` frame. The connection stays open. */
   fault(socket: WebSocket, fault: Fault): void {
     this.#deps.metrics.refusals += 1;
     this.#deps.sockets.send(socket, errorFrame(this.#deps.channel, fault));
@@ -148,7 +148,11 @@ export class FrameHandler {
     const named = frame.value.options?.channel;
     if (named === undefined || named === this.#deps.channel) return frame;
     const field = "options.channel";
-    return refuse("invalid-field", `${field} must be this socket's channel, or left out.`, { field });
+    return refuse(
+      "invalid-field",
+      `${field} must be ${this.#deps.channel}, the channel of this socket; got ${named}. Or leave it out.`,
+      { field },
+    );
   }
 
   #answer(sender: Sender, frame: ClientFrame): Result<unknown> {
@@ -169,20 +173,20 @@ export class FrameHandler {
     const { socket, identity, client } = sender;
     const allowed = authorize(identity, "subscribe", settings.current);
     if (!allowed.ok) return allowed;
-    const may = (action: "receive" | "history" | "presence") => authorize(identity, action, settings.current).ok;
+    const isAllowed = (action: "receive" | "history" | "presence") => authorize(identity, action, settings.current).ok;
     const granted = {
-      history: payload?.history === true && may("history"),
-      presence: payload?.presence === true && may("presence"),
+      history: payload?.history === true && isAllowed("history"),
+      presence: payload?.presence === true && isAllowed("presence"),
     };
-    const asks = granted.history || granted.presence || options?.after !== undefined;
-    const tooOften = this.#isFirstJoin(socket) || !asks ? undefined : this.#asksTooOften(socket, identity);
+    const needsHistory = granted.history || granted.presence || options?.after !== undefined;
+    const tooOften = this.#isFirstJoin(socket) || !needsHistory ? undefined : this.#historyRateFault(socket, identity);
     if (tooOften) return { ok: false, fault: tooOften };
-    // A client that receives nothing misses nothing, and is not told how far the channel is.
-    const seq = may("receive") ? log.last : 0;
-    const resume = options?.after === undefined ? undefined : this.#resume(options.after, identity, may);
+    // A client that may not receive messages does not learn the channel's last `seq`.
+    const seq = isAllowed("receive") ? log.last : 0;
+    const resume = options?.after === undefined ? undefined : this.#resume(options.after, identity, isAllowed);
 
     const isNew = !sockets.hasJoined(socket);
-    // The others, who do not include it yet.
+    // Announced before the socket joins, so only the other clients get the update.
     if (isNew && identity.kind !== "server") presence.joined(client);
     sockets.join(socket, granted.presence);
     if (granted.presence) presence.watching(socket);
@@ -211,7 +215,7 @@ export class FrameHandler {
     const allowed = authorize(identity, authenticated ? "message-authenticated" : "message", settings.current);
     if (!allowed.ok) return allowed;
     const database = authenticated ? (settings.current?.database ?? null) : null;
-    // Without a database there would be no restriction: everybody would see it.
+    // Without a database the message would not be restricted, and every client would see it.
     if (authenticated && database === null) return NO_AUTH_DATABASE;
     const message = { action: "message", client: JSON.stringify(client), database } as const;
     const [accepted] = accept(identity, this.#budgetOf(socket), { ...message, payloads: [text] });
@@ -231,7 +235,11 @@ export class FrameHandler {
     if (!allowed.ok) return allowed;
     const recipient = sockets.find(socketId);
     if (!recipient || !authorize(sockets.attachment(recipient).identity, "receive", settings.current).ok) {
-      return refuse("unknown-recipient", "No client of this channel has that socketId.", { field: "options.socketId" });
+      return refuse(
+        "unknown-recipient",
+        "No client that has joined this channel has this socketId. It may have left.",
+        { field: "options.socketId" },
+      );
     }
     const budget = this.#budgetOf(socket);
     if (budget.refusal) return { ok: false, fault: budget.refusal };
@@ -243,48 +251,51 @@ export class FrameHandler {
   #history({ socket, identity }: Sender): Result<null> {
     const allowed = authorize(identity, "history", this.#deps.settings.current);
     if (!allowed.ok) return allowed;
-    const tooOften = this.#asksTooOften(socket, identity);
+    const tooOften = this.#historyRateFault(socket, identity);
     if (tooOften) return { ok: false, fault: tooOften };
     this.#deps.sockets.send(socket, this.#historyFrame(identity));
     return allowed;
   }
 
-  /** Returns whether this join is the first over its socket, and notes it. */
+  /** Returns whether this is the socket's first join, and records it. */
   #isFirstJoin(socket: WebSocket): boolean {
     const isFirst = !this.#haveJoined.has(socket);
     this.#haveJoined.add(socket);
     return isFirst;
   }
 
-  /** Why a client gets no history just now, if so; API-key clients always do. */
-  #asksTooOften(socket: WebSocket, who: Identity): Fault | undefined {
+  /**
+   * Returns the refusal of a `history` frame if the client has used up its rate; else undefined. API-key clients have
+   * no limit.
+   */
+  #historyRateFault(socket: WebSocket, who: Identity): Fault | undefined {
     if (who.kind === "server") return undefined;
     const rate = this.#histories.get(socket) ?? new Rate(HISTORIES_PER_SECOND, HISTORIES_AT_ONCE, Date.now());
     this.#histories.set(socket, rate);
     const retryAfter = rate.take(Date.now());
     if (retryAfter === 0) return undefined;
-    const detail = `A client gets history and presence ${HISTORIES_PER_SECOND} time per second. Ask again in ${retryAfter} s.`;
+    const detail = `A client may request history or presence ${HISTORIES_PER_SECOND} time per second. Try again in ${retryAfter} s.`;
     return { code: "rate-limited", detail, field: "action", limit: HISTORIES_PER_SECOND, retryAfter };
   }
 
-  /** All that came after a position, or why it cannot be replayed whole and where to read on instead. */
+  /** Returns the frames after a position, or the reason why they cannot be replayed completely. */
   #resume(
     after: number,
     who: Identity,
-    may: (action: "receive" | "history") => boolean,
+    isAllowed: (action: "receive" | "history") => boolean,
   ): { answer: Resume; missed?: string[] } {
     const { channel, log } = this.#deps;
-    if (!may("receive")) return { answer: { resumed: true, replayed: 0 } };
+    if (!isAllowed("receive")) return { answer: { resumed: true, replayed: 0 } };
     const count = log.last - after;
     if (count < 0) return { answer: { resumed: false, reason: "ahead" } };
-    if (count > 0 && !may("history")) return { answer: { resumed: false, reason: "no-history" } };
+    if (count > 0 && !isAllowed("history")) return { answer: { resumed: false, reason: "no-history" } };
     const isTooMuch = count > MAX_REPLAY_MESSAGES || (count > 0 && this.#isReplayingTooMuch());
-    const held = isTooMuch ? [] : takeWithin(log.read({ from: after + 1, to: log.last }), MAX_PAGE_BYTES);
-    if (held.length < count) {
+    const replayed = isTooMuch ? [] : takeWithin(log.read({ from: after + 1, to: log.last }), MAX_PAGE_CHARACTERS);
+    if (replayed.length < count) {
       return { answer: { resumed: false, reason: "too-far-behind", next: historyPath(channel, `after=${after}`) } };
     }
-    const missed = held.filter((message) => mayRead(who, message)).map((message) => messageFrame(channel, message));
-    this.#replayed(missed);
+    const missed = replayed.filter((message) => mayRead(who, message)).map((message) => messageFrame(channel, message));
+    this.#countReplay(missed);
     return { answer: { resumed: true, replayed: missed.length }, missed };
   }
 
@@ -292,10 +303,10 @@ export class FrameHandler {
     const { channel, log, settings } = this.#deps;
     const depth = settings.current?.message_history || DEFAULT_PAGE_SIZE;
     const visible = log.read({ from: 1, to: log.last }, "DESC").filter((message) => mayRead(who, message));
-    const budget = this.#isReplayingTooMuch() ? MAX_BUSY_HISTORY_CHARACTERS : MAX_PAGE_BYTES;
+    const budget = this.#isReplayingTooMuch() ? MAX_BUSY_HISTORY_CHARACTERS : MAX_PAGE_CHARACTERS;
     const latest = takeWithin(visible.take(depth), budget).toReversed();
     const frame = historyFrame(channel, log.last, latest);
-    this.#replayed([frame]);
+    this.#countReplay([frame]);
     return frame;
   }
 
@@ -303,8 +314,8 @@ export class FrameHandler {
     return this.#replays.take(Date.now(), 0) > 0;
   }
 
-  #replayed(frames: readonly string[]): void {
-    const text = frames.reduce((sum, { length }) => sum + length, 0);
-    this.#replays.take(Date.now(), text);
+  #countReplay(frames: readonly string[]): void {
+    const characters = frames.reduce((sum, { length }) => sum + length, 0);
+    this.#replays.take(Date.now(), characters);
   }
 }

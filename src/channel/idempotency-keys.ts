@@ -1,36 +1,37 @@
 import type { Identity } from "../auth/policy.ts";
-import { MAX_DATABASE_BYTES } from "../protocol/limits.ts";
+import { MAX_STORAGE_BYTES_FOR_KEYS } from "../protocol/limits.ts";
 import type { Position } from "./message-log.ts";
 
-/** How long an idempotency key is remembered at least, in milliseconds. */
+/** The shortest time for which a key is remembered. */
 export const KEY_LIFETIME_MS = 24 * 60 * 60 * 1000;
 
-/** An idempotency key and the message that it came with, each as a digest of 16 bytes. */
+/** An idempotency key and its message, each as a digest of 16 bytes. */
 export interface KeyedMessage {
   key: ArrayBuffer;
   digest: ArrayBuffer;
 }
 
-/** Where a remembered key's message is, and whether it is the same message. */
+/** The position of a known key's message, and whether that message equals the new one. */
 export interface Remembered extends Position {
   isSame: boolean;
 }
 
-/** The longest time that a publisher is asked to wait for room, in seconds. */
+/** The longest time after which a publisher is asked to try again. */
 const MAX_RETRY_AFTER_SECONDS = 3_600;
 
 interface Marks {
-  /** The table that takes new keys, 0 or 1. */
+  /** The number of the table for new keys, 0 or 1. */
   current: number;
-  /** When it began to, in milliseconds since the epoch. */
+  /** When this table was created, in milliseconds since the epoch. */
   since: number;
 }
 
 /**
  * The idempotency keys of a channel's messages.
  *
- * Two tables take turns, a lifetime each, and the older is dropped whole when its turn is over. So a key costs one row
- * written and none deleted, and is remembered for one to two lifetimes. It takes 56 bytes of storage, however long it is.
+ * Two tables take turns. Each takes new keys for one lifetime, and is dropped after the next one. So a key costs one
+ * row written, and no row is deleted. A key is remembered for one to two lifetimes, and takes 56 bytes of storage,
+ * however long it is.
  */
 export class IdempotencyKeys {
   readonly #storage: DurableObjectStorage;
@@ -42,7 +43,7 @@ export class IdempotencyKeys {
   }
 
   find({ key, digest }: KeyedMessage): Remembered | undefined {
-    // Without marks no key was ever used here, and there is no table.
+    // Without marks, no key was ever stored and there are no tables.
     if (!this.#marks) return undefined;
     const [found] = this.#storage.sql.exec<Position & { isSame: number }>(
       `SELECT digest = ?2 AS isSame, seq, time FROM idempotency_0 WHERE key = ?1
@@ -53,15 +54,17 @@ export class IdempotencyKeys {
     return found && { ...found, isSame: found.isSame === 1 };
   }
 
-  /** Returns 0 if there is room for another key of this kind of caller, otherwise the seconds after which there may be. */
+  /**
+   * Returns 0 if there is room for another key of this kind of caller, otherwise the seconds after which to try again.
+   */
   secondsUntilRoom(kind: Identity["kind"], now: number): number {
-    // Nothing is stored for a key whose message may yet be refused.
+    // Do not create the tables here: the message may still be refused.
     const { since } = this.#marks ? this.#takeTurns(now) : { since: now };
-    if (this.#storage.sql.databaseSize < MAX_DATABASE_BYTES[kind]) return 0;
+    if (this.#storage.sql.databaseSize < MAX_STORAGE_BYTES_FOR_KEYS[kind]) return 0;
     return Math.max(1, Math.min(MAX_RETRY_AFTER_SECONDS, Math.ceil((since + KEY_LIFETIME_MS - now) / 1000)));
   }
 
-  /** Remembers a key. Belongs into the transaction that stores its message. */
+  /** Stores a key. Call it in the transaction that stores the key's message. */
   remember({ key, digest }: KeyedMessage, { seq, time }: Position): void {
     const { current } = this.#takeTurns(time);
     this.#storage.sql.exec(

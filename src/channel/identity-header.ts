@@ -2,7 +2,7 @@ import * as v from "valibot";
 import type { Identity } from "../auth/policy.ts";
 import { DatabaseName, DatabaseNumber, JsonObject, UserId } from "../protocol/values.ts";
 
-/** Carries the caller's identity from the Worker to the object, which is reached through the Worker only. */
+/** Carries the caller's identity from the Worker to the object. Only the Worker can reach the object. */
 export const IDENTITY_HEADER = "X-Identity";
 
 const Milliseconds = v.pipe(v.number(), v.finite(), v.minValue(0));
@@ -26,7 +26,7 @@ export function identityHeaderOf(who: Identity): string {
   return encodeURIComponent(JSON.stringify(who));
 }
 
-/** Returns the identity that a request carries. Throws if there is none, or one that no Worker would send. */
+/** Returns the identity that a request carries. Throws if the header is missing or malformed. */
 export function identityOf(headers: Headers): Identity {
   return v.parse(IdentitySchema, JSON.parse(decodeURIComponent(headers.get(IDENTITY_HEADER) ?? "")));
 }

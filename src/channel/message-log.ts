@@ -4,41 +4,50 @@ import type { ArchiveBatch } from "../archive/store.ts";
 import { searchByTime } from "../archive/bisect.ts";
 import { LOG_CAPACITY } from "../protocol/limits.ts";
 
-/** Messages before they have their places in the order; only their payloads differ. */
+/** New messages, which have no `seq` and `time` yet. Only their payloads differ. */
 export interface NewMessages extends Pick<StoredMessage, "action" | "client" | "database"> {
   payloads: readonly string[];
 }
 
-/** Where a message is in its channel. `time` in milliseconds since the epoch. */
+/** The position of a message in its channel. `time` is in milliseconds since the epoch. */
 export type Position = Pick<StoredMessage, "seq" | "time">;
 
-/** UTF-16 units of the payloads of one append: they travel as one parameter, which may have 2 MB. */
+/**
+ * The largest text of the payloads of one append, in UTF-16 units. They are passed to SQLite as one parameter, which
+ * may have 2 MB.
+ */
 export const MAX_APPEND_CHARACTERS = 256 * 1024;
 
-/** What the log keeps beside its rows, in one row of its own: written once an archived batch, not once a message. */
+/**
+ * Data that the log stores in addition to the messages, in one row. Written once per archived batch, not once per
+ * message.
+ */
 interface Marks {
-  /** The first `seq` that this log ever held: 1, unless it was restored from the archive. */
+  /** The first `seq` that this log ever contained: 1, unless the log was restored from the archive. */
   first: number;
-  /** Every message up to this `seq` is in the archive. */
+  /** The last archived `seq`; 0 if nothing is archived. */
   archived: number;
 }
 
 /**
- * A channel's latest messages, in its Durable Object's SQLite: the write-ahead log of the archive and the source of
- * history and resume.
+ * A channel's latest messages, in the SQLite of its Durable Object: the write-ahead log of the archive, and the source
+ * of recent history and resume.
  *
- * It is a ring: a message's slot is its `seq` modulo the capacity, and an append overwrites the slot's former message.
- * So a message costs one row written, and none is ever deleted. A message is only overwritten once it is archived.
+ * The log is a ring. A message's slot is its `seq` modulo the capacity, and an append overwrites the previous message
+ * in that slot. So a message costs one row written, and no message is deleted. A message is overwritten only after it
+ * was archived.
  *
- * Everything here is synchronous. What is written in one turn is committed as one, and the runtime's output gate holds
- * back every frame and answer until that commit is durable
+ * Everything here is synchronous. All writes in one turn of the event loop are committed together. The runtime's output
+ * gate holds back every frame and response until the commit is durable
  * (https://developers.cloudflare.com/durable-objects/reference/in-memory-state/).
  */
 export class MessageLog {
   readonly #storage: DurableObjectStorage;
   readonly #capacity: number;
   #marks: Marks | undefined;
-  /** Whether the table and the marks exist. An empty log is only kept in memory, so that reading a channel stores nothing. */
+  /**
+   * Whether the table and the marks are stored. An empty log is only in memory, so reading a channel stores nothing.
+   */
   #isStored = false;
   #last = 0;
   #lastTime = 0;
@@ -52,49 +61,51 @@ export class MessageLog {
     this.#findLast(this.#marks.archived);
   }
 
-  /** Whether the log knows where the channel's numbering stands. A new one has to be told by `start`. */
+  /** Whether the log knows the channel's last `seq`. A new log needs `start`. */
   get started(): boolean {
     return this.#marks !== undefined;
   }
 
-  /** Whether the object's storage holds the log, as it does once there is a message. */
+  /** Whether the log is in the object's storage. It is once the channel has a message. */
   get isStored(): boolean {
     return this.#isStored;
   }
 
-  /** The channel's last `seq`, 0 where it has no message. */
+  /** The channel's last `seq`, 0 if it has no message. */
   get last(): number {
     return this.#last;
   }
 
-  /** The first `seq` still held; `last + 1` where there is none. */
+  /** The first `seq` in the log; `last + 1` if the log is empty. */
   get oldest(): number {
     return Math.max(this.#marks?.first ?? 1, this.#last - this.#capacity + 1);
   }
 
-  /** Every message up to this `seq` is in the archive. */
+  /** The last archived `seq`; 0 if nothing is archived. */
   get archived(): number {
     return this.#marks?.archived ?? 0;
   }
 
-  /** How many messages wait to be archived. */
+  /** The number of messages that are not archived yet. */
   get backlog(): number {
     return this.#last - this.archived;
   }
 
-  /** How many messages it can hold. */
+  /** The number of messages that the log can hold. */
   get capacity(): number {
     return this.#capacity;
   }
 
-  /** How many messages can be appended before one that is not archived would be overwritten. */
+  /** The number of messages that can be appended without overwriting a message that is not archived. */
   get room(): number {
     return this.#capacity - this.backlog;
   }
 
   /**
-   * Begins the log with what the archive knows: its latest messages, oldest first and without a gap. Writes nothing to storage
-   * before, and if there are none, nothing until the first message.
+   * Starts the log with the channel's latest archived messages. Stores them, or nothing if there are none: then the
+   * first append creates the table.
+   *
+   * @param archived Oldest first, without a gap.
    */
   start(archived: readonly StoredMessage[]): void {
     const last = archived.at(-1);
@@ -112,23 +123,24 @@ export class MessageLog {
   }
 
   /**
-   * Stores messages and gives them their places. The caller has seen that there is room, and that their text together has
-   * no more than `MAX_APPEND_CHARACTERS`.
+   * Stores messages and assigns their `seq` and `time`. The caller makes sure that there is room, and that the payloads
+   * have at most `MAX_APPEND_CHARACTERS` together.
    *
-   * @param within Stores what belongs to the first, in one transaction with all of them.
+   * @param alsoStore Stores more data for the first message, in the same transaction.
+   * @returns The stored messages.
    */
-  append({ payloads, ...shared }: NewMessages, within?: (place: Position) => void): StoredMessage[] {
-    // A clock may step back; history's times do not.
+  append({ payloads, ...shared }: NewMessages, alsoStore?: (position: Position) => void): StoredMessage[] {
+    // A clock may step back, but the times of messages must not.
     const time = Math.max(Date.now(), this.#lastTime);
     const stored = payloads.map((payload, index) => ({ seq: this.#last + 1 + index, time, ...shared, payload }));
     if (!this.#isStored) {
       this.#create(this.#marks ?? { first: 1, archived: 0 });
       this.#isStored = true;
     }
-    if (within) {
+    if (alsoStore) {
       this.#storage.transactionSync(() => {
         this.#write(stored);
-        within({ seq: this.#last + 1, time });
+        alsoStore({ seq: this.#last + 1, time });
       });
     } else {
       this.#write(stored);
@@ -138,11 +150,11 @@ export class MessageLog {
     return stored;
   }
 
-  /** The messages of a range that the log still holds, in either order, read as they are asked for. */
+  /** Yields the messages of a range that are in the log, in either order. Reads rows lazily. */
   *read({ from, to }: Range, order: "ASC" | "DESC" = "ASC"): Generator<StoredMessage> {
-    const held = { from: Math.max(from, this.oldest), to: Math.min(to, this.#last) };
-    if (held.from > held.to) return;
-    const runs = this.#slotRuns(held);
+    const range = { from: Math.max(from, this.oldest), to: Math.min(to, this.#last) };
+    if (range.from > range.to) return;
+    const runs = this.#slotRuns(range);
     for (const [start, end] of order === "ASC" ? runs : runs.toReversed()) {
       yield* this.#storage.sql.exec<Row>(
         `SELECT seq, time, action, client, database, payload FROM log WHERE slot BETWEEN ? AND ? ORDER BY slot ${order}`,
@@ -153,8 +165,10 @@ export class MessageLog {
   }
 
   /**
-   * For each of the times, in milliseconds since the epoch, the first position held whose message is of then or later;
-   * `last + 1` where there is none.
+   * Returns, for each time, the first position in the log whose message has that time or a later one; `last + 1` if
+   * there is none.
+   *
+   * @param times In milliseconds since the epoch.
    */
   positionsAt(times: readonly number[]): number[] {
     if (!this.#isStored) return times.map(() => this.#last + 1);
@@ -169,8 +183,9 @@ export class MessageLog {
   }
 
   /**
-   * Returns how many bytes the messages held from a position on have whose clients are anonymous: their payloads and clients.
+   * Returns the bytes of the payloads and clients of the anonymous clients' messages in the log, in UTF-8.
    *
+   * @param position Counts messages from this position on.
    * @param since Counts only messages of this time or later, in milliseconds since the epoch.
    */
   anonymousBytes(position: number, since: number): number {
@@ -191,16 +206,16 @@ export class MessageLog {
   }
 
   /**
-   * Returns the next messages for the archive within these bounds, or undefined when none wait. The first is always among
-   * them, however large it is.
+   * Returns the next batch for the archive, undefined if all messages are archived. The batch has at least one message,
+   * even if that one exceeds `maxBytes`.
    *
-   * @param maxBytes Of their payloads and of each of their senders once, in UTF-8.
+   * @param maxBytes The limit for the payloads and the distinct senders of the batch, in bytes of UTF-8.
    */
   unarchived(maxRows: number, maxBytes: number): ArchiveBatch | undefined {
     if (this.backlog === 0) return undefined;
     const [slots] = this.#slotRuns({ from: this.archived + 1, to: Math.min(this.archived + maxRows, this.#last) });
     const [start, end] = this.#fitting(slots, maxBytes);
-    // As text for D1 at once: made by SQLite in a quarter of the time that rows as objects would take.
+    // SQLite builds the JSON text for D1 in a quarter of the time that converting rows to objects and back would take.
     const { since, rows, clients } = this.#storage.sql
       .exec<{ since: number; rows: string; clients: string }>(
         `WITH batch AS (SELECT * FROM log WHERE slot BETWEEN ? AND ?),
@@ -218,7 +233,10 @@ export class MessageLog {
     return { count, last: this.archived + count, since, rows, clients };
   }
 
-  /** As many of these slots, from the first on, as hold no more text than that; at least the first. */
+  /**
+   * Returns the longest prefix of these slots, found by halving, whose text has at most `maxBytes`; at least the first
+   * slot.
+   */
   #fitting([start, end]: SlotRun, maxBytes: number): SlotRun {
     if (start === end) return [start, end];
     const { bytes } = this.#storage.sql
@@ -234,7 +252,7 @@ export class MessageLog {
     return this.#fitting([start, Math.floor((start + end) / 2)], maxBytes);
   }
 
-  /** Notes that all messages up to `seq` are archived: their slots may be used again. */
+  /** Records that all messages up to `seq` are archived, so their slots may be overwritten. */
   markArchived(seq: number): void {
     this.#mark({ first: this.#marks?.first ?? 1, archived: seq });
   }
@@ -271,7 +289,10 @@ export class MessageLog {
     );
   }
 
-  /** By one statement, whose parameters are converted once: with a hundred messages a quarter of the time of one each. */
+  /**
+   * Uses one statement for all messages. A hundred messages take a quarter of the time of a hundred statements, because
+   * the parameters are converted only once.
+   */
   #writeRun({ seq, time, action, client, database }: StoredMessage, run: readonly StoredMessage[]): void {
     this.#storage.sql.exec(
       `REPLACE INTO log (slot, seq, time, action, client, database, payload)
@@ -286,20 +307,22 @@ export class MessageLog {
     );
   }
 
-  /** Walks from a position known to have been reached to the last one: one row read for each message of the backlog. */
-  #findLast(known: number): void {
-    this.#last = known;
-    for (let seq = known; ; seq++) {
+  /**
+   * Finds the last `seq`, starting at a position that the log has reached. Reads one row per message of the backlog.
+   */
+  #findLast(reached: number): void {
+    this.#last = reached;
+    for (let seq = reached; ; seq++) {
       const [row] = this.#storage.sql.exec<{ seq: number; time: number }>(
         "SELECT seq, time FROM log WHERE slot = ?",
         seq % this.#capacity,
       );
       if (row?.seq === seq) [this.#last, this.#lastTime] = [seq, row.time];
-      else if (seq > known) return;
+      else if (seq > reached) return;
     }
   }
 
-  /** A range of positions as one or, past the ring's seam, two ranges of slots. */
+  /** Converts a range of positions to runs of slots: two if the range crosses the end of the ring, else one. */
   #slotRuns({ from, to }: Range): [SlotRun, ...SlotRun[]] {
     const [start, end] = [from % this.#capacity, to % this.#capacity];
     if (start <= end) return [[start, end]];
@@ -310,7 +333,7 @@ export class MessageLog {
   }
 }
 
-/** Slots that follow each other, both ends included. */
+/** Consecutive slots, both ends included. */
 type SlotRun = [start: number, end: number];
 
 type Row = StoredMessage & Record<string, SqlStorageValue>;

@@ -2,47 +2,50 @@ import type { Client } from "../protocol/frames.ts";
 import { PRESENCE_JOINS_AT_ONCE, PRESENCE_JOINS_PER_SECOND } from "../protocol/limits.ts";
 import { Rate } from "../shared/rate.ts";
 
-/** How long further changes of a member wait after one was announced, in milliseconds. */
+/** How long further changes of a member wait after a change was announced. */
 export const PRESENCE_WINDOW_MS = 1_000;
 
-/** New watchers that are remembered while changes wait for them: more, and what waits is announced at once. */
+/**
+ * The number of new watchers that are remembered while changes wait. With more, the waiting changes are announced at
+ * once.
+ */
 const MAX_LATE_WATCHERS = 10_000;
 
-/** What became of a member, as JSON of its client: there, or null if it is not. */
+/** The state of a member: the JSON of its client, or null if it has left. */
 type State = string | null;
 
-/** A member that changed a short time ago. */
+/** A member that changed recently. */
 interface Member {
-  /** What watchers were told last. */
+  /** The state in the last update that watchers got. */
   announced: State;
   current: State;
-  /** When that was, in milliseconds since the epoch. */
+  /** When that update was sent, in milliseconds since the epoch. */
   announcedAt: number;
-  /** Watchers that began while a change waited, and what their list of members said. */
+  /** Watchers that joined while a change waited, each with the member's state in its `presence_full` list. */
   readonly late: Map<WebSocket, State>;
 }
 
 interface FeedDeps {
-  /** Whether anybody wants to know. */
+  /** Whether there are any watchers. */
   isWatched: () => boolean;
-  /** Sends an update to all watchers, but for those that are left out. */
+  /** Sends an update to all watchers, except those in `except`. */
   announce: (action: "join" | "leave", client: Client, except: ReadonlyMap<WebSocket, unknown>) => void;
   /** Sends an update to one watcher, if it still is one. */
-  tell: (watcher: WebSocket, action: "join" | "leave", client: Client) => void;
+  notify: (watcher: WebSocket, action: "join" | "leave", client: Client) => void;
 }
 
 /**
- * Tells watchers who joins and leaves. A member's first change is announced at once; what changes within the next second is
- * announced at its end, as one change, or not at all if the member is as before. While something waits, a timer keeps the object
- * awake, so hibernation loses nothing.
+ * Sends presence updates to watchers, which are the sockets that asked for presence. A member's first change is
+ * announced at once. Changes within the next second are announced at its end as one change, or not at all if they
+ * cancel out. While a change waits, a timer keeps the object awake, so hibernation loses nothing.
  */
 export class PresenceFeed {
   readonly #deps: FeedDeps;
-  /** By `socketId`. */
+  /** The members that changed recently, by `socketId`. */
   readonly #members = new Map<string, Member>();
   readonly #joins = new Rate(PRESENCE_JOINS_PER_SECOND, PRESENCE_JOINS_AT_ONCE, Date.now());
   #lateWatchers = 0;
-  /** Runs while something waits. */
+  /** Runs while a change waits. */
   #timer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(deps: FeedDeps) {
@@ -57,7 +60,10 @@ export class PresenceFeed {
     this.#change(client.socketId, JSON.stringify(client), null);
   }
 
-  /** Notes a new watcher, which gets the list of members in this turn: it needs no update that the list contains. */
+  /**
+   * Records a new watcher. It gets the list of members in this turn of the event loop, so it needs no update about
+   * changes that the list includes.
+   */
   watching(watcher: WebSocket): void {
     for (const member of this.#members.values()) {
       if (member.announced === member.current) continue;
@@ -75,13 +81,16 @@ export class PresenceFeed {
     const member = known ?? { announced: before, current: before, announcedAt: now, late: new Map<WebSocket, State>() };
     member.current = after;
     this.#members.set(socketId, member);
-    // In a storm of new members, those that leave again within the window cost nothing.
+    // If many members join at once, those that leave again within the window cost nothing.
     const waits = known !== undefined || (after !== null && this.#joins.take(now) > 0);
     if (!waits) this.#announce(socketId, member, now);
     else if (member.announced !== after) this.#timer ??= setTimeout(() => this.#flush(), PRESENCE_WINDOW_MS);
   }
 
-  /** Forgets the members whose last change was announced long enough ago. They are in the order of their announcement. */
+  /**
+   * Forgets the members whose last change was announced more than a second ago. Members are in the order of their last
+   * announcement.
+   */
   #forget(now: number): void {
     for (const [socketId, { announced, current, announcedAt, late }] of this.#members) {
       const waits = announced !== current || late.size > 0;
@@ -90,7 +99,7 @@ export class PresenceFeed {
     }
   }
 
-  /** Announces what waits. */
+  /** Announces the waiting changes. */
   #flush(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
@@ -101,23 +110,23 @@ export class PresenceFeed {
     }
   }
 
-  /** Brings all watchers to a member's current state. */
+  /** Sends all watchers the updates that lead to a member's current state. */
   #announce(socketId: string, member: Member, now: number): void {
     const { announced, current, late } = member;
     member.announced = current;
     member.announcedAt = now;
     this.#members.delete(socketId);
     this.#members.set(socketId, member);
-    for (const [action, client] of steps(announced, current)) this.#deps.announce(action, client, late);
+    for (const [action, client] of updatesBetween(announced, current)) this.#deps.announce(action, client, late);
     for (const [watcher, seen] of late) {
-      for (const [action, client] of steps(seen, current)) this.#deps.tell(watcher, action, client);
+      for (const [action, client] of updatesBetween(seen, current)) this.#deps.notify(watcher, action, client);
     }
     late.clear();
   }
 }
 
-/** The updates that lead from one state to another. */
-function steps(from: State, to: State): ["join" | "leave", Client][] {
+/** Returns the updates that lead from one state to another. */
+function updatesBetween(from: State, to: State): ["join" | "leave", Client][] {
   if (from === to) return [];
   const leave = from === null ? [] : [["leave", JSON.parse(from) as Client] as ["leave", Client]];
   const join = to === null ? [] : [["join", JSON.parse(to) as Client] as ["join", Client]];

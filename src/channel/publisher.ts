@@ -12,18 +12,21 @@ import type { Sockets } from "./sockets.ts";
 export interface NewMessage {
   /** JSON. */
   payload: string;
-  /** JSON: who sent it; null for an API-key client that names no sender. */
+  /** The sender as JSON; null for an API-key client that names no sender. */
   client: string | null;
-  /** The auth database whose users alone may see it, which must be the channel's. */
+  /**
+   * The auth database to whose users the message is restricted, which must be the channel's; null if it is for every
+   * client.
+   */
   database: string | null;
-  /** For one that may be sent again. */
+  /** The idempotency key, if the caller sent one. */
   idempotency?: KeyedMessage;
 }
 
-/** What one caller publishes at once. */
+/** The messages that one caller publishes at once. */
 export interface Submission {
   who: Identity;
-  /** The address that limits count an anonymous caller by. */
+  /** The address by which limits count an anonymous client. */
   address?: string;
   messages: readonly NewMessage[];
 }
@@ -36,11 +39,11 @@ interface PublisherDeps {
   quota: AnonymousQuota;
   sockets: Sockets;
   settings: SettingsCopy;
-  /** Called for each message that was stored, and so waits for the archive. */
-  stored: () => void;
+  /** Called after messages were stored. They wait for the archive. */
+  onStored: () => void;
 }
 
-/** Gives messages their place, stores them, and delivers them. Nothing in here awaits. */
+/** Orders messages, stores them, and delivers them. There is no await in this class. */
 export class Publisher {
   readonly #deps: PublisherDeps;
 
@@ -49,8 +52,10 @@ export class Publisher {
   }
 
   /**
-   * Publishes events of one caller, in order; for each a result. One whose key is known already is answered as it was then. Once
-   * one is more than the caller's budget, all that follow are refused, so that order is kept.
+   * Publishes the events of one caller, in order. Once an event exceeds the caller's budget, all later events are
+   * refused, so that their order is kept.
+   *
+   * @returns One result per event. An event whose idempotency key is known gets its original result.
    */
   publish(who: Identity, messages: readonly NewMessage[], budget: SenderBudget): Result<Position>[] {
     let isSpent = false;
@@ -70,36 +75,41 @@ export class Publisher {
   }
 
   /**
-   * Numbers, stores and delivers in one turn: the output gate lets no frame out before the commit is durable.
+   * Numbers, stores and delivers messages in one turn of the event loop. The output gate sends no frame before the
+   * commit is durable.
    *
    * @param who The client that publishes or sends them.
-   * @param within Stores in the same commit what belongs to the first message.
+   * @param alsoStore Stores more data for the first message, in the same commit.
    */
-  accept(who: Identity, { payloads, ...shared }: NewMessages, within?: (place: Position) => void): Result<Position>[] {
-    const { channel, log, quota, sockets, stored } = this.#deps;
+  accept(
+    who: Identity,
+    { payloads, ...shared }: NewMessages,
+    alsoStore?: (position: Position) => void,
+  ): Result<Position>[] {
+    const { channel, log, quota, sockets, onStored } = this.#deps;
     const fitting = payloads.slice(0, log.room);
-    const taken = who.kind === "anonymous" ? quota.take(fitting, shared.client) : fitting;
-    const kept = taken.length > 0 ? log.append({ ...shared, payloads: taken }, within) : [];
+    const accepted = who.kind === "anonymous" ? quota.take(fitting, shared.client) : fitting;
+    const stored = accepted.length > 0 ? log.append({ ...shared, payloads: accepted }, alsoStore) : [];
     quota.save();
-    for (const message of kept) sockets.broadcast(messageFrame(channel, message), message);
-    if (kept.length > 0) stored();
-    const results = kept.map(placed);
+    for (const message of stored) sockets.broadcast(messageFrame(channel, message), message);
+    if (stored.length > 0) onStored();
+    const results = stored.map(resultFor);
     const tooMany = payloads.slice(fitting.length).map(() => BACKLOG_FULL);
-    return [...results, ...fitting.slice(kept.length).map(() => quota.refusal()), ...tooMany];
+    return [...results, ...fitting.slice(stored.length).map(() => quota.refusal()), ...tooMany];
   }
 
-  /** Stores as many of these messages as a sender's budget allows, and charges it for them. */
+  /** Stores as many of these messages as the sender's budget allows, and charges it for them. */
   acceptWithin(
     who: Identity,
     budget: SenderBudget,
     messages: NewMessages,
-    within?: (place: Position) => void,
+    alsoStore?: (position: Position) => void,
   ): Result<Position>[] {
-    if (budget.isUnlimited) return this.accept(who, messages, within);
+    if (budget.isUnlimited) return this.accept(who, messages, alsoStore);
     const sizes = messages.payloads.map((payload) => sizeOf(payload, messages.client));
     const count = budget.count(sizes);
     const results =
-      count === 0 ? [] : this.accept(who, { ...messages, payloads: messages.payloads.slice(0, count) }, within);
+      count === 0 ? [] : this.accept(who, { ...messages, payloads: messages.payloads.slice(0, count) }, alsoStore);
     for (const [index, size] of sizes.entries()) if (results[index]?.ok) budget.charge(size);
     return [...results, ...overBudget(messages.payloads.slice(count), budget)];
   }
@@ -116,66 +126,77 @@ export class Publisher {
   #acceptOnce(who: Identity, message: NewMessages, keyed: KeyedMessage, budget: SenderBudget): Result<Position>[] {
     const { keys } = this.#deps;
     const known = keys.find(keyed);
-    if (known) return [known.isSame ? placed(known) : KEY_REUSED];
+    if (known) return [known.isSame ? resultFor(known) : KEY_REUSED];
     const retryAfter = keys.secondsUntilRoom(who.kind, Date.now());
     if (retryAfter > 0) return [keysFull(retryAfter)];
-    return this.acceptWithin(who, budget, message, (place) => keys.remember(keyed, place));
+    return this.acceptWithin(who, budget, message, (position) => keys.remember(keyed, position));
   }
 }
 
-/** The refusal of messages that are more than their sender's budget. */
+/** Returns refusals of messages that exceed their sender's budget. */
 function overBudget(messages: readonly unknown[], { refusal }: SenderBudget): Result<never>[] {
   return messages.map(() => (refusal ? { ok: false, fault: refusal } : OVER_BUDGET));
 }
 
-/** For messages that follow a refused one after the budget has recovered. */
+/** The refusal of messages that follow a refused message, if the budget has recovered in the meantime. */
 const OVER_BUDGET = refuse("rate-limited", "An earlier message of this batch was refused. Send again in 1 s.", {
   retryAfter: 1,
 });
 
-const BACKLOG_FULL = refuse("backlog-full", "The channel takes no more until its archive has caught up.", {
-  retryAfter: 5,
-});
+const BACKLOG_FULL = refuse(
+  "backlog-full",
+  "The channel has as many unarchived messages as it can hold. Try again in 5 s.",
+  {
+    retryAfter: 5,
+  },
+);
 
-const KEY_REUSED = refuse("key-reused", "This key came with another message before; a new message needs a new key.", {
-  field: "Idempotency-Key",
-});
+const KEY_REUSED = refuse(
+  "key-reused",
+  "This idempotency key was used for a different message. Send a new message with a new key.",
+  {
+    field: "Idempotency-Key",
+  },
+);
 
 function keysFull(retryAfter: number): Result<never> {
-  const detail = "The channel remembers as many idempotency keys as it can; it takes messages without a key.";
+  const detail = `The channel's storage for idempotency keys is full. Try again in ${retryAfter} s, or publish without a key.`;
   return refuse("keys-full", detail, { field: "Idempotency-Key", retryAfter });
 }
 
-function placed({ seq, time }: Position): Result<Position> {
+function resultFor({ seq, time }: Position): Result<Position> {
   return { ok: true, value: { seq, time } };
 }
 
-/** Whether settings decide if a message may be published: API-key clients may publish all but restricted messages. */
+/** Whether the settings decide about a message. API-key clients may publish every message except a restricted one. */
 export function dependsOnSettings(who: Identity, { database }: Pick<NewMessage, "database">): boolean {
   return who.kind !== "server" || database !== null;
 }
 
-/** Publications that can be stored by one statement. */
+/** Messages that one SQL statement can store. */
 type Run = [NewMessage, ...NewMessage[]];
 
-/** As few runs as there can be, in order: what may be sent again is one of its own, as its key is stored with it. */
+/**
+ * Returns as few runs as possible, in order. A message with an idempotency key is a run of its own, because its key is
+ * stored with it.
+ */
 function runsOf(messages: readonly NewMessage[]): Run[] {
   const runs: Run[] = [];
-  let text = 0;
+  let characters = 0;
   for (const message of messages) {
     const run = runs.at(-1);
-    text += message.payload.length;
-    if (run && text <= MAX_APPEND_CHARACTERS && areAlike(run[0], message)) {
+    characters += message.payload.length;
+    if (run && characters <= MAX_APPEND_CHARACTERS && canShareRun(run[0], message)) {
       run.push(message);
     } else {
       runs.push([message]);
-      text = message.payload.length;
+      characters = message.payload.length;
     }
   }
   return runs;
 }
 
-function areAlike(one: NewMessage, other: NewMessage): boolean {
+function canShareRun(one: NewMessage, other: NewMessage): boolean {
   if (one.idempotency !== undefined || other.idempotency !== undefined) return false;
   return one.client === other.client && one.database === other.database;
 }

@@ -4,12 +4,15 @@ import type { MessageLog } from "./message-log.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
 
-/** The count is written to storage each time that it has grown by this part of the quota. */
+/** The count is stored each time that it has grown by this fraction of the quota. */
 const STEPS_PER_QUOTA = 64;
-/** The count is also written after this many messages. Until then the log holds all of them, so they can be counted again. */
+/**
+ * The count is also stored after this many messages. The log contains the messages since then, so they can be counted
+ * again.
+ */
 const MAX_UNSAVED_MESSAGES = 1_000;
 
-/** What anonymous clients stored on a day, in bytes. Days are counted from the epoch and begin at midnight UTC. */
+/** The bytes that anonymous clients stored on a day. Days are counted from the epoch and begin at midnight UTC. */
 interface Count {
   day: number;
   bytes: number;
@@ -21,11 +24,11 @@ interface SavedCount extends Count {
 }
 
 /**
- * Bounds what anonymous clients store in a channel per day (LIM14), in bytes of UTF-8: payloads and clients.
+ * Limits the bytes of UTF-8, payloads and clients, that anonymous clients store in a channel per day (LIM14).
  *
- * Few rows are written for it: the count is saved in steps. When the object returns to memory, what it stored since the last
- * step is counted again from the log. A socket message of an API-key client looks like one of an anonymous client there, so
- * the count may be too high by one step, and never by more.
+ * The count is stored in steps, so it costs few rows. When the object returns to memory, it counts the messages since
+ * the last step again, from the log. In the log, a socket message of an API-key client looks like an anonymous
+ * client's. So the count may be too high by at most one step.
  */
 export class AnonymousQuota {
   readonly #kv: SyncKvStorage;
@@ -34,7 +37,7 @@ export class AnonymousQuota {
   #saved: SavedCount | undefined;
   #current: Count | undefined;
 
-  /** @param limit Returns the quota that holds, in bytes; null if there is none. */
+  /** @param limit Returns the current quota in bytes, null if there is none. */
   constructor(kv: SyncKvStorage, log: MessageLog, limit: () => number | null) {
     this.#kv = kv;
     this.#log = log;
@@ -43,8 +46,10 @@ export class AnonymousQuota {
   }
 
   /**
-   * Counts messages of an anonymous client, up to the first one that does not fit. Returns those that were counted. They must
-   * be stored in the same turn, and `save` must be called after.
+   * Counts messages of an anonymous client, up to the first message that does not fit. The caller must store the
+   * returned messages in the same turn of the event loop, and then call `save`.
+   *
+   * @returns The messages that were counted.
    */
   take(payloads: readonly string[], client: string | null): readonly string[] {
     const limit = this.#limit();
@@ -59,7 +64,7 @@ export class AnonymousQuota {
     return end === -1 ? payloads : payloads.slice(0, end);
   }
 
-  /** Writes the count to storage if that is due. To be called after messages were stored, of whomever. */
+  /** Stores the count if a step is complete. To be called after messages of any client were stored. */
   save(): void {
     const [limit, count, saved] = [this.#limit(), this.#current, this.#saved];
     if (limit === null || count === undefined || count.bytes === 0) return;
@@ -72,10 +77,10 @@ export class AnonymousQuota {
     this.#kv.put("anonymous-quota", this.#saved);
   }
 
-  /** The refusal of a message that does not fit. */
+  /** Returns the refusal of a message that does not fit. */
   refusal(): Result<never> {
     const limit = this.#limit() ?? 0;
-    const detail = `Anonymous clients may store ${limit} bytes per day in this channel; this message does not fit any more.`;
+    const detail = `Anonymous clients may store ${limit} bytes per day in this channel, and this message would exceed that. The quota is renewed at midnight UTC.`;
     const retryAfter = Math.ceil((DAY_MS - (Date.now() % DAY_MS)) / 1_000);
     return refuse("quota-exceeded", detail, { limit, retryAfter });
   }

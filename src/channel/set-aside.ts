@@ -1,13 +1,14 @@
 import { type Direction, type Range, takeWithin } from "../archive/range.ts";
 import type { StoredMessage } from "../protocol/frames.ts";
-import { MAX_PAGE_BYTES, MAX_PAGE_SIZE } from "../protocol/limits.ts";
+import { MAX_PAGE_CHARACTERS, MAX_PAGE_SIZE } from "../protocol/limits.ts";
 
-/** How long until D1 is offered a message again that it refused, in milliseconds. */
+/** The time after which D1 gets a message again that it refused. */
 const RETRY_AFTER_MS = 60 * 60 * 1_000;
 
 /**
- * Messages that D1 refuses although it takes others. They are kept here, out of the way of those after them: history shows
- * them all the same, and D1 is offered them again every hour. The table exists only where there has been such a message.
+ * Messages that D1 refuses although it accepts others. They are stored here, so that later messages can be archived.
+ * History includes them, and the archiver sends them to D1 again every hour. The table is created with the first such
+ * message.
  */
 export class SetAside {
   readonly #storage: DurableObjectStorage;
@@ -33,21 +34,21 @@ export class SetAside {
       payload,
       Date.now(),
     );
-    this.#remember(this.#count + 1);
+    this.#setCount(this.#count + 1);
   }
 
-  /** Forgets a message that D1 has taken. */
+  /** Removes a message that D1 has stored. */
   remove(seq: number): void {
     this.#storage.sql.exec("DELETE FROM set_aside WHERE seq = ?", seq);
-    this.#remember(this.#count - 1);
+    this.#setCount(this.#count - 1);
   }
 
-  /** Notes that D1 was offered a message and refused it again. */
+  /** Records that D1 refused a message again. */
   postpone(seq: number): void {
     this.#storage.sql.exec("UPDATE set_aside SET tried = ? WHERE seq = ?", Date.now(), seq);
   }
 
-  /** Returns the messages of a range, oldest first: at most a page, from the near end of the direction. */
+  /** Returns the messages of a range, oldest first: at most one page, from the end where the direction begins. */
   read({ from, to }: Range, direction: Direction): StoredMessage[] {
     if (this.#count === 0) return [];
     const isForward = direction === "forward";
@@ -57,24 +58,24 @@ export class SetAside {
       to,
       MAX_PAGE_SIZE + 1,
     );
-    const page = takeWithin(found, MAX_PAGE_BYTES);
+    const page = takeWithin(found, MAX_PAGE_CHARACTERS);
     return isForward ? page : page.toReversed();
   }
 
-  /** Returns a message that D1 is to be offered again now, if there is one. */
+  /** Returns a message to send to D1 again now, undefined if there is none. */
   due(): StoredMessage | undefined {
     if (this.nextTry > Date.now()) return undefined;
     return this.#storage.sql.exec<Row>(`SELECT ${COLUMNS} FROM set_aside ORDER BY tried LIMIT 1`).one();
   }
 
-  /** When D1 is to be offered a message again, in milliseconds since the epoch; Infinity when there is none. */
+  /** When to send a message to D1 again, in milliseconds since the epoch; Infinity if there is none. */
   get nextTry(): number {
     if (this.#count === 0) return Infinity;
     const { tried } = this.#storage.sql.exec<{ tried: number }>("SELECT min(tried) AS tried FROM set_aside").one();
     return tried + RETRY_AFTER_MS;
   }
 
-  #remember(count: number): void {
+  #setCount(count: number): void {
     this.#storage.kv.put("set-aside", count);
     this.#count = count;
   }

@@ -5,28 +5,32 @@ import type { EffectiveSettings } from "../settings/channel-settings.ts";
 import { refuse } from "../protocol/errors.ts";
 import { type ChannelSettings, StoredSettings } from "../protocol/channel-settings.ts";
 
-/** The refusal of an action that cannot be decided or numbered before D1 has answered. */
-export const UNAVAILABLE = refuse("unavailable", "The channel's history or settings cannot be read just now.", {
-  retryAfter: 1,
-});
+/** The refusal of an action for which the settings or the channel's last `seq` are needed, while D1 does not answer. */
+export const UNAVAILABLE = refuse(
+  "unavailable",
+  "D1 does not answer, so the channel's history or settings cannot be read. Try again in 1 s.",
+  {
+    retryAfter: 1,
+  },
+);
 
 interface SettingsEvents {
-  /** Called with each change, once it is the copy. */
+  /** Called after each change of the copy. */
   changed: () => void;
   /** Called with the error of each failed load. */
   failed: (error: unknown) => void;
 }
 
 /**
- * The channel's copy of the settings that hold for it. It lives in the object's storage too, so that the last known
- * settings hold while D1 is away, also after hibernation.
+ * The channel's copy of its settings. It is also in the object's storage, so that the last known settings hold while D1
+ * does not answer, even after hibernation.
  */
 export class SettingsCopy {
   readonly #kv: SyncKvStorage;
   readonly #load: () => Promise<EffectiveSettings | null>;
   readonly #changed: () => void;
   readonly #copy: FreshCopy<EffectiveSettings | null>;
-  /** The copy's JSON as it was when it last changed. */
+  /** The copy as JSON, at its last change. */
   #json: string | undefined;
   /** Whether changes are written to the object's storage. */
   #isStored: boolean;
@@ -40,72 +44,72 @@ export class SettingsCopy {
     this.#isStored = stored !== undefined;
     this.#copy = new FreshCopy(
       true,
-      { accepted: (holding) => this.#accepted(holding), failed },
+      { accepted: (effective) => this.#accepted(effective), failed },
       stored && { value: stored.holding },
     );
   }
 
-  /** The settings as last known, null if none hold or none are known. */
+  /** The last known settings, null if no settings hold or none are known. */
   get current(): ChannelSettings | null {
     return this.#copy.known?.value?.settings ?? null;
   }
 
-  /** Whose tokens of the channel's auth database are revoked, as last known. */
+  /** The last known revocations of the channel's auth database. */
   get revocations(): Revocations {
     return this.#copy.known?.value?.authDatabase?.revocations ?? {};
   }
 
-  /** What holds as last known, undefined if that is not known. */
+  /** The last known settings with their auth database, undefined if they are not known. */
   get lastKnown(): { value: EffectiveSettings | null } | undefined {
     return this.#copy.known;
   }
 
-  /** Whether it is known which settings hold. */
+  /** Whether the settings are known. */
   get isKnown(): boolean {
     return this.#copy.known !== undefined;
   }
 
-  /** Whether an action may be judged by the current settings without waiting for D1. */
+  /** Whether the copy may be used without waiting for D1. */
   isUsable(): boolean {
     return this.#copy.isUsable(this.#load) && this.isKnown;
   }
 
-  /** Makes the settings usable: waits for fresh ones, at most one second, or five seconds if none are known. */
+  /** Waits until the copy may be used: at most one second, or five seconds if no settings are known. */
   async refreshed(): Promise<void> {
     if (!this.#copy.isUsable(this.#load)) await this.#copy.refreshed(this.#load);
     if (!this.isKnown) await this.#copy.loaded(this.#load);
   }
 
   /**
-   * Waits for fresh settings inside `blockConcurrencyWhile`, at most one second. The runtime delivers only the results of
-   * requests that begin inside of it, so a load that is under way already does not help.
+   * Waits for fresh settings inside `blockConcurrencyWhile`, at most one second. Always starts a load of its own:
+   * inside, the runtime delivers only the results of requests that began inside.
    */
   async refreshedWhileBlocking(): Promise<void> {
     if (!this.#copy.isUsable(this.#load)) await this.#copy.refreshed(this.#load, false);
   }
 
-  /** @param ageMs How long ago the settings were read from D1. */
-  set(holding: EffectiveSettings | null, ageMs = 0): void {
-    this.#copy.set(holding, ageMs);
+  /** @param ageMs The time since the settings were read from D1, in milliseconds. */
+  set(effective: EffectiveSettings | null, ageMs = 0): void {
+    this.#copy.set(effective, ageMs);
   }
 
-  /** Writes the copy to the object's storage, and from now on each change of it. To be called once the channel is in use. */
+  /** Stores the copy, and from now on each change. To be called once the channel is in use. */
   store(): void {
     if (this.#isStored) return;
     this.#isStored = true;
     if (this.lastKnown) this.#kv.put("settings", { holding: this.lastKnown.value });
   }
 
-  #accepted(holding: EffectiveSettings | null): void {
-    const json = JSON.stringify(holding);
+  #accepted(effective: EffectiveSettings | null): void {
+    const json = JSON.stringify(effective);
     if (json === this.#json) return;
     this.#json = json;
-    if (this.#isStored) this.#kv.put("settings", { holding });
+    if (this.#isStored) this.#kv.put("settings", { holding: effective });
     this.#changed();
   }
 }
 
-/** Returns the copy in the object's storage. A setting that the version which stored it did not know has its default. */
+/** Returns the copy in the object's storage. Settings that the storing version did not know get their defaults. */
 function storedIn(kv: SyncKvStorage): { holding: EffectiveSettings | null } | undefined {
   const stored = kv.get<{ holding: EffectiveSettings | null }>("settings");
   if (!stored?.holding) return stored;

@@ -9,98 +9,100 @@ import type { Metrics } from "./metrics.ts";
 /** The group of all sockets of API-key clients. */
 export const SERVER_GROUP = "server";
 
-/** What must survive hibernation about a socket; serialized it may have 16,384 bytes. */
+/** The data of a socket that must survive hibernation. Serialized, it may have 16,384 bytes. */
 export interface Attachment {
   socketId: string;
   identity: Identity;
-  /** Whether frames come to it in arrays. */
+  /** Whether the socket gets batch frames. */
   batch: boolean;
   joined: boolean;
-  /** Whether it wants to know who comes and goes. */
+  /** Whether the socket asked for presence. */
   presence: boolean;
-  /** Whether it may receive messages, by the settings that held last. It counts while the settings are not known. */
+  /** Whether the client may receive messages, by the last known settings. Used while the settings are not known. */
   receives: boolean;
 }
 
-/** What is looked up of a socket so often that its attachment is not deserialized for it. */
+/**
+ * Data of a socket that is needed so often that it is kept outside the attachment, which would have to be deserialized.
+ */
 type SocketMeta = Pick<Attachment, "batch"> & { group: string };
 
 /**
- * The channel's sockets. The runtime keeps them, and each one's attachment, while the object hibernates; what is known
- * of them in memory is rebuilt from it.
+ * The channel's sockets. The runtime keeps the sockets and their attachments while the object hibernates. The
+ * constructor rebuilds the rest from them.
  */
 export class Sockets {
   readonly #ctx: DurableObjectState;
   readonly #settings: () => ChannelSettings | null | undefined;
-  readonly #left: (client: Client) => void;
+  readonly #onLeft: (client: Client) => void;
   readonly #metrics: Metrics;
-  readonly #held = new Map<WebSocket, SocketMeta>();
-  /** How many sockets are held of each group. */
+  readonly #metas = new Map<WebSocket, SocketMeta>();
+  /** The number of open sockets in each group. */
   readonly #groups = new Map<string, number>();
-  /** Those that joined. */
+  /** The sockets that have joined. */
   readonly #fanout = new Fanout((socket, text) => transmit(socket, text));
   readonly #backpressure: Backpressure<WebSocket>;
-  /** No token expires before, in milliseconds since the epoch. */
+  /** The earliest time at which a token may expire, in milliseconds since the epoch. */
   #nextExpiry = Infinity;
-  /** No client turns out to be gone before, in milliseconds since the epoch. */
+  /** The earliest time at which a client may be found gone, in milliseconds since the epoch. */
   #nextGone = Infinity;
 
   /**
-   * @param settings Returns the settings that hold, null if none do, undefined if that is not known.
-   * @param left Called for each client that joined and is no longer here, but for the server side's.
+   * @param settings Returns the settings that hold, null if none hold, undefined if the settings are not known.
+   * @param onLeft Called with each member that leaves. API-key clients are not members.
    */
   constructor(
     ctx: DurableObjectState,
     settings: () => ChannelSettings | null | undefined,
-    left: (client: Client) => void,
+    onLeft: (client: Client) => void,
     metrics: Metrics,
   ) {
     this.#ctx = ctx;
     this.#settings = settings;
-    this.#left = left;
+    this.#onLeft = onLeft;
     this.#metrics = metrics;
     const heartbeatOf = (socket: WebSocket) => ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? 0;
     this.#backpressure = new Backpressure(heartbeatOf);
     for (const socket of ctx.getWebSockets()) {
       const attachment = this.attachment(socket);
-      this.#hold(socket, { batch: attachment.batch, group: ctx.getTags(socket).at(-1) ?? "" });
+      this.#track(socket, { batch: attachment.batch, group: ctx.getTags(socket).at(-1) ?? "" });
       if (attachment.joined) this.#subscribe(socket, attachment);
       this.#noteExpiry(attachment.identity);
     }
     this.#nextGone = this.#backpressure.nextGone();
   }
 
-  /** How many have joined. */
+  /** The number of sockets that have joined. */
   get subscribed(): number {
     return this.#fanout.size;
   }
 
-  /** When to look for tokens that have expired, in milliseconds since the epoch; Infinity where none will. */
+  /** When to check for expired tokens, in milliseconds since the epoch; Infinity if no token can expire. */
   get nextExpiry(): number {
     return this.#nextExpiry;
   }
 
   /**
-   * When to look for clients that are gone although nothing happens, in milliseconds since the epoch; Infinity while nobody
-   * would notice: only a client that asked for presence is told, and only of others.
+   * When to check for clients that are gone even if nothing else happens, in milliseconds since the epoch. Infinity if
+   * nobody would notice: only clients that asked for presence get updates, and only about other clients.
    */
   get nextGone(): number {
     if (this.#nextGone === Infinity || this.#fanout.size < 2) return Infinity;
     return this.#fanout.isWatched ? this.#nextGone : Infinity;
   }
 
-  /** How many sockets there are, of all or of a group. */
+  /** Returns the number of open sockets: all of them, or those of a group. */
   count(group?: string): number {
-    return group === undefined ? this.#held.size : (this.#groups.get(group) ?? 0);
+    return group === undefined ? this.#metas.size : (this.#groups.get(group) ?? 0);
   }
 
-  /** @param group The tag that it shares with others that are counted together: a user's, or an address's. */
+  /** @param group The tag of the sockets that limits count together: a user's, or an address's. */
   accept(socket: WebSocket, group: string, opened: Pick<Attachment, "socketId" | "identity" | "batch">): void {
     const { identity, socketId, batch } = opened;
-    // The group comes last: it is found there when the object wakes.
+    // The group is the last tag: the constructor reads it from there.
     this.#ctx.acceptWebSocket(socket, [`kind:${identity.kind}`, `id:${socketId}`, group]);
-    this.#attach(socket, { ...opened, joined: false, presence: false, receives: false });
-    this.#hold(socket, { batch, group });
+    this.#saveAttachment(socket, { ...opened, joined: false, presence: false, receives: false });
+    this.#track(socket, { batch, group });
     this.#noteExpiry(identity);
   }
 
@@ -108,24 +110,24 @@ export class Sockets {
     return socket.deserializeAttachment() as Attachment;
   }
 
-  /** The sockets of clients, without the server side's. */
+  /** Returns the sockets of users and anonymous clients. */
   clients(): WebSocket[] {
     return [...this.#ctx.getWebSockets("kind:user"), ...this.#ctx.getWebSockets("kind:anonymous")];
   }
 
-  /** The socket of a client that joined, by its id. */
+  /** Returns the joined socket with this id, undefined if there is none. */
   find(socketId: string): WebSocket | undefined {
     return this.#ctx.getWebSockets(`id:${socketId}`).find((socket) => this.#fanout.has(socket));
   }
 
-  /** Whether a socket is open, as far as this object is concerned. */
-  holds(socket: WebSocket): boolean {
-    return this.#held.has(socket);
+  /** Whether this object has not closed the socket. */
+  isOpen(socket: WebSocket): boolean {
+    return this.#metas.has(socket);
   }
 
-  /** The group that a socket is counted in; undefined for a socket that was closed, whose frames count for nothing. */
+  /** Returns the group that a socket is counted in, undefined if the socket was closed. */
   groupOf(socket: WebSocket): string | undefined {
-    return this.#held.get(socket)?.group;
+    return this.#metas.get(socket)?.group;
   }
 
   /** Whether a socket has joined. */
@@ -133,56 +135,56 @@ export class Sockets {
     return this.#fanout.has(socket);
   }
 
-  /** Lets a socket join, or changes what it joined for: from now on it gets what is broadcast. */
+  /** Lets a socket join, or changes what it joined with. It receives later broadcasts. */
   join(socket: WebSocket, presence: boolean): void {
-    // First, so that the socket is not told of clients that left before it joined.
+    // Comes first, so that the socket gets no updates about clients that left before it joined.
     this.dropStale();
     const attachment = { ...this.attachment(socket), joined: true, presence };
-    this.#attach(socket, attachment);
+    this.#saveAttachment(socket, attachment);
     this.#subscribe(socket, attachment);
-    // Its heartbeats have yet to begin, so no look at them can say when to look at it.
+    // The socket has sent no heartbeat yet, so `nextGone` of the heartbeats does not include it.
     this.#nextGone = Math.min(this.#nextGone, Date.now() + HEARTBEAT_TIMEOUT_MS);
   }
 
-  /** Ends the delivery to a socket, behind all that was broadcast before. */
+  /** Ends the delivery to a socket, after sending it everything that was broadcast before. */
   leave(socket: WebSocket): void {
     this.#fanout.flushFor(socket);
-    this.#depart(socket);
+    this.#unsubscribe(socket);
   }
 
   /** Sends a message to every socket that joined and may read it. */
   broadcast(frame: string, message: { database: string | null }): void {
     this.#metrics.deliveries += this.#fanout.message(frame, message);
-    // What is for all is counted once for all of them, instead of once for each.
+    // A message for all subscribers is counted once, not once per socket.
     if (message.database === null) this.#backpressure.broadcast(frame.length);
     else for (const socket of this.#fanout.readers(message)) this.#sent(socket, frame.length);
     this.dropStale();
   }
 
-  /** Sends a sender that has joined its own message, unless `broadcast` did. */
+  /** Sends a message to its own sender, if the sender has joined and `broadcast` did not reach it. */
   echo(sender: WebSocket, message: { database: string | null }, frameOf: () => string): void {
     if (!this.#fanout.has(sender) || this.#fanout.reaches(sender, message)) return;
     this.#metrics.deliveries += 1;
     this.send(sender, frameOf());
   }
 
-  /** Whether anybody wants to know who comes and goes. */
+  /** Whether any socket gets presence updates. */
   get isWatched(): boolean {
     return this.#fanout.isWatched;
   }
 
-  /** Tells everyone who wants to know that somebody came or went, but for those that are left out. */
+  /** Sends a presence update to all sockets that asked for presence, except those in `except`. */
   announce(frame: string, except: ReadonlyMap<WebSocket, unknown>): void {
     this.#fanout.presence(frame, except);
     for (const socket of this.#fanout.watchers()) if (!except.has(socket)) this.#sent(socket, frame.length);
   }
 
-  /** Tells one of them, if it still wants to know. */
-  tell(watcher: WebSocket, frame: string): void {
+  /** Sends a presence update to one socket, if it still asks for presence. */
+  notify(watcher: WebSocket, frame: string): void {
     if (this.#fanout.watches(watcher)) this.send(watcher, frame);
   }
 
-  /** The clients that joined, as many as asked for, and how many there are. The server side's do not count. */
+  /** Returns the members: their total, and at most `limit` of them. */
   members(limit: number): Members {
     this.dropStale();
     const present = this.#fanout.sockets(({ identity }) => identity.kind !== "server");
@@ -195,10 +197,10 @@ export class Sockets {
     };
   }
 
-  /** Sends frames to one socket, behind all that it was sent before. */
+  /** Sends frames to one socket, after everything that was sent to it before. */
   send(socket: WebSocket, ...frames: string[]): void {
     this.#fanout.flushFor(socket);
-    const isBatch = this.#held.get(socket)?.batch === true;
+    const isBatch = this.#metas.get(socket)?.batch === true;
     for (const text of isBatch ? batchesOf(frames) : frames) transmit(socket, text);
     this.#sent(
       socket,
@@ -206,12 +208,12 @@ export class Sockets {
     );
   }
 
-  /** Takes over changed settings for those that stay. */
-  reconsider(): void {
+  /** Applies changed settings to the sockets that have joined. */
+  applySettings(): void {
     for (const socket of this.#fanout.sockets(() => true)) this.#subscribe(socket, this.attachment(socket));
   }
 
-  /** Closes the clients that fell too far behind or are gone, if it is time to look for them. */
+  /** Closes slow clients and clients that are gone, if a check is due. */
   dropStale(): void {
     const now = Date.now();
     if (now < this.#nextGone && !this.#backpressure.isDue(now)) return;
@@ -219,7 +221,7 @@ export class Sockets {
     this.#nextGone = this.#backpressure.nextGone();
   }
 
-  /** The sockets whose tokens have expired. */
+  /** Returns the sockets whose tokens have expired. */
   expired(now: number): WebSocket[] {
     if (now < this.#nextExpiry) return [];
     this.#nextExpiry = Infinity;
@@ -231,10 +233,10 @@ export class Sockets {
     });
   }
 
-  /** Forgets a socket and closes it; where the client has closed it already, that completes the handshake. */
+  /** Closes a socket and forgets it. If the client has closed it already, this completes the closing handshake. */
   close(socket: WebSocket, code: number, reason: string): void {
-    this.#release(socket);
-    this.#depart(socket);
+    this.#untrack(socket);
+    this.#unsubscribe(socket);
     try {
       socket.close(sendableCloseCode(code), reason);
     } catch {
@@ -246,7 +248,7 @@ export class Sockets {
     if (identity.kind === "user") this.#nextExpiry = Math.min(this.#nextExpiry, identity.expires);
   }
 
-  /** Counts what was sent to one socket, and closes it where that is more than it reads. */
+  /** Counts text sent to one socket, and closes the socket if its client is slow. */
   #sent(socket: WebSocket, amount: number): void {
     if (!this.#backpressure.sent(socket, amount)) return;
     if (this.#backpressure.checkOne(socket, Date.now()) === "slow") this.#drop(socket, "slow");
@@ -257,47 +259,48 @@ export class Sockets {
     this.close(socket, CLOSE.tryAgain, verdict);
   }
 
-  #depart(socket: WebSocket): void {
+  #unsubscribe(socket: WebSocket): void {
     const attachment = this.attachment(socket);
-    this.#attach(socket, { ...attachment, joined: false });
+    this.#saveAttachment(socket, { ...attachment, joined: false });
     this.#backpressure.setJoined(socket, false);
     this.#fanout.remove(socket);
-    // The object does not hold a socket whose closing woke it, so only the attachment says whether it had joined.
+    // If closing this socket woke the object, memory says nothing about the socket. Only the attachment says whether it
+    // had joined.
     if (!attachment.joined) return;
-    if (attachment.identity.kind !== "server") this.#left(clientOf(attachment.identity, attachment.socketId));
+    if (attachment.identity.kind !== "server") this.#onLeft(clientOf(attachment.identity, attachment.socketId));
   }
 
-  /** Lets a socket that joined receive what it may, and keeps that in its attachment. */
+  /** Subscribes a joined socket to what its client may receive, and stores that in its attachment. */
   #subscribe(socket: WebSocket, attachment: Attachment): void {
     const { identity, batch, presence } = attachment;
     const settings = this.#settings();
-    const may = (action: "receive" | "presence", otherwise: boolean) =>
+    const isAllowed = (action: "receive" | "presence", fallback: boolean) =>
       settings === undefined && identity.kind !== "server"
-        ? otherwise
+        ? fallback
         : authorize(identity, action, settings ?? null).ok;
-    const receives = may("receive", attachment.receives);
-    if (receives !== attachment.receives) this.#attach(socket, { ...attachment, receives });
-    this.#fanout.add(socket, { identity, batch, receives, presence: presence && may("presence", true) });
+    const receives = isAllowed("receive", attachment.receives);
+    if (receives !== attachment.receives) this.#saveAttachment(socket, { ...attachment, receives });
+    this.#fanout.add(socket, { identity, batch, receives, presence: presence && isAllowed("presence", true) });
     this.#backpressure.setJoined(socket, receives);
   }
 
-  #hold(socket: WebSocket, meta: SocketMeta): void {
-    this.#held.set(socket, meta);
+  #track(socket: WebSocket, meta: SocketMeta): void {
+    this.#metas.set(socket, meta);
     this.#groups.set(meta.group, this.count(meta.group) + 1);
     this.#backpressure.add(socket);
   }
 
-  #release(socket: WebSocket): void {
+  #untrack(socket: WebSocket): void {
     this.#backpressure.remove(socket);
-    const held = this.#held.get(socket);
-    if (!held) return;
-    this.#held.delete(socket);
-    const left = this.count(held.group) - 1;
-    if (left > 0) this.#groups.set(held.group, left);
-    else this.#groups.delete(held.group);
+    const meta = this.#metas.get(socket);
+    if (!meta) return;
+    this.#metas.delete(socket);
+    const left = this.count(meta.group) - 1;
+    if (left > 0) this.#groups.set(meta.group, left);
+    else this.#groups.delete(meta.group);
   }
 
-  #attach(socket: WebSocket, attachment: Attachment): void {
+  #saveAttachment(socket: WebSocket, attachment: Attachment): void {
     socket.serializeAttachment(attachment);
   }
 }
@@ -306,18 +309,18 @@ function transmit(socket: WebSocket, text: string): void {
   try {
     socket.send(text);
   } catch {
-    // It is closing, of which the runtime tells in its turn; its client resumes from what it saw.
+    // The socket is closing. The runtime will report that, and the client resumes from its last message.
   }
 }
 
-/** How a client is known to others. Anonymous ones have `permissions {dbo_id: 0, row_id: 0}`. */
+/** Returns a client as others see it. Anonymous clients have `permissions {dbo_id: 0, row_id: 0}`. */
 export function clientOf(identity: Identity, socketId: string): Client {
   if (identity.kind !== "user") return { socketId, permissions: { dbo_id: 0, row_id: 0 }, extras: {} };
   const { dbo_id, row_id, extras } = identity;
   return { socketId, permissions: { dbo_id, row_id }, extras };
 }
 
-/** Codes that only report how a connection ended may not be sent (RFC 6455, section 7.4.1). */
+/** RFC 6455, section 7.4.1: a server must not send the codes that only report how a connection ended. */
 function sendableCloseCode(code: number): number {
   return code === 1005 || code === 1006 || code === 1015 ? 1000 : code;
 }

@@ -1,13 +1,13 @@
-/** Characters of a text that limits keep: an IPv6 address has at most 45, and a zone after it a few more. */
-const MAX_ADDRESS_LENGTH = 64;
+/** The characters of an address that limits use. An IPv6 address has at most 45, and its zone a few more. */
+const MAX_ADDRESS_CHARACTERS = 64;
 
 /**
- * Returns the network that limits count as one address. An IPv6 customer holds at least a /64, so an IPv6 address is its
- * first 64 bits (`2001:db8:0:1::/64`). An IPv4 address is itself, also where it is mapped into IPv6 (`::ffff:192.0.2.1`).
- * Any other text stays as it is, up to 64 characters.
+ * Returns the network that limits count as one address. For an IPv6 address these are its first 64 bits
+ * (`2001:db8:0:1::/64`), because a customer has at least a /64. An IPv4 address is returned unchanged, also if it is
+ * mapped into IPv6 (`::ffff:192.0.2.1`). Any other text is cut to 64 characters.
  */
 export function networkOf(address: string): string {
-  const text = address.slice(0, MAX_ADDRESS_LENGTH);
+  const text = address.slice(0, MAX_ADDRESS_CHARACTERS);
   const groups = groupsOf(text.replace(/%.*$/, ""));
   if (!groups) return text;
   const isMapped = groups.slice(0, 6).join(":") === "0:0:0:0:0:ffff";
@@ -18,7 +18,10 @@ export function networkOf(address: string): string {
     .join(".");
 }
 
-/** Returns an IPv6 address as its eight groups in lower-case hexadecimal without leading zeros; undefined for other texts. */
+/**
+ * Returns the eight groups of an IPv6 address, in lower-case hexadecimal without leading zeros; undefined for other
+ * texts.
+ */
 function groupsOf(address: string): string[] | undefined {
   if (!/^[\da-f:.]*:[\da-f:.]*$/i.test(address)) return undefined;
   const url = URL.parse(`http://[${address}]`);

@@ -24,7 +24,7 @@ export const app = new Hono<{ Bindings: Env }>();
 
 app.use(securityHeaders);
 app.use(hosts);
-// Before anything of a request is read. The refusal passes through `origins`, so that allowed pages can read it.
+// Runs before anything of a request is read. The refusal passes through `origins`, so that allowed pages can read it.
 app.use(async (c, next) => {
   const counted = await countRequest(c);
   return origins(c, counted.ok ? next : async () => void (c.res = problem(c, counted.fault)));
@@ -38,7 +38,7 @@ app.use(
     app,
     onMethodNotAllowed: (c, methods) => {
       c.header("Allow", methods.join(", "));
-      const detail = `${c.req.path} answers ${methods.join(", ")} only; got ${c.req.method}.`;
+      const detail = `${c.req.path} supports only ${methods.join(", ")}; got ${c.req.method}.`;
       return problem(c, { code: "method-not-allowed", detail });
     },
   }),
@@ -58,17 +58,25 @@ app.get("/problems/:code", (c) => {
   return Object.hasOwn(ERRORS, code) ? c.json(problemType(code as ErrorCode)) : c.notFound();
 });
 
-app.notFound((c) => problem(c, { code: "not-found", detail: `Nothing answers ${c.req.method} ${c.req.path}.` }));
+app.notFound((c) =>
+  problem(c, {
+    code: "not-found",
+    detail: `There is no endpoint ${c.req.method} ${c.req.path}. The API reference is at /docs.`,
+  }),
+);
 
 app.onError((error, c) => problem(c, faultOf(error, { method: c.req.method, route: routePath(c, -1) })));
 
-/** Where the length is announced, and HTTP holds the sender to it, looking at the body as a stream is work for nothing. */
+/**
+ * Limits the body's size. If the request has a Content-Length, which HTTP enforces, the body need not be measured as a
+ * stream.
+ */
 function limitBody(maxSize: number): MiddlewareHandler {
   const refuse = (c: Context) => problem(c, tooLarge(maxSize).fault);
   const measured = bodyLimit({ maxSize, onError: refuse });
   return async (c, next) => {
-    const announced = c.req.header("Content-Length");
-    if (announced === undefined || c.req.header("Transfer-Encoding") !== undefined) return measured(c, next);
-    return Number(announced) > maxSize ? refuse(c) : next();
+    const contentLength = c.req.header("Content-Length");
+    if (contentLength === undefined || c.req.header("Transfer-Encoding") !== undefined) return measured(c, next);
+    return Number(contentLength) > maxSize ? refuse(c) : next();
   };
 }

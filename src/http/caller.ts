@@ -6,81 +6,88 @@ import { networkOf } from "./address.ts";
 import type { AppContext } from "./request.ts";
 
 const BEARER = /^Bearer +([\x21-\x7e]+) *$/i;
-/** The period of the rate limit in wrangler.toml, in seconds. */
+/** The period of the rate limit in wrangler.toml. */
 const RATE_PERIOD_SECONDS = 10;
 
 /**
- * Who is asking. Credentials that are there but wrong are refused, never taken for none: a caller with a mistyped key
- * must not go on as a stranger.
+ * Returns the caller's identity. Throws `unauthorized` for invalid credentials, so that a caller with a mistyped key
+ * does not continue as an anonymous client.
  *
- * @param channel The channel that a token is shown to; without one, only an API key is taken.
+ * @param channel The channel whose auth database verifies a token. Without it, only an API key is accepted.
  */
 export async function callerOf(c: AppContext, channel?: string): Promise<Identity> {
-  const shown = shownBy(c);
-  if (typeof shown !== "string") return shown;
+  const credential = identityOrToken(c);
+  if (typeof credential !== "string") return credential;
   if (channel === undefined) reject("The API key is not valid.");
-  const user = await userOf(shown, channel, c.env);
+  const user = await userOf(credential, channel, c.env);
   if (!user.ok) throw new FaultError({ field: "Authorization", ...user.fault });
   return user.value;
 }
 
 /**
- * Who is asking over a connection that is not one channel's. Its credential may be meant for others: where a channel has
- * no auth database, a token does not count.
+ * Returns a function that returns the caller's identity on a channel, for a connection to many channels. Its credential
+ * may be meant for other channels, so a token is ignored on channels without an auth database.
  */
 export function identityResolver(c: AppContext): (channel: string) => Promise<Result<Identity>> {
-  const shown = shownBy(c);
+  const credential = identityOrToken(c);
   return async (channel) => {
-    if (typeof shown !== "string") return { ok: true, value: shown };
-    const user = await userOf(shown, channel, c.env);
+    if (typeof credential !== "string") return { ok: true, value: credential };
+    const user = await userOf(credential, channel, c.env);
     return user === NO_AUTH_DATABASE ? { ok: true, value: { kind: "anonymous" } } : user;
   };
 }
 
-/** Only the server side may go on. */
-export async function requireServer(c: AppContext): Promise<void> {
-  if ((await callerOf(c)).kind !== "server") reject("This is for the server side: send an API key.");
+/** Throws `unauthorized` unless the caller is an API-key client. */
+export async function requireApiKey(c: AppContext): Promise<void> {
+  if ((await callerOf(c)).kind !== "server")
+    reject("This request needs an API key. Send it as Authorization: Bearer <API key>.");
 }
 
-/** Returns the caller's address as limits count it, from the one that Cloudflare sees. */
+/** Returns the caller's address as limits count it. Cloudflare sets the header. */
 export function addressOf(c: AppContext): string {
   return networkOf(c.req.header("CF-Connecting-IP") ?? "");
 }
 
-/** The subprotocols that a client offers. Browsers can send a credential with a WebSocket in no other way. */
+/**
+ * Returns the subprotocols that a client offers. One of them may be a credential, because browsers cannot send one with
+ * a WebSocket in any other way.
+ */
 export function offeredProtocols(c: AppContext): string[] {
   const header = c.req.header("Sec-WebSocket-Protocol") ?? "";
   return header.split(",").flatMap((name) => name.trim() || []);
 }
 
 /**
- * Counts a request, or a call that it makes necessary, against its address, unless it shows a valid API key. To be called
- * before any work is done for it, also with credentials that are yet to be verified. Returns the refusal of an address that
- * has used up its requests (LIM7).
+ * Counts a request, or a call that it causes, against its address, unless it has a valid API key. Call it before doing
+ * any work for the request, even if its credentials are not verified yet.
+ *
+ * @returns The refusal, if the address has used up its requests (LIM7).
  */
 export async function countRequest(c: AppContext): Promise<Result<null>> {
-  if (showsApiKey(c)) return COUNTED;
+  if (hasApiKey(c)) return COUNTED;
   const { success } = await c.env.RATE_LIMITER.limit({ key: addressOf(c) });
   if (success) return COUNTED;
-  return refuse("rate-limited", "There are too many requests from this address.", { retryAfter: RATE_PERIOD_SECONDS });
+  return refuse("rate-limited", `This address has sent too many requests. Try again in ${RATE_PERIOD_SECONDS} s.`, {
+    retryAfter: RATE_PERIOD_SECONDS,
+  });
 }
 
-/** What a caller shows for itself: an API key or nothing, which says who it is, or else a token. */
-function shownBy(c: AppContext): Identity | string {
-  if (showsApiKey(c)) return { kind: "server" };
+/** Returns the caller's identity if it sent an API key or nothing, otherwise its token. */
+function identityOrToken(c: AppContext): Identity | string {
+  if (hasApiKey(c)) return { kind: "server" };
   const credential = credentialOf(c);
   if (credential === undefined && c.req.header("Authorization") !== undefined) {
-    reject("Send credentials as Authorization: Bearer <API key or token>.");
+    reject("The header Authorization is malformed. Send Authorization: Bearer <API key or token>.");
   }
   return credential ?? { kind: "anonymous" };
 }
 
-function showsApiKey(c: AppContext): boolean {
+function hasApiKey(c: AppContext): boolean {
   const credential = credentialOf(c);
   return credential !== undefined && isApiKey(credential, c.env.API_KEYS);
 }
 
-/** The credential that a request shows, undefined if it shows none or one that is malformed. */
+/** Returns the credential of a request, undefined if there is none or it is malformed. */
 function credentialOf(c: AppContext): string | undefined {
   const authorization = c.req.header("Authorization");
   if (authorization === undefined) return offeredProtocols(c).find((name) => name !== SUBPROTOCOL);

@@ -1,6 +1,6 @@
 import { Hono } from "hono";
 import { defaultAudienceOf, isDefaultOfAnother } from "../auth/audience.ts";
-import { DatabaseStore, type Obstacle } from "../settings/databases.ts";
+import { DatabaseStore, type Conflict } from "../settings/databases.ts";
 import { databaseOf, forgetDatabase } from "../settings/known-settings.ts";
 import { canonicalId, mintToken } from "../auth/token.ts";
 import type { Env } from "../env.ts";
@@ -11,19 +11,19 @@ import { MAX_REVOCATIONS } from "../protocol/limits.ts";
 import { AuthDatabase, DisconnectRequest, TokenRequest } from "../protocol/auth-database.ts";
 import { validate } from "../protocol/validate.ts";
 import { DatabaseName, type UserId } from "../protocol/values.ts";
-import { requireServer } from "./caller.ts";
+import { requireApiKey } from "./caller.ts";
 import { fromD1 } from "./d1.ts";
 import { listPage } from "./listing.ts";
 import { type AppContext, jsonBody, unwrap } from "./request.ts";
 
 /**
- * `GET`, `PUT`, `DELETE /databases/{name}`: the auth databases, `GET /databases`: all of them, and
- * `POST /databases/{name}/tokens`: a token for a user, and `POST /databases/{name}/disconnect`: the end of users' tokens. For
- * the server side only.
+ * The endpoints of auth databases, for API-key clients only: `GET`, `PUT` and `DELETE /databases/{name}`, `GET
+ * /databases` to list them, `POST /databases/{name}/tokens` to make a user's token, and `POST
+ * /databases/{name}/disconnect` to revoke users' tokens.
  */
 export const databases = new Hono<{ Bindings: Env }>()
   .get("/databases", async (c) => {
-    await requireServer(c);
+    await requireApiKey(c);
     const store = new DatabaseStore(c.env.DB);
     const { items, next } = await listPage(
       c,
@@ -33,38 +33,38 @@ export const databases = new Hono<{ Bindings: Env }>()
     return c.json({ databases: items, next });
   })
   .get("/databases/:name", async (c) => {
-    await requireServer(c);
+    await requireApiKey(c);
     const name = nameOf(c);
-    return c.json({ database: name, config: await known(c, name) });
+    return c.json({ database: name, config: await requireDatabase(c, name) });
   })
   .put("/databases/:name", async (c) => {
-    await requireServer(c);
+    await requireApiKey(c);
     const name = nameOf(c);
     const config = await jsonBody(c, AuthDatabase);
     requireOwnAudience(config, name);
     requireReachable(config, c);
-    const obstacle = await fromD1(c, () => new DatabaseStore(c.env.DB).put(name, config));
-    if (obstacle) throw new FaultError(faultOfObstacle(obstacle, config));
+    const conflict = await fromD1(c, () => new DatabaseStore(c.env.DB).put(name, config));
+    if (conflict) throw new FaultError(faultOfConflict(conflict, config));
     forgetDatabase(name);
     return c.json({ database: name, config });
   })
   .delete("/databases/:name", async (c) => {
-    await requireServer(c);
+    await requireApiKey(c);
     const name = nameOf(c);
     await fromD1(c, () => new DatabaseStore(c.env.DB).delete(name));
     forgetDatabase(name);
     return c.body(null, 204);
   })
   .post("/databases/:name/tokens", async (c) => {
-    await requireServer(c);
+    await requireApiKey(c);
     const request = await jsonBody(c, TokenRequest);
     const name = nameOf(c);
-    const database = await known(c, name);
+    const database = await requireDatabase(c, name);
     const { token, expires } = unwrap(await mintToken(request, name, database, c.env));
     return c.json({ token, expires: isoTime(expires) }, 201);
   })
   .post("/databases/:name/disconnect", async (c) => {
-    await requireServer(c);
+    await requireApiKey(c);
     const name = nameOf(c);
     const id = canonicalId((await jsonBody(c, DisconnectRequest)).id) as UserId | undefined;
     const now = Date.now();
@@ -81,30 +81,31 @@ function nameOf(c: AppContext): string {
 
 function requireOwnAudience({ audience = "" }: AuthDatabase, name: string): void {
   if (!isDefaultOfAnother(audience, name)) return;
-  const detail = `audience must not be the default audience of another database; that of ${name} is ${defaultAudienceOf(name)}.`;
+  const detail = `audience must not be the default audience of another database. The default audience of ${name} is ${defaultAudienceOf(name)}.`;
   throw new FaultError({ code: "invalid-field", detail, field: "audience" });
 }
 
-/** The hosts by which a server that runs on the machine itself is called. */
+/** The hosts at which a server on the machine itself is called. */
 const LOCAL_HOSTS = new Set(["localhost", "127.0.0.1", "[::1]"]);
 
-/** A key set on `localhost` is for a server that was started for development there. */
+/** Allows a key set on `localhost` only to a server that itself runs on the machine, for development. */
 function requireReachable({ jwks_url: address }: AuthDatabase, c: AppContext): void {
   if (address === undefined || !isLocal(new URL(address)) || LOCAL_HOSTS.has(new URL(c.req.url).hostname)) return;
-  const detail = "jwks_url may be on localhost only if this server is, too.";
+  const detail =
+    "jwks_url may be on localhost only if this server runs there, too. Use an https: address with a public host name.";
   throw new FaultError({ code: "invalid-field", detail, field: "jwks_url" });
 }
 
-function faultOfObstacle({ name, hasNumber }: Obstacle, { dbo_id }: AuthDatabase): Fault {
+function faultOfConflict({ name, hasNumber }: Conflict, { dbo_id }: AuthDatabase): Fault {
   if (hasNumber) {
-    const detail = `dbo_id ${dbo_id} is that of ${name}; each database has its own.`;
+    const detail = `dbo_id ${dbo_id} is already used by ${name}. Choose a number that no other database has.`;
     return { code: "invalid-field", detail, field: "dbo_id" };
   }
-  const detail = `audience must differ from that of ${name}, which has the same key: otherwise each database would accept the other's tokens. Choose another audience, leave audience out, or use another key.`;
+  const detail = `audience must differ from the audience of ${name}, which has the same key. Otherwise each database would accept the other's tokens. Choose another audience, leave audience out, or use another key.`;
   return { code: "invalid-field", detail, field: "audience" };
 }
 
-async function known(c: AppContext, name: string): Promise<AuthDatabase> {
+async function requireDatabase(c: AppContext, name: string): Promise<AuthDatabase> {
   const database = unwrap(await databaseOf(name, c.env));
   if (database === null) throw new FaultError(noSuchDatabase(name));
   return database;
@@ -116,7 +117,7 @@ function noSuchDatabase(name: string): Fault {
 
 const TOO_MANY_REVOCATIONS: Fault = {
   code: "invalid-field",
-  detail: `id is one too many: ${MAX_REVOCATIONS} users of the database were disconnected in 30 days. Leave id out to disconnect all users.`,
+  detail: `id cannot be disconnected: ${MAX_REVOCATIONS} users of the database were disconnected in the last 30 days, the most allowed. Leave id out to disconnect all users.`,
   field: "id",
   limit: MAX_REVOCATIONS,
 };

@@ -3,9 +3,10 @@ import { validate } from "../protocol/validate.ts";
 import { type AppContext, unwrap } from "./request.ts";
 
 /**
- * A page of a list of names: as many as asked for, behind the name that was asked for, and the path of the next page.
+ * Returns a page of a list of names, by the query's `limit` and `after`, and the path of the next page, null if there
+ * is none.
  *
- * @param list Reads so many behind a name, in order.
+ * @param list Returns at most `limit` items after a name, in order.
  */
 export async function listPage<T>(
   c: AppContext,
@@ -13,7 +14,7 @@ export async function listPage<T>(
   nameOf: (item: T) => string,
 ): Promise<{ items: T[]; next: string | null }> {
   const { after, limit } = unwrap(validate(ListQuery, c.req.query(), "query"));
-  // One more than asked for tells whether there is a next page.
+  // One more item than the limit shows whether there is a next page.
   const found = await list(after, limit + 1);
   const items = found.slice(0, limit);
   const last = items.at(-1);

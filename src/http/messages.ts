@@ -5,7 +5,7 @@ import type { Env } from "../env.ts";
 import { authorize, type Identity, mayRead } from "../auth/policy.ts";
 import { completePage, type LogPage, type Page } from "../archive/page.ts";
 import { endOf, type PageBounds, type Range } from "../archive/range.ts";
-import { contains, pick } from "../archive/search.ts";
+import { contains, filterPage } from "../archive/search.ts";
 import { HistoryStore } from "../archive/store.ts";
 import { completePositions, type Reader } from "../archive/times.ts";
 import { isoTime, messageFrames, type StoredMessage } from "../protocol/frames.ts";
@@ -17,41 +17,47 @@ import { admission } from "./admission.ts";
 import { callerOf } from "./caller.ts";
 import { type AppContext, channelOf, stubOf, unwrap } from "./request.ts";
 
-/** How long D1 may take to read a page, in milliseconds. */
+/** The time limit for D1 to read a page. */
 const HISTORY_TIMEOUT_MS = 15_000;
 
-/** `GET /channels/{channel}/messages`: a page of history, oldest first, and the address of the next one. */
+/** `GET /channels/{channel}/messages`: a page of history, oldest first, and the path of the next page. */
 export const messages = new Hono<{ Bindings: Env }>().get("/channels/:channel/messages", async (c) => {
   const channel = channelOf(c);
   const query = unwrap(validate(HistoryQuery, c.req.query(), "query"));
   const who = await callerOf(c, channel);
   unwrap(await admission(c, channel, who, (settings) => authorize(who, "history", settings)));
   const bounds = await boundsOf(c, channel, who, query);
-  const { held, covered } = await readPage(c, channel, who, bounds);
-  const page = pick(covered, held.direction, query.limit, wantedBy(who, query));
-  const next = nextPage(channel, query, bounds, held.last, page);
+  const { log, covered } = await readPage(c, channel, who, bounds);
+  const page = filterPage(covered, log.direction, query.limit, matcherFor(who, query));
+  const next = nextPage(channel, query, bounds, log.last, page);
 
   c.header("Content-Type", "application/json");
   if (next !== null) c.header("Link", `<${next}>; rel="next"`);
-  const head = JSON.stringify({ channel, seq: held.last, next });
+  const head = JSON.stringify({ channel, seq: log.last, next });
   return c.body(`${head.slice(0, -1)},"messages":${messageFrames(channel, page.messages)}}`);
 });
 
-/** Reads a page from the log and the archive. Where everything before the log was deleted, it begins in the log. */
+/**
+ * Reads a page from the log and the archive. If a forward page would be empty although there are later messages,
+ * because earlier ones were deleted, reads the next page instead.
+ */
 async function readPage(
   c: AppContext,
   channel: string,
   who: Identity,
   bounds: PageBounds,
-): Promise<{ held: LogPage; covered: Page }> {
-  const held = unwrap(await stubOf(c, channel).history(who, bounds));
-  const covered = await askArchive(channel, completePage(channel, bounds, held, new HistoryStore(c.env.DB)));
-  const goesOn = held.direction === "forward" && covered.to < endOf(bounds, held.last);
-  if (covered.messages.length > 0 || !goesOn) return { held, covered };
+): Promise<{ log: LogPage; covered: Page }> {
+  const log = unwrap(await stubOf(c, channel).history(who, bounds));
+  const covered = await fromArchive(channel, completePage(channel, bounds, log, new HistoryStore(c.env.DB)));
+  const hasMore = log.direction === "forward" && covered.to < endOf(bounds, log.last);
+  if (covered.messages.length > 0 || !hasMore) return { log, covered };
   return readPage(c, channel, who, { ...bounds, after: covered.to });
 }
 
-/** A query's bounds as positions. A search covers more of them than it shows, and yet not more than a page may. */
+/**
+ * Returns a query's bounds as positions. A search covers as many positions as a page may, because not all of them
+ * match.
+ */
 async function boundsOf(c: AppContext, channel: string, who: Identity, query: HistoryQuery): Promise<PageBounds> {
   const { q, after, before, since, until } = query;
   const limit = q === undefined ? query.limit : MAX_PAGE_SIZE;
@@ -59,7 +65,7 @@ async function boundsOf(c: AppContext, channel: string, who: Identity, query: Hi
   if (times.length === 0) return { limit, after, before };
   const inLog = unwrap(await stubOf(c, channel).locate(who, times));
   const store = new HistoryStore(c.env.DB);
-  const positions = await askArchive(channel, completePositions(channel, times, inLog, store, readerOf(who)));
+  const positions = await fromArchive(channel, completePositions(channel, times, inLog, store, readerOf(who)));
   return {
     limit,
     after,
@@ -68,26 +74,29 @@ async function boundsOf(c: AppContext, channel: string, who: Identity, query: Hi
   };
 }
 
-/** Whose messages positions may depend on, undefined where the caller may see all. */
+/** Returns the caller as a reader that may not see all messages, undefined for API-key clients, which may. */
 function readerOf(who: Identity): Reader | undefined {
   if (who.kind === "server") return undefined;
   return { database: who.kind === "user" ? who.database : null };
 }
 
-/** What D1 tells of a channel's older messages. */
-async function askArchive<T>(channel: string, answer: Promise<T>): Promise<T> {
-  const detail = "The channel's older messages cannot be read just now.";
-  return unwrap(await tryD1(() => withDeadline(HISTORY_TIMEOUT_MS, answer), { channel }, detail));
+/** Returns the result of a query of the archive. Throws `unavailable` if D1 fails or is late. */
+async function fromArchive<T>(channel: string, query: Promise<T>): Promise<T> {
+  const detail = "D1 does not answer, so the channel's older messages cannot be read. Try again in 1 s.";
+  return unwrap(await tryD1(() => withDeadline(HISTORY_TIMEOUT_MS, query), { channel }, detail));
 }
 
-/** What of a page its reader may see and asked for. Times are looked at again: more may have come since they were located. */
-function wantedBy(who: Identity, { q, since = -Infinity, until = Infinity }: HistoryQuery) {
+/**
+ * Returns a test for the messages that the caller may see and asked for. It checks times again, because messages may
+ * have arrived after the times were located.
+ */
+function matcherFor(who: Identity, { q, since = -Infinity, until = Infinity }: HistoryQuery) {
   const isFound = q === undefined ? () => true : contains(q);
   return (message: StoredMessage) =>
     mayRead(who, message) && message.time >= since && message.time < until && isFound(message);
 }
 
-/** The address (RFC 8288 `next`) of the page that goes on in the same direction, null where this was the last. */
+/** Returns the path of the next page in the same direction, null after the last page. */
 function nextPage(
   channel: string,
   { after, before, ...query }: HistoryQuery,

@@ -7,7 +7,7 @@ import { admission } from "./admission.ts";
 import { callerOf } from "./caller.ts";
 import { channelOf, stubOf, unwrap } from "./request.ts";
 
-/** `GET /channels/{channel}/presence`: who is connected, as many as asked for, and how many there are. */
+/** `GET /channels/{channel}/presence`: the members, at most `limit` of them, and their total. */
 export const presence = new Hono<{ Bindings: Env }>().get("/channels/:channel/presence", async (c) => {
   const channel = channelOf(c);
   const { limit } = unwrap(validate(PresenceQuery, c.req.query(), "query"));

@@ -4,7 +4,7 @@ import { logFailure } from "../shared/logging.ts";
 import { ERRORS, type Fault, FaultError, problemOf } from "../protocol/errors.ts";
 import type { AppContext } from "./request.ts";
 
-/** Answers with a problem (RFC 9457). Its `type` is an address of this server that explains it. */
+/** Returns a problem response (RFC 9457). Its `type` is a path on this server that explains the error. */
 export function problem(c: AppContext, fault: Fault): Response {
   const { code, retryAfter } = fault;
   const { status } = ERRORS[code];
@@ -18,20 +18,26 @@ export function problem(c: AppContext, fault: Fault): Response {
 }
 
 /**
- * What an error means to the caller. What was not thrown to be told is logged, and only says whether to try again.
+ * Returns the fault to send for an error. An unexpected error is logged, and the fault only says whether to try again.
  *
- * @param fields What says where it happened, for the log.
+ * @param fields Where it happened, for the log.
  */
 export function faultOf(error: unknown, fields?: Record<string, string>): Fault {
   if (error instanceof FaultError) return error.fault;
   logFailure("request failed", error, fields);
-  return mayPass(error)
-    ? { code: "unavailable", detail: "The channel does not answer just now.", retryAfter: 1 }
-    : { code: "internal", detail: "The request could not be completed." };
+  return isTemporary(error)
+    ? { code: "unavailable", detail: "The channel does not answer. Try again in 1 s.", retryAfter: 1 }
+    : {
+        code: "internal",
+        detail: "The server failed unexpectedly, and logged the error. The request may or may not have taken effect.",
+      };
 }
 
-/** No answer in time, or what a Durable Object marks as passing: https://developers.cloudflare.com/durable-objects/best-practices/error-handling/ */
-function mayPass(error: unknown): boolean {
+/**
+ * Returns whether an error may be temporary: a time limit was exceeded, or a Durable Object marked the error as
+ * temporary (https://developers.cloudflare.com/durable-objects/best-practices/error-handling/).
+ */
+function isTemporary(error: unknown): boolean {
   if (error instanceof DeadlineError) return true;
   const { retryable, overloaded } = error as { retryable?: unknown; overloaded?: unknown };
   return retryable === true || overloaded === true;

@@ -22,20 +22,20 @@ import { type AppContext, jsonBody, stubOf, unwrap } from "./request.ts";
 export const BATCH_PATH = "/messages";
 
 /**
- * `POST /message`: stores a message, delivers it, and answers once it is stored.
- * `POST /messages`: many at once, for one or several channels; one result each.
+ * `POST /message` stores and delivers a message. `POST /messages` does so for many messages, for one or several
+ * channels, and returns one result per message.
  */
 export const publish = new Hono<{ Bindings: Env }>()
   .post("/message", async (c) => {
     const key = keyOf(c);
     const request = await jsonBody(c, PublishRequest);
     const [result] = await publishTo(c, request.channel, [partOf(request, key, "")]);
-    return c.json(placed(request.channel, unwrap(result ?? NO_ANSWER)), 201);
+    return c.json(positionResult(request.channel, unwrap(result ?? NO_ANSWER)), 201);
   })
   .post(BATCH_PATH, async (c) => {
     const key = keyOf(c);
     const requests = await jsonBody(c, BatchRequest, MAX_BATCH_BYTES);
-    // One key for the whole batch: each message has its own by its place in it.
+    // The batch has one key. Each message gets a key of its own from its index.
     const batch = requests.map((request, index) => partOf(request, key && [...key, index], `${index}.`));
     requireSize(batch);
     const channels = [...Map.groupBy(batch, ({ request }) => request.channel)];
@@ -43,14 +43,14 @@ export const publish = new Hono<{ Bindings: Env }>()
     const answers = await Promise.all(
       channels.map(async ([channel, parts]) => [channel, (await publishCounted(c, channel, parts)).values()] as const),
     );
-    // Each channel answered in the order of its own messages; this puts them back into the order of the batch.
+    // Each channel's results are in the order of its own messages. This restores the order of the batch.
     const results = new Map(answers);
     return c.json({
       results: requests.map(({ channel }) => resultOf(channel, results.get(channel)?.next().value ?? NO_ANSWER)),
     });
   });
 
-/** One message of a request, its idempotency key, and what leads to its fields in the body. */
+/** One message of a request, and its idempotency key. `field` is the path of the message in the body. */
 interface Part {
   request: PublishRequest;
   /** The message as JSON. */
@@ -59,20 +59,23 @@ interface Part {
   field: string;
 }
 
-/** The header's key; in a batch with the message's index. */
+/** The key from the header; in a batch with the message's index. */
 type PartKey = readonly [key: string, index?: number];
 
 function partOf(request: PublishRequest, key: PartKey | undefined, field: string): Part {
   return { request, payload: unwrap(messageText(request.message, `${field}message`)), key, field };
 }
 
-/** Counts the call to the channel, as the batch was counted itself (LIM7). */
+/** Counts the call to the channel, in addition to the batch itself (LIM7), and publishes. */
 async function publishCounted(c: AppContext, channel: string, parts: Part[]): Promise<Result<Position>[]> {
   const counted = await countRequest(c);
   return counted.ok ? publishTo(c, channel, parts) : parts.map(() => counted);
 }
 
-/** Sends a channel its messages by one call. What fails here fails this channel's messages, not those for others. */
+/**
+ * Publishes a channel's messages with one call. A failure affects only this channel's messages, not those for other
+ * channels.
+ */
 async function publishTo(c: AppContext, channel: string, parts: Part[]): Promise<Result<Position>[]> {
   try {
     const who = await callerOf(c, channel);
@@ -87,7 +90,7 @@ async function publishTo(c: AppContext, channel: string, parts: Part[]): Promise
   }
 }
 
-/** Returns why each message is refused, undefined if any of them may go on to the channel's object. */
+/** Returns each message's refusal, undefined if any message may go on to the channel's object. */
 async function refusalsOf(
   c: AppContext,
   channel: string,
@@ -103,7 +106,10 @@ async function refusalsOf(
   return messages.map((_, index) => refusals[index] ?? admitted);
 }
 
-/** Requests for the same channel share calls to its object, where the runtime lets one settle another's promise. */
+/**
+ * Sends messages to the channel's object. Concurrent requests share calls, if the runtime lets one request settle
+ * another's promise.
+ */
 async function submit(c: AppContext, channel: string, submission: Submission): Promise<Result<Position>[]> {
   const call = (submissions: Submission[]) => stubOf(c, channel).publish(submissions);
   if (Cloudflare.compatibilityFlags["handle_cross_request_promise_resolution"] !== true) {
@@ -117,7 +123,7 @@ const publishing = new CallBatcher<Submission, Result<Position>[]>(({ messages }
   messages.reduce((sum, { payload }) => sum + payload.length, 0),
 );
 
-const NO_ANSWER = refuse("unavailable", "The channel did not answer.", { retryAfter: 1 });
+const NO_ANSWER = refuse("unavailable", "The channel did not answer. Try again in 1 s.", { retryAfter: 1 });
 
 async function newMessageOf(c: AppContext, who: Identity, { request, payload, key, field }: Part): Promise<NewMessage> {
   const { database = null, sender } = request;
@@ -132,14 +138,17 @@ async function newMessageOf(c: AppContext, who: Identity, { request, payload, ke
 }
 
 /**
- * Returns the first 16 bytes of a SHA-256: a channel stores two of them for each key. As JSON, different parts never spell the
- * same text.
+ * Returns the first 16 bytes of the SHA-256 of the parts. A channel stores two of these per key. The parts are written
+ * as JSON, so different parts never have the same text.
  */
 async function digestOf(...parts: unknown[]): Promise<ArrayBuffer> {
   return (await sha256(JSON.stringify(parts))).slice(0, 16);
 }
 
-/** Returns the client that published an event, or the one that an API-key client names; null if it names none. */
+/**
+ * Returns the client to which an event is attributed: the publisher, or the sender that an API-key client names. Null
+ * if an API-key client names none.
+ */
 async function senderOf(
   c: AppContext,
   who: Identity,
@@ -149,7 +158,11 @@ async function senderOf(
   if (sender === undefined) return who.kind === "server" ? null : clientOf(who, "");
   const field = `${prefix}sender`;
   if (who.kind !== "server") {
-    throw new FaultError({ code: "forbidden", detail: "Only the server side may name a sender.", field });
+    throw new FaultError({
+      code: "forbidden",
+      detail: "Only API-key clients may set sender. Leave it out: the event is attributed to the caller.",
+      field,
+    });
   }
   const database = unwrap(await databaseOf(sender.database, c.env, channel));
   if (database === null) {
@@ -159,13 +172,18 @@ async function senderOf(
   return { socketId: "", permissions: { dbo_id: database.dbo_id, row_id: sender.id }, extras: {} };
 }
 
-/** API keys share a scope, and so do anonymous clients. A user is known by the database's name: a dbo_id may be reused. */
+/**
+ * Returns the scope of a caller's idempotency keys. All API-key clients share one, and so do all anonymous clients. A
+ * user is identified by the database's name, because a dbo_id may be reused.
+ */
 const scopeOf = (who: Identity) => (who.kind === "user" ? [who.database, who.row_id] : who.kind);
 
-const placed = (channel: string, { seq, time }: Position) => ({ channel, seq, time: isoTime(time) });
+const positionResult = (channel: string, { seq, time }: Position) => ({ channel, seq, time: isoTime(time) });
 
 function resultOf(channel: string, result: Result<Position>): object {
-  return result.ok ? { status: 201, ...placed(channel, result.value) } : { ...problemOf(result.fault), channel };
+  return result.ok
+    ? { status: 201, ...positionResult(channel, result.value) }
+    : { ...problemOf(result.fault), channel };
 }
 
 function keyOf(c: AppContext): [key: string] | undefined {
@@ -173,7 +191,7 @@ function keyOf(c: AppContext): [key: string] | undefined {
   return header === undefined ? undefined : [unwrap(validate(IdempotencyKey, header, "Idempotency-Key"))];
 }
 
-/** The messages of a batch together may be no larger than its body, as they are stored. */
+/** Limits the bytes of a batch's messages as they are stored, like those of its body. */
 function requireSize(batch: Part[]): void {
   let bytes = 0;
   for (const { payload } of batch) bytes += utf8Length(payload);
@@ -181,6 +199,6 @@ function requireSize(batch: Part[]): void {
 }
 
 function tooManyChannels(): Fault {
-  const detail = `A batch is for at most ${MAX_BATCH_CHANNELS} channels.`;
+  const detail = `A batch may have messages for at most ${MAX_BATCH_CHANNELS} channels. Split it.`;
   return { code: "invalid-field", detail, field: "body", limit: MAX_BATCH_CHANNELS };
 }

@@ -10,25 +10,28 @@ import { ChannelName } from "../protocol/values.ts";
 
 export type AppContext = Context<{ Bindings: Env }>;
 
-/** The value, or a throw that becomes the answer. */
+/** Returns the value of a result. Throws a `FaultError` if there is none, which becomes the response. */
 export function unwrap<T>(result: Result<T>): T {
   if (!result.ok) throw new FaultError(result.fault);
   return result.value;
 }
 
-/** The channel that the path names. */
+/** Returns the channel in the path. Throws `invalid-field` if the name is not valid. */
 export function channelOf(c: AppContext): string {
   return unwrap(validate(ChannelName, c.req.param("channel"), "channel"));
 }
 
-/** The object of a channel. */
+/** Returns a stub of a channel's object. */
 export function stubOf(c: AppContext, channel: string): DurableObjectStub<ChannelObject> {
   return c.env.CHANNELS.getByName(channel);
 }
 
 const JSON_TYPE = /^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i;
 
-/** Reads and validates a JSON body, whose size the app has bounded. */
+/**
+ * Reads and validates a JSON body. Throws the refusal if the content type, the text or a field is wrong. app.ts has
+ * limited the body's size.
+ */
 export async function jsonBody<const S extends GenericSchema>(
   c: AppContext,
   schema: S,
@@ -47,11 +50,14 @@ export async function jsonBody<const S extends GenericSchema>(
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false });
 
-/** UTF-8 only (RFC 8259, section 8.1); what is not is refused, where a lenient decoder would alter it. */
+/**
+ * Returns a body's text. Throws `invalid-json` if it is not UTF-8 (RFC 8259, section 8.1), which a lenient decoder
+ * would silently change.
+ */
 function decode(bytes: ArrayBuffer): string {
   try {
     return decoder.decode(bytes);
   } catch {
-    throw new FaultError({ code: "invalid-json", detail: "The body is not UTF-8." });
+    throw new FaultError({ code: "invalid-json", detail: "The body is not valid UTF-8. Encode it as UTF-8." });
   }
 }

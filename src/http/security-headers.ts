@@ -2,14 +2,14 @@ import type { MiddlewareHandler } from "hono";
 import { secureHeaders } from "hono/secure-headers";
 
 const ANSWERS = {
-  // An answer is JSON: opened as a page it loads nothing, and no page may frame it.
+  // A response is JSON. Opened as a page, it must load nothing, and no page may frame it.
   contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
-  // Concerns requests without CORS only. Pages of allowed origins read answers by CORS.
+  // Affects only requests without CORS. Pages of allowed origins read responses by CORS.
   crossOriginResourcePolicy: "same-origin",
   crossOriginOpenerPolicy: "same-origin",
   referrerPolicy: "no-referrer",
   xContentTypeOptions: true,
-  // For browsers that do not know the Content-Security-Policy, or for nothing at all.
+  // These headers do nothing in browsers that know Content-Security-Policy.
   originAgentCluster: false,
   xDnsPrefetchControl: false,
   xDownloadOptions: false,
@@ -22,8 +22,8 @@ const byHttp = secureHeaders({ ...ANSWERS, strictTransportSecurity: false });
 const byHttps = secureHeaders({ ...ANSWERS, strictTransportSecurity: "max-age=31536000" });
 
 /**
- * Sets the security headers of every answer, errors included (SRV5). Nothing is cached: most answers depend on a credential.
- * The headers of an upgrade cannot be changed, and mean nothing to a browser.
+ * Sets the security headers of every response, including errors (SRV5). No response is cached, because most depend on a
+ * credential. The headers of an upgrade cannot be changed, and browsers ignore them.
  */
 export const securityHeaders: MiddlewareHandler = async (c, next) => {
   await next();

@@ -6,18 +6,18 @@ import { FaultError } from "../protocol/errors.ts";
 import { ChannelSettings } from "../protocol/channel-settings.ts";
 import { validate } from "../protocol/validate.ts";
 import { ChannelPattern } from "../protocol/values.ts";
-import { requireServer } from "./caller.ts";
+import { requireApiKey } from "./caller.ts";
 import { fromD1 } from "./d1.ts";
 import { listPage } from "./listing.ts";
 import { type AppContext, jsonBody, stubOf, unwrap } from "./request.ts";
 
 /**
- * `GET`, `PUT`, `DELETE /channels/{channel}`: the settings of a channel, or of a pattern (`room/*`), and
- * `GET /channels`: all of them. For the server side only.
+ * The endpoints of settings, for API-key clients only: `GET`, `PUT` and `DELETE /channels/{channel}` for a channel or a
+ * pattern (`room/*`), and `GET /channels` to list them.
  */
 export const settings = new Hono<{ Bindings: Env }>()
   .get("/channels", async (c) => {
-    await requireServer(c);
+    await requireApiKey(c);
     const store = new SettingsStore(c.env.DB);
     const { items, next } = await listPage(
       c,
@@ -27,14 +27,15 @@ export const settings = new Hono<{ Bindings: Env }>()
     return c.json({ channels: items, next });
   })
   .get("/channels/:channel", async (c) => {
-    await requireServer(c);
+    await requireApiKey(c);
     const channel = patternOf(c);
     const stored = await fromD1(c, () => new SettingsStore(c.env.DB).get(channel));
-    if (stored === null) throw new FaultError({ code: "not-found", detail: `${channel} has no settings.` });
+    if (stored === null)
+      throw new FaultError({ code: "not-found", detail: `There are no settings stored for ${channel}.` });
     return c.json(stored);
   })
   .put("/channels/:channel", async (c) => {
-    await requireServer(c);
+    await requireApiKey(c);
     const channel = patternOf(c);
     const changed = await jsonBody(c, ChannelSettings);
     const { database } = changed;
@@ -46,24 +47,27 @@ export const settings = new Hono<{ Bindings: Env }>()
       });
     }
     await fromD1(c, () => new SettingsStore(c.env.DB).put(channel, changed));
-    await tell(c, channel);
+    await pushSettings(c, channel);
     return c.json({ channel, settings: changed });
   })
   .delete("/channels/:channel", async (c) => {
-    await requireServer(c);
+    await requireApiKey(c);
     const channel = patternOf(c);
     await fromD1(c, () => new SettingsStore(c.env.DB).delete(channel));
-    await tell(c, channel);
+    await pushSettings(c, channel);
     return c.body(null, 204);
   });
 
-/** Tells a channel what holds for it now. The channels of a pattern are not known here; they look for themselves. */
-async function tell(c: AppContext, channel: string): Promise<void> {
+/**
+ * Sends a channel its new settings. The channels that a pattern matches are not known here; they load the settings
+ * themselves.
+ */
+async function pushSettings(c: AppContext, channel: string): Promise<void> {
   forgetSettings(channel);
   if (channel.endsWith("*")) return;
   const began = Date.now();
-  const holding = await fromD1(c, () => new SettingsStore(c.env.DB).resolve(channel));
-  await stubOf(c, channel).configure(holding, Date.now() - began);
+  const effective = await fromD1(c, () => new SettingsStore(c.env.DB).resolve(channel));
+  await stubOf(c, channel).configure(effective, Date.now() - began);
 }
 
 function patternOf(c: AppContext): string {

@@ -14,8 +14,8 @@ import { faultOf } from "./problem.ts";
 import { type AppContext, channelOf, stubOf, unwrap } from "./request.ts";
 
 /**
- * `GET /channels/{channel}/socket`: a WebSocket straight into the channel's object.
- * `GET /rt/{canonical}`: many channels over one WebSocket, as the clients of Xano Realtime open it.
+ * `GET /channels/{channel}/socket` opens a WebSocket to the channel's object. `GET /rt/{canonical}` opens a WebSocket
+ * for many channels, as Xano Realtime's clients do.
  */
 export const socket = new Hono<{ Bindings: Env }>()
   .get("/channels/:channel/socket", async (c) => {
@@ -35,7 +35,7 @@ export const socket = new Hono<{ Bindings: Env }>()
     if (REALTIME_CANONICAL && c.req.param("canonical") !== REALTIME_CANONICAL) return c.notFound();
     requireUpgrade(c);
     const whoFor = identityResolver(c);
-    // One id for all channels, so that a private message finds its recipient.
+    // The socket has the same id on all channels, so that a private message finds its recipient.
     const id = { [SOCKET_ID_HEADER]: crypto.randomUUID() };
     const open = async (channel: string): Promise<Result<WebSocket>> => {
       const counted = await countRequest(c);
@@ -51,8 +51,8 @@ export const socket = new Hono<{ Bindings: Env }>()
   });
 
 /**
- * A request of our own to the object: no header of the client's reaches it, and none can pose as an identity. A refusal is a
- * response with the fault as JSON, whether the Worker refuses or the object.
+ * Opens a socket to a channel object, by a new request. No header of the client's reaches the object, so no client can
+ * forge an identity. A refusal, by the Worker or by the object, is a response with the fault as JSON.
  */
 async function openChannel(
   c: AppContext,
@@ -76,13 +76,22 @@ async function socketFrom(answer: Response): Promise<Result<WebSocket>> {
   return { ok: true, value: answer.webSocket };
 }
 
-/** A handshake is a GET (RFC 6455, section 4.1); Hono hands a HEAD to the same route. */
+/**
+ * Throws `upgrade-required` unless the request is a WebSocket upgrade. A handshake is a GET (RFC 6455, section 4.1),
+ * but Hono also routes HEAD requests here.
+ */
 function requireUpgrade(c: AppContext): void {
   if (c.req.method === "GET" && c.req.header("Upgrade")?.toLowerCase() === "websocket") return;
-  throw new FaultError({ code: "upgrade-required", detail: "Open this address as a WebSocket." });
+  throw new FaultError({
+    code: "upgrade-required",
+    detail: "This address accepts only WebSocket connections. Open it with a WebSocket client.",
+  });
 }
 
-/** Browsers drop a connection on which none of the subprotocols that they offered was chosen. */
+/**
+ * Returns the header with the selected subprotocol. Browsers fail a connection if the server selects none of the
+ * subprotocols that they offered.
+ */
 function protocolHeader(c: AppContext): Record<string, string> {
   const offered = offeredProtocols(c);
   const chosen = offered.includes(SUBPROTOCOL) ? SUBPROTOCOL : offered[0];

@@ -4,23 +4,24 @@ import { tryD1 } from "../shared/try-d1.ts";
 import { withDeadline } from "../shared/deadline.ts";
 import type { Env } from "../env.ts";
 import { HistoryStore } from "../archive/store.ts";
-import { completePositions, isOpen } from "../archive/times.ts";
+import { completePositions, needsArchive } from "../archive/times.ts";
 import { isoTime } from "../protocol/frames.ts";
-import { requireServer } from "./caller.ts";
+import { requireApiKey } from "./caller.ts";
 import { channelOf, stubOf, unwrap } from "./request.ts";
 
 const MINUTE_MS = 60_000;
-/** How far back messages are counted, in minutes. */
+/** The number of minutes for which messages are counted. */
 const MINUTES = 60;
-/** How long D1 may take to tell of minutes that the log does not reach, in milliseconds. */
+/** The time limit for D1 to find the minutes that are no longer in the log. */
 const STATS_TIMEOUT_MS = 3_000;
 
 /**
- * `GET /channels/{channel}/stats`: how a channel is doing, and its messages in each of the last 60 minutes, the current
- * one last. Nothing is counted while messages pass: where minutes begin is found by their times. For the server side only.
+ * `GET /channels/{channel}/stats`: a channel's state, and the number of its messages in each of the last 60 minutes,
+ * the current one last. For API-key clients only. Publishing counts nothing: the beginning of each minute is found by
+ * the times of the messages.
  */
 export const stats = new Hono<{ Bindings: Env }>().get("/channels/:channel/stats", async (c) => {
-  await requireServer(c);
+  await requireApiKey(c);
   const channel = channelOf(c);
   const minutes = latestMinutes(Date.now());
   const state = unwrap(await stubOf(c, channel).state(minutes));
@@ -40,13 +41,13 @@ export const stats = new Hono<{ Bindings: Env }>().get("/channels/:channel/stats
   });
 });
 
-/** When each of the latest minutes began, in milliseconds since the epoch. */
+/** Returns the beginning of each of the latest minutes, in milliseconds since the epoch. */
 function latestMinutes(now: number): number[] {
   const current = Math.floor(now / MINUTE_MS);
   return Array.from({ length: MINUTES }, (_, index) => (current - MINUTES + 1 + index) * MINUTE_MS);
 }
 
-/** The first position of each minute; null where only the archive knows and it does not answer. */
+/** Returns the first position of each minute, null if only the archive has it and does not answer. */
 async function beginsOf(
   channel: string,
   minutes: number[],
@@ -56,7 +57,9 @@ async function beginsOf(
   const found = await tryD1(() => withDeadline(STATS_TIMEOUT_MS, completePositions(channel, minutes, state, store)), {
     route: "/channels/:channel/stats",
   });
-  return found.ok ? found.value : state.positions.map((position) => (isOpen(position, state.oldest) ? null : position));
+  return found.ok
+    ? found.value
+    : state.positions.map((position) => (needsArchive(position, state.oldest) ? null : position));
 }
 
 function difference(begin: number | null | undefined, end: number | null | undefined): number | null {

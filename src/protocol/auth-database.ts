@@ -1,12 +1,12 @@
 import * as v from "valibot";
 import { isKeySetAddress, KEY_SET_ADDRESS_RULE } from "./key-set-address.ts";
-import { MAX_ADDRESS_LENGTH, MAX_KEYS_PER_SET } from "./limits.ts";
+import { MAX_KEY_SET_ADDRESS_CHARACTERS, MAX_KEYS_PER_SET } from "./limits.ts";
 import { DatabaseNumber, fields, isObject, JsonObject, UserId } from "./values.ts";
 
-/** An address as `URL` writes it, so that two spellings of one address are the same text. */
+/** A key set address in the normal form of `URL`, so that two spellings of an address become the same text. */
 const keySetAddress = v.pipe(
   v.string("must be a string"),
-  v.maxLength(MAX_ADDRESS_LENGTH, `must have at most ${MAX_ADDRESS_LENGTH} characters`),
+  v.maxLength(MAX_KEY_SET_ADDRESS_CHARACTERS, `must have at most ${MAX_KEY_SET_ADDRESS_CHARACTERS} characters`),
   v.check(isKeySetAddress, KEY_SET_ADDRESS_RULE),
   v.transform((text) => new URL(text).href),
 );
@@ -17,14 +17,14 @@ const shortText = v.pipe(
   v.maxLength(512, "must have at most 512 characters"),
 );
 
-/** The claims that say when, by whom and for whom a token is made. */
+/** Claims with a fixed meaning, which cannot hold a user's id or extras. */
 const OTHER_CLAIMS = ["aud", "exp", "iat", "iss", "nbf"];
 
 const claimName = v.pipe(
   shortText,
   v.check((claim) => !OTHER_CLAIMS.includes(claim), `must not be one of ${OTHER_CLAIMS.join(", ")}`),
 );
-/** Public keys only: a key set that holds a secret would make a secret out of this configuration. */
+/** A key set may have public keys only: a private key in it would be returned with the configuration. */
 const isPublicJwks = (set: unknown) =>
   isObject(set) &&
   Array.isArray((set as { keys?: unknown }).keys) &&
@@ -47,14 +47,14 @@ const ASYMMETRIC_ALGORITHMS = [
 ] as const;
 
 /**
- * An auth database: a set of users who prove by a token (JWT) who they are. Just one of `secret`, `jwks` and `jwks_url`
- * says what tokens are verified by, and `algorithm` how; a token has no say in it.
+ * An auth database: a set of users, each identified by a token (JWT). Exactly one of `secret`, `jwks` and `jwks_url`
+ * gives the keys, and `algorithm` the algorithm. A token cannot choose either.
  */
 export const AuthDatabase = v.pipe(
   fields({
-    /** The number by which clients know the database. */
+    /** The number of the database in `permissions`. */
     dbo_id: DatabaseNumber,
-    /** The name of a Worker secret that holds a key for HS256, of 32 bytes at least. */
+    /** The name of a Worker secret with a key for HS256, of at least 32 bytes. */
     secret: v.optional(
       v.pipe(
         v.string("must be a string"),
@@ -68,30 +68,30 @@ export const AuthDatabase = v.pipe(
     jwks: v.optional(
       v.custom<{ keys: object[] }>(isPublicJwks, `must be a key set of at most ${MAX_KEYS_PER_SET} public keys`),
     ),
-    /** Where to fetch such a set. */
+    /** The address of such a set. */
     jwks_url: v.optional(keySetAddress),
-    /** For key sets one that is asymmetric, by default RS256; a secret is always used with HS256. */
+    /** For key sets an asymmetric algorithm, by default RS256. A secret always uses HS256. */
     algorithm: v.optional(
-      v.picklist(["HS256", ...ASYMMETRIC_ALGORITHMS], "must be an algorithm of RFC 7518 that is supported"),
+      v.picklist(["HS256", ...ASYMMETRIC_ALGORITHMS], `must be one of HS256, ${ASYMMETRIC_ALGORITHMS.join(", ")}`),
     ),
-    /** What a token's `iss` must be. */
+    /** The required `iss` of a token. */
     issuer: v.optional(shortText),
-    /** What a token's `aud` must be, or hold. */
+    /** The required `aud` of a token, or one of its `aud`s. */
     audience: v.optional(shortText),
-    /** The claim that holds the user's id. */
+    /** The claim with the user's id. */
     id_claim: v.optional(claimName, "sub"),
-    /** The claim whose object becomes the client's `extras`. */
+    /** The claim with the object that becomes the client's `extras`. */
     extras_claim: v.optional(claimName),
   }),
   v.check(
     ({ secret, jwks, jwks_url }) => [secret, jwks, jwks_url].filter((source) => source !== undefined).length === 1,
-    "must hold just one of secret, jwks and jwks_url",
+    "must have exactly one of secret, jwks and jwks_url",
   ),
   v.forward(
     v.partialCheck(
       [["secret"], ["algorithm"]],
       ({ secret, algorithm }) => secret !== undefined || algorithm !== "HS256",
-      "must be asymmetric (RFC 7518) for a key set",
+      "must be asymmetric for a key set: HS256 needs a secret",
     ),
     ["algorithm"],
   ),
@@ -99,7 +99,7 @@ export const AuthDatabase = v.pipe(
 );
 export type AuthDatabase = v.InferOutput<typeof AuthDatabase>;
 
-/** Returns a configuration with the algorithm that tokens are verified by. Earlier versions stored RS256 beside a secret. */
+/** Returns a configuration with the algorithm that verifies its tokens. Earlier versions stored RS256 for a secret. */
 export function withTrueAlgorithm<T extends { secret?: string | undefined; algorithm?: Algorithm | undefined }>(
   config: T,
 ): T & { algorithm: Algorithm } {
@@ -124,5 +124,5 @@ export const TokenRequest = fields({
   ),
 });
 
-/** The body of `POST /databases/{name}/disconnect`: a user, or no field for all users. */
+/** The body of `POST /databases/{name}/disconnect`: a user's id, or no field for all users. */
 export const DisconnectRequest = fields({ id: v.optional(UserId) });

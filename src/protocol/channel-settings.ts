@@ -1,35 +1,38 @@
 import * as v from "valibot";
-import { DEFAULT_ANONYMOUS_BYTES_PER_DAY, MAX_ANONYMOUS_BYTES_PER_DAY, MAX_DESCRIPTION_LENGTH } from "./limits.ts";
+import { DEFAULT_ANONYMOUS_BYTES_PER_DAY, MAX_ANONYMOUS_BYTES_PER_DAY, MAX_DESCRIPTION_CHARACTERS } from "./limits.ts";
 import { DatabaseName, fields } from "./values.ts";
 
-const flag = (otherwise: boolean) => v.optional(v.boolean("must be true or false"), otherwise);
+const flag = (byDefault: boolean) => v.optional(v.boolean("must be true or false"), byDefault);
 const messaging = v.optional(fields({ active: flag(false), auth: flag(false) }), {});
 
 const settingsFields = {
-  /** Off, the channel is closed to all but the server side. */
+  /** If false, the channel is closed to all clients except API-key clients. */
   active: flag(true),
   description: v.optional(
     v.pipe(
       v.string("must be a string"),
-      v.maxLength(MAX_DESCRIPTION_LENGTH, `must have at most ${MAX_DESCRIPTION_LENGTH} characters`),
+      v.maxLength(MAX_DESCRIPTION_CHARACTERS, `must have at most ${MAX_DESCRIPTION_CHARACTERS} characters`),
     ),
     "",
   ),
-  /** Clients without credentials may connect. */
+  /** Whether anonymous clients may connect. */
   anonymous_clients: flag(false),
-  /** Clients may see who is here. */
+  /** Whether clients may see presence. */
   presence: flag(false),
-  /** How many of the latest messages a client gets on `join`; with 0, clients read no history at all. */
+  /** The number of latest messages that a client gets on `join`. With 0, clients cannot read history at all. */
   message_history: v.optional(v.picklist([0, 25, 50, 100, 250, 1000], "must be one of 0, 25, 50, 100, 250, 1000"), 0),
-  /** `active`: clients may send messages to the channel; `auth`: only authenticated ones. */
+  /** `active`: whether clients may send messages to the channel. `auth`: whether only authenticated clients may. */
   public_messaging: messaging,
-  /** `active`: clients may send messages to each other; `auth`: only authenticated ones. */
+  /** `active`: whether clients may send private messages. `auth`: whether only authenticated clients may. */
   private_messaging: messaging,
-  /** These settings also hold for the channels below this one (`room` for `room/42`), where nothing nearer does. */
+  /**
+   * Whether these settings also hold for the channels below this one (`room` for `room/42`) that have no nearer
+   * settings.
+   */
   nested_channels: flag(false),
-  /** Only authenticated clients receive: live, in history, and in presence. */
+  /** Whether only authenticated clients receive messages, history and presence. */
   auth_channel: flag(false),
-  /** How many bytes anonymous clients may store per day (UTC), payloads and clients together; null for no limit. */
+  /** The bytes that anonymous clients may store per day (UTC), payloads and clients together; null for no limit. */
   anonymous_bytes_per_day: v.optional(
     v.nullable(
       v.pipe(
@@ -41,16 +44,16 @@ const settingsFields = {
     ),
     DEFAULT_ANONYMOUS_BYTES_PER_DAY,
   ),
-  /** The auth database whose users may authenticate on the channel; null where nobody can. */
+  /** The auth database whose users may authenticate on the channel; null for none. */
   database: v.optional(v.nullable(DatabaseName), null),
 };
 
-/** A channel's settings; those that Xano Realtime has, too, have its names. */
+/** A channel's settings. Those that Xano Realtime also has use its names. */
 export const ChannelSettings = fields(settingsFields);
 
 /**
- * Settings as they are stored, perhaps by an older or a newer version: absent ones get their default, unknown ones are
- * passed over.
+ * Stored settings, possibly of an older or newer version. Missing settings get their defaults, and unknown ones are
+ * ignored.
  */
 export const StoredSettings = v.object(settingsFields);
 

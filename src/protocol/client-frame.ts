@@ -9,13 +9,16 @@ const JoinOptions = v.optional(fields({ channel: v.optional(ChannelName), after:
 const MessageOptions = v.optional(
   fields({
     channel: v.optional(ChannelName),
-    /** To this one client only; never stored. */
+    /** The only recipient. The message is then not stored. */
     socketId: v.optional(v.pipe(v.string("must be a string"), v.maxLength(64, "must have at most 64 characters"))),
-    /** To authenticated clients only. */
+    /** Whether the message is for authenticated clients only. */
     authenticated: v.optional(v.boolean("must be true or false"), false),
   }),
 );
-/** Clients of Xano Realtime ask a member for its history; as private messages are not stored, that is the channel's. */
+/**
+ * Xano Realtime's clients can request the history of a member. Private messages are not stored, so they get the
+ * channel's history.
+ */
 const HistoryOptions = v.optional(fields({ channel: v.optional(ChannelName), socketId: v.optional(v.string()) }));
 const JoinPayload = fields({
   history: v.optional(v.boolean("must be true or false"), false),
@@ -23,7 +26,7 @@ const JoinPayload = fields({
 });
 const NoPayload = v.nullish(v.never("must be left out"));
 
-/** A frame from a client. On a channel's own socket `options.channel` may be left out. */
+/** A frame from a client. On a channel's own socket, `options.channel` is optional. */
 export const ClientFrame = v.variant(
   "action",
   [
@@ -36,12 +39,13 @@ export const ClientFrame = v.variant(
 );
 export type ClientFrame = v.InferOutput<typeof ClientFrame>;
 
-/** A frame as it came off a socket, or what is wrong with it and the channel that it names all the same. */
+/** The result of parsing a frame. A fault includes the channel that the frame names, if any. */
 export type ParsedFrame = { ok: true; value: ClientFrame } | { ok: false; fault: Fault; channel?: string | undefined };
 
-/** Parses and validates what a client sent. */
+/** Parses and validates a client's frame. */
 export function parseFrame(data: string | ArrayBuffer): ParsedFrame {
-  if (typeof data !== "string") return refuse("not-text", "Send JSON in a text frame.");
+  if (typeof data !== "string")
+    return refuse("not-text", "Frames must be text, but this one is binary. Send JSON in a text message.");
   const json = parseJson(data);
   if (!json.ok) return json;
   const frame = validate(ClientFrame, json.value, "frame");

@@ -1,13 +1,13 @@
 /**
- * The codes that the server closes connections with. On those of RFC 6455 clients come back by themselves; on 4400 to
- * 4499 that would change nothing.
+ * The codes with which the server closes connections. Clients reconnect after those of RFC 6455. After 4400 to 4499
+ * reconnecting would not help.
  */
 export const CLOSE = {
-  /** The client sent far more frames than it may (LIM6): come back, and send less. */
+  /** The client sent far more frames than allowed (LIM6). It may reconnect, and must send less. */
   flood: 1008,
-  /** The way to one of a connection's channels is lost: come back and start anew. */
+  /** A multiplexed connection lost one of its channels. The client must reconnect and join again. */
   restart: 1012,
-  /** The client reads too slowly, or its heartbeat stopped: come back and resume. */
+  /** The client is slow, or its heartbeats stopped. It may reconnect and resume. */
   tryAgain: 1013,
   /** The token has expired, or its user was disconnected. */
   expired: 4401,
@@ -15,10 +15,10 @@ export const CLOSE = {
   forbidden: 4403,
 } as const;
 
-/** The reason that goes with `CLOSE.flood`. */
+/** The close reason that is sent with `CLOSE.flood`. */
 export const FLOOD_REASON = "too many frames";
 
-/** Whether coming back would change nothing. */
+/** Returns whether reconnecting after this close code would not help. */
 export function isFinal(code: number): boolean {
   return code >= 4400 && code < 4500;
 }

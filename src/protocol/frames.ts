@@ -1,65 +1,72 @@
 import type { Fault } from "./errors.ts";
 
-/** A message as it is stored and carried between the log, D1 and the wire. Both texts are JSON already. */
+/** A message as it is stored, and passed between the log, D1 and sockets. `client` and `payload` are JSON texts. */
 export interface StoredMessage {
   seq: number;
-  /** Milliseconds since the epoch, by the channel's own clock; never less than its predecessor's. */
+  /**
+   * When it was stored, in milliseconds since the epoch, by the channel object's clock; never less than the previous
+   * message's.
+   */
   time: number;
   /** `event`: published over HTTP. `message`: sent by a client over its socket. */
   action: "event" | "message";
-  /** Who sent it, as JSON; null if an API-key client published it and named no sender. */
+  /** The sender as JSON; null if an API-key client published it and named no sender. */
   client: string | null;
-  /** Null where everybody may see it; else only clients that this auth database authenticated. */
+  /** The auth database to whose users it is restricted; null if every client may read it. */
   database: string | null;
   payload: string;
 }
 
-/** Who is behind a socket. Anonymous clients have `permissions {dbo_id: 0, row_id: 0}`. */
+/** A client as others see it. Anonymous clients have `permissions {dbo_id: 0, row_id: 0}`. */
 export interface Client {
   socketId: string;
   permissions: { dbo_id: number; row_id: number | string };
   extras: Record<string, unknown>;
 }
 
-/** The text of one stored message, the same live, in a replay and in history. */
+/** Returns the frame of a stored message: the same live, in a replay and in history. */
 export function messageFrame(channel: string, { action, client, seq, time, payload }: StoredMessage): string {
-  const who = client === null ? "" : `"client":${client},`;
+  const sender = client === null ? "" : `"client":${client},`;
   const options = `{"channel":${JSON.stringify(channel)},"seq":${seq},"time":"${isoTime(time)}"}`;
-  return `{"action":"${action}",${who}"options":${options},"payload":${payload}}`;
+  return `{"action":"${action}",${sender}"options":${options},"payload":${payload}}`;
 }
 
-/** The text of many stored messages as one JSON array, in order. */
+/** Returns the frames of stored messages as one JSON array, in order. */
 export function messageFrames(channel: string, messages: readonly StoredMessage[]): string {
   return `[${messages.map((message) => messageFrame(channel, message)).join(",")}]`;
 }
 
 /**
- * Answers a client's `history`, or its `join` that asked for it: the latest messages, oldest first.
+ * Returns the answer to a `history`, or to a `join` that asked for history.
  *
  * @param seq The channel's last `seq`.
+ * @param messages The latest messages, oldest first.
  */
 export function historyFrame(channel: string, seq: number, messages: readonly StoredMessage[]): string {
   const options = JSON.stringify({ channel, seq });
   return `{"action":"history","options":${options},"payload":${messageFrames(channel, messages)}}`;
 }
 
-/** How a `join` with `after` went. */
+/** The result of a `join` with `after`. */
 export interface Resume {
-  /** Whether all that was missed follows now, before anything new. */
+  /** Whether all missed messages follow now, before any new message. */
   resumed: boolean;
-  /** How many frames that is. */
+  /** The number of these frames. */
   replayed?: number;
-  /** Why not: the position is beyond the channel's last, too much was missed, or clients may read no history. */
+  /**
+   * Why the missed messages do not follow: the position is after the channel's last `seq`, too many messages were
+   * missed, or the client may not read history.
+   */
   reason?: "ahead" | "too-far-behind" | "no-history";
-  /** The path to read instead what was missed. */
+  /** The path of the history page with which to read the missed messages instead. */
   next?: string;
 }
 
-/** Answers a `join`. */
+/** The contents of the answer to a `join`. */
 export interface Joined extends Partial<Resume> {
-  /** The channel's last `seq` at the moment of joining: what comes live is numbered on from here. */
+  /** The channel's last `seq` at the time of the join. Live messages have greater ones. */
   seq: number;
-  /** What was granted of what was asked for. */
+  /** Which of the requested features the client gets. */
   granted: { history: boolean; presence: boolean };
 }
 
@@ -67,18 +74,18 @@ export function joinFrame(channel: string, client: Client, { granted, ...positio
   return JSON.stringify({ action: "join", client, options: { channel, ...position }, payload: granted });
 }
 
-/** Carries a client's message to one other; it is not stored and has no `seq`. */
+/** Returns a private message from one client to another. It is not stored and has no `seq`. */
 export function privateFrame(channel: string, client: Client, socketId: string, payload: string): string {
   const options = JSON.stringify({ channel, socketId });
   return `{"action":"message","client":${JSON.stringify(client)},"options":${options},"payload":${payload}}`;
 }
 
-/** Who is here: as many as one answer lists, and how many there are. */
+/** Returns the list of members of a channel, and their total. */
 export function presenceFullFrame(channel: string, { presence, total }: Members): string {
   return JSON.stringify({ action: "presence_full", options: { channel, total }, payload: { presence } });
 }
 
-/** Who came or went. */
+/** Returns a presence update: a member joined or left. */
 export function presenceUpdateFrame(channel: string, action: "join" | "leave", presence: Client): string {
   return JSON.stringify({ action: "presence_update", options: { channel }, payload: { action, presence } });
 }
@@ -93,19 +100,22 @@ export function leaveFrame(channel: string): string {
 }
 
 /**
- * Xano's client makes this frame for its own application when it has connected, and joins the channel in response. So if
- * the server sends it, that client's `join` shows how far the client has read.
+ * Returns a frame that makes Xano's client send a `join` for the channel. That `join` shows how far the client has
+ * read. Xano's client normally creates this frame itself when it has connected.
  */
 export function connectedFrame(channel: string): string {
   return JSON.stringify({ action: "connection_status", options: { channel }, payload: { status: "connected" } });
 }
 
-/** @param channel The channel that it concerns, where it is known. */
+/** @param channel The channel that the error is about, if known. */
 export function errorFrame(channel: string | undefined, { code, detail, ...more }: Fault): string {
   return JSON.stringify({ action: "error", options: { channel }, payload: { code, message: detail, ...more } });
 }
 
-/** RFC 3339 in UTC with milliseconds. The messages of a batch share their time, so its text is kept for the next. */
+/**
+ * Returns a time as RFC 3339 in UTC with milliseconds. Caches the last one, because the messages of a batch share their
+ * time.
+ */
 export function isoTime(time: number): string {
   if (time !== latest.time) latest = { time, text: new Date(time).toISOString() };
   return latest.text;

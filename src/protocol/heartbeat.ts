@@ -1,37 +1,40 @@
 /**
- * A client that sends this text gets the other back, from the runtime itself: the object is not woken and nothing is
- * billed, so a channel hibernates while its clients keep their connections alive.
+ * The texts of a heartbeat. The runtime itself answers the request with the response. That costs nothing and does not
+ * wake the object, so a channel hibernates while its clients keep their connections alive.
  */
 export const HEARTBEAT_REQUEST = "ping";
 export const HEARTBEAT_RESPONSE = "pong";
 
-/** After how much text received, in UTF-16 units, a client sends a heartbeat, whatever the time (CON7). */
+/** The received text after which a client sends a heartbeat, in UTF-16 units, whatever the time (CON7). */
 const HEARTBEAT_EVERY_CHARACTERS = 1024 * 1024;
 
-/** A client's side of the heartbeat: the next one only follows the answer to the last, so that it confirms (CON3). */
+/**
+ * Sends a client's heartbeats. The next `ping` is sent only after the `pong`, so that each one confirms what was
+ * received (CON3).
+ */
 export class Heartbeat {
   readonly #send: () => boolean;
   #waiting = false;
   #text = 0;
 
-  /** @param send Sends the request; answers whether there was a way to. */
+  /** @param send Sends the request. Returns whether the connection was open. */
   constructor(send: () => boolean) {
     this.#send = send;
   }
 
-  /** Whether an answer is still to come. */
+  /** Whether a `pong` is expected. */
   get waiting(): boolean {
     return this.#waiting;
   }
 
-  /** Sends a heartbeat, unless one is still to be answered. */
+  /** Sends a heartbeat, unless a `pong` is expected. */
   beat(): void {
     if (this.#waiting || !this.#send()) return;
     this.#waiting = true;
     this.#text = 0;
   }
 
-  /** Notes what was received; answers whether it was a heartbeat's answer, and so for nobody else. */
+  /** Counts received text. Returns whether it was a `pong`, which the caller must not handle as a frame. */
   heard(text: string): boolean {
     const isAnswer = text === HEARTBEAT_RESPONSE;
     if (isAnswer) this.#waiting = false;
@@ -40,7 +43,7 @@ export class Heartbeat {
     return isAnswer;
   }
 
-  /** Begins anew, on a new connection. */
+  /** Starts again, on a new connection. */
   reset(): void {
     this.#waiting = false;
   }

@@ -3,11 +3,11 @@ import { type Fault, refuse, type Result } from "./errors.ts";
 import { utf8Length } from "./utf8.ts";
 
 /**
- * Parses text from a stranger within the bounds on bytes and depth.
+ * Parses JSON text from a client, within the limits on bytes and depth.
  *
- * What it accepts comes back from `JSON.stringify` as the same JSON value. So a number beyond a double's range is
- * refused (`1e999` would silently become `null`). Of duplicate keys the last one counts, as in every JSON.parse, and
- * a lone surrogate is kept, as the `\udXXX` escape that JSON.stringify writes for it.
+ * `JSON.stringify` writes an accepted value as the same JSON value. So a number outside a double's range is refused,
+ * because `1e999` would become `null`. The last one of duplicate keys counts, as in every JSON.parse. A lone surrogate
+ * is kept, as the escape `\\udXXX` that JSON.stringify writes.
  */
 export function parseJson(text: string, maxBytes = MAX_BODY_BYTES): Result<unknown> {
   if (isLongerThan(text, maxBytes)) return tooLarge(maxBytes);
@@ -20,16 +20,19 @@ export function parseJson(text: string, maxBytes = MAX_BODY_BYTES): Result<unkno
   return jsonFault(value) ?? { ok: true, value };
 }
 
-/** Returns the refusal of a parsed value that is nested too deeply or holds a number too large, undefined if it is neither. */
+/**
+ * Returns the refusal of a parsed value that is nested too deeply or contains a number that is too large; undefined if
+ * the value is accepted.
+ */
 export function jsonFault(value: unknown): { ok: false; fault: Fault } | undefined {
   return inspect(value, MAX_JSON_DEPTH);
 }
 
 /**
- * Writes a message as the JSON that is stored and sent. It may be longer than the text that it was parsed from: `1e20` becomes
- * `100000000000000000000`. So the limit holds for it, too.
+ * Returns a message as the JSON that is stored and sent, or a refusal if it is too large. It may be longer than the
+ * text that was received: `1e20` becomes `100000000000000000000`.
  *
- * @param field What the message is called where it is too large.
+ * @param field The name of the message in a refusal.
  */
 export function messageText(message: unknown, field: string): Result<string> {
   const text = JSON.stringify(message);
@@ -38,18 +41,29 @@ export function messageText(message: unknown, field: string): Result<string> {
 
 /** @param limit In bytes. */
 export function tooLarge(limit: number, more: { field?: string } = {}): { ok: false; fault: Fault } {
-  return refuse("too-large", `At most ${limit} bytes are accepted.`, { limit, ...more });
+  return refuse(
+    "too-large",
+    `${more.field ?? "A body or frame"} may have at most ${limit} bytes. Send less, or split it.`,
+    { limit, ...more },
+  );
 }
 
 function inspect(value: unknown, levels: number): { ok: false; fault: Fault } | undefined {
   if (typeof value === "number" && !Number.isFinite(value)) {
-    return refuse("invalid-number", "Numbers must fit into an IEEE 754 double (RFC 8259, section 6).");
+    return refuse(
+      "invalid-number",
+      "A number does not fit into an IEEE 754 double, whose largest value is about 1.8e308. Send it as a string.",
+    );
   }
   if (typeof value !== "object" || value === null) return undefined;
   if (levels === 0) {
-    return refuse("too-deep", `At most ${MAX_JSON_DEPTH} levels of arrays and objects are accepted.`, {
-      limit: MAX_JSON_DEPTH,
-    });
+    return refuse(
+      "too-deep",
+      `JSON may be nested at most ${MAX_JSON_DEPTH} levels deep. Flatten it, or send it as a string.`,
+      {
+        limit: MAX_JSON_DEPTH,
+      },
+    );
   }
   for (const child of Object.values(value)) {
     const fault = inspect(child, levels - 1);
@@ -58,7 +72,10 @@ function inspect(value: unknown, levels: number): { ok: false; fault: Fault } | 
   return undefined;
 }
 
-/** Whether a text has more bytes in UTF-8: one to three for each UTF-16 unit, so most need no counting. */
+/**
+ * Returns whether a text has more bytes than this in UTF-8. A UTF-16 unit takes one to three bytes, so most texts need
+ * no counting.
+ */
 export function isLongerThan(text: string, bytes: number): boolean {
   if (text.length > bytes) return true;
   return text.length * 3 > bytes && utf8Length(text) > bytes;

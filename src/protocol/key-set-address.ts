@@ -7,8 +7,8 @@ export const KEY_SET_ADDRESS_RULE =
   "must be an https: address with a public host name, without credentials, fragment or IP address";
 
 /**
- * Whether a key set may be fetched from here. Names are not resolved. An address on `localhost` passes here; the server
- * takes it only if it runs there itself.
+ * Returns whether a key set may be fetched from an address. Does not resolve names. Accepts addresses on `localhost`;
+ * http/databases.ts accepts those only if the server itself runs there.
  */
 export function isKeySetAddress(text: string): boolean {
   const url = URL.parse(text);
@@ -18,7 +18,7 @@ export function isKeySetAddress(text: string): boolean {
   return url.protocol === "https:" && !PRIVATE_NAME.test(host) && !IP_ADDRESS.test(host);
 }
 
-/** Whether an address is one of the machine itself, by the name that development uses. */
+/** Returns whether an address is on the machine itself. */
 export function isLocal({ hostname }: URL): boolean {
   return hostname === "localhost";
 }

@@ -1,2 +1,2 @@
-/** A client's own subprotocol, beside which it may offer its credential (AUT4). */
+/** The server's subprotocol. A client may offer a credential in addition to it (AUT4). */
 export const SUBPROTOCOL = "durable-channels.v1";

@@ -2,9 +2,9 @@ import * as v from "valibot";
 import type { Fault, Result } from "./errors.ts";
 
 /**
- * Validates a value from outside.
+ * Validates a value from a client. Returns it with defaults filled in, or the fault.
  *
- * @param root What the value as a whole is called if no single field is wrong: `body`, `frame`, `channel`.
+ * @param root The name of the whole value, for errors that concern no single field: `body`, `frame`, `channel`.
  */
 export function validate<const S extends v.GenericSchema>(
   schema: S,

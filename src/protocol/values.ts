@@ -1,7 +1,7 @@
 import * as v from "valibot";
-import { MAX_CHANNEL_NAME_LENGTH, MAX_SEQ } from "./limits.ts";
+import { MAX_CHANNEL_NAME_CHARACTERS, MAX_SEQ } from "./limits.ts";
 
-/** An object with these fields and no other. valibot alone takes an array for one. */
+/** Returns a schema for an object with exactly these fields. valibot's own schema would accept an array. */
 export function fields<const E extends v.ObjectEntries>(entries: E) {
   return v.pipe(v.custom<Record<string, unknown>>(isObject, "must be an object"), v.strictObject(entries));
 }
@@ -16,29 +16,30 @@ const NAME = `${SEGMENT}(?:/${SEGMENT})*`;
 const boundedName = v.pipe(
   v.string("must be a string"),
   v.minLength(1, "must not be empty"),
-  v.maxLength(MAX_CHANNEL_NAME_LENGTH, `must have at most ${MAX_CHANNEL_NAME_LENGTH} characters`),
+  v.maxLength(MAX_CHANNEL_NAME_CHARACTERS, `must have at most ${MAX_CHANNEL_NAME_CHARACTERS} characters`),
 );
-const NAME_RULE = "may hold A-Z a-z 0-9 _ - . : ; @ + = , ~ in segments joined by /, none of them empty, `.` or `..`";
+const NAME_RULE =
+  "may contain A-Z a-z 0-9 _ - . : ; @ + = , ~ in segments joined by /, and no segment may be empty, `.` or `..`";
 
 /**
- * A channel's name: segments joined by `/`. No segment is empty, `.` or `..`, so that a name means the same in a
- * path, in a log and in SQL.
+ * A channel's name: segments joined by `/`. No segment is empty, `.` or `..`, so that a name means the same in a path,
+ * in a log and in SQL.
  */
 export const ChannelName = v.pipe(boundedName, v.regex(new RegExp(`^${NAME}$`), NAME_RULE));
 
-/** What settings are stored for: a channel, all below one (`room/*`), or all there are (`*`). */
+/** The key of settings: a channel, all channels below a name (`room/*`), or all channels (`*`). */
 export const ChannelPattern = v.pipe(
   boundedName,
-  v.regex(new RegExp(`^(?:\\*|${NAME}(?:/\\*)?)$`), `${NAME_RULE}; the last may be *`),
+  v.regex(new RegExp(`^(?:\\*|${NAME}(?:/\\*)?)$`), `${NAME_RULE}. The last segment may be *`),
 );
 
 /** The name of an auth database. */
 export const DatabaseName = v.pipe(
   v.string("must be a string"),
-  v.regex(/^[A-Za-z0-9_-]{1,64}$/, "must be 1 to 64 characters out of A-Z a-z 0-9 _ -"),
+  v.regex(/^[A-Za-z0-9_-]{1,64}$/, "must have 1 to 64 of the characters A-Z a-z 0-9 _ -"),
 );
 
-/** The number by which clients know an auth database. */
+/** The number of an auth database in `permissions`. */
 export const DatabaseNumber = v.pipe(
   v.number("must be a number"),
   v.integer("must be a whole number"),
@@ -46,24 +47,24 @@ export const DatabaseNumber = v.pipe(
   v.maxValue(MAX_SEQ),
 );
 
-/** A JSON object with any fields, all of which are kept. */
+/** A JSON object with any fields. All of them are kept. */
 export const JsonObject = v.custom<Record<string, unknown>>(isObject, "must be an object");
 
-/** Any JSON value, `null`, `""` and `0` included; its bounds were checked when it was parsed. */
+/** Any JSON value, including `null`, `""` and `0`. parseJson has checked its limits. */
 export const Json = v.unknown();
 
-/** A user's id within its database: what a token's claim, or a table's row, says. */
+/** A user's id within its database. */
 export const UserId = v.union(
   [
     v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(Number.MAX_SAFE_INTEGER)),
     v.pipe(v.string(), v.regex(/^[\x21-\x7e]{1,128}$/)),
   ],
-  "must be a whole number above 0, or a text of 1 to 128 visible ASCII characters",
+  "must be a whole number from 1 to 2^53 - 1, or 1 to 128 visible ASCII characters",
 );
 
 export type UserId = v.InferOutput<typeof UserId>;
 
-/** A position in a channel; 0 is before its first message. */
+/** A position in a channel. 0 is before its first message. */
 export const Position = v.pipe(
   v.number("must be a number"),
   v.integer("must be a whole number"),

@@ -5,7 +5,7 @@ import { channels, databases } from "../archive/schema.ts";
 import { type ChannelSettings, StoredSettings } from "../protocol/channel-settings.ts";
 import { SHARES_KEYS, type VerifyingDatabase } from "./databases.ts";
 
-/** Settings, and the name or pattern that they are stored for. */
+/** Settings, and the name or pattern for which they are stored. */
 export interface NamedSettings {
   channel: string;
   settings: ChannelSettings;
@@ -13,11 +13,11 @@ export interface NamedSettings {
 
 /** The settings that hold for a channel. */
 export interface EffectiveSettings extends NamedSettings {
-  /** How the users of the auth database that the settings name are verified, null if there is none of that name. */
+  /** The auth database that the settings name, null if there is none of that name. */
   authDatabase: VerifyingDatabase | null;
 }
 
-/** Settings in D1. Every method may throw where D1 does not answer. */
+/** The settings in D1. Every method throws if D1 does not answer. */
 export class SettingsStore {
   readonly #db: DrizzleD1Database;
 
@@ -25,7 +25,9 @@ export class SettingsStore {
     this.#db = drizzle(database);
   }
 
-  /** What holds for a channel: the nearest of what is stored for it and above it; null where nothing does. */
+  /**
+   * Returns the settings that hold for a channel: the nearest ones stored for it or above it. Null if there are none.
+   */
   async resolve(channel: string): Promise<EffectiveSettings | null> {
     const candidates = candidatesFor(channel);
     const names = JSON.stringify(candidates);
@@ -57,12 +59,13 @@ export class SettingsStore {
     return null;
   }
 
-  /** What is stored for just this name or pattern. */
+  /** Returns the settings stored for exactly this name or pattern, null if there are none. */
   async get(name: string): Promise<NamedSettings | null> {
     const row = await this.#db.select().from(channels).where(eq(channels.name, name)).get();
     return row ? parsed(row) : null;
   }
 
+  /** Returns at most `limit` settings with names after `after`, in order. */
   async list(after: string, limit: number): Promise<NamedSettings[]> {
     const rows = await this.#db
       .select()
@@ -85,7 +88,7 @@ export class SettingsStore {
   }
 }
 
-/** The names under which settings for a channel may be stored, the nearest first: `a/b`, `a/*`, `a`, `*`. */
+/** Returns the names for which a channel's settings may be stored, the nearest first: `a/b`, `a/*`, `a`, `*`. */
 export function candidatesFor(channel: string): string[] {
   const segments = channel.split("/");
   const above = segments.slice(1).flatMap((_, index) => {

@@ -9,24 +9,27 @@ export interface NamedDatabase {
   config: AuthDatabase;
 }
 
-/** An auth database as tokens are verified by it. */
+/** An auth database, with what is needed to verify its tokens. */
 export interface VerifyingDatabase extends AuthDatabase {
-  /** Whether another database would verify its tokens with the same key; undefined if that is not known. */
+  /** Whether another database verifies tokens with the same key; undefined if that is not known. */
   sharesKeys?: boolean;
-  /** Whose tokens are revoked, and until when. */
+  /** The revoked tokens. */
   revocations?: Revocations;
 }
 
-/** A stored database that stands in the way of another one's configuration. */
-export interface Obstacle {
+/** A stored database that conflicts with the configuration of another one. */
+export interface Conflict {
   name: string;
-  /** Whether both have the same number; otherwise each would accept tokens of the other. */
+  /**
+   * Whether both have the same `dbo_id`. Otherwise both have the same key and audience, so each would accept the
+   * other's tokens.
+   */
   hasNumber: boolean;
 }
 
 /**
- * SQL: whether another database has a key of the database in `databases`. Where both have issuers, and different ones, the
- * tokens are told apart by them.
+ * SQL: whether another database has a key of the database in `databases`. Two databases with different issuers do not
+ * count, because their tokens can be told apart by the issuer.
  */
 export const SHARES_KEYS = sql<number>`EXISTS (
   SELECT 1 FROM database_keys AS own
@@ -36,16 +39,16 @@ export const SHARES_KEYS = sql<number>`EXISTS (
     AND coalesce(rival.config ->> 'issuer' = databases.config ->> 'issuer', 1))`;
 
 /**
- * SQL: the databases that a configuration cannot be stored beside: one that has its number, or one that has one of its keys
- * and its audience, and whose issuer is not another one.
+ * SQL: the databases that conflict with a configuration. They have the same number, or they have one of its keys and
+ * its audience without having a different issuer.
  */
-const OBSTACLES = `SELECT name, dbo_id = ?2 AS hasNumber FROM databases
+const CONFLICTS = `SELECT name, dbo_id = ?2 AS hasNumber FROM databases
   WHERE name <> ?1 AND (dbo_id = ?2
     OR (name IN (SELECT name FROM database_keys WHERE key IN (SELECT value FROM json_each(?4)))
       AND config ->> 'audience' = ?3 ->> 'audience'
       AND coalesce(config ->> 'issuer' = ?3 ->> 'issuer', 1)))`;
 
-/** The auth databases in D1. Every method may throw where D1 does not answer. */
+/** The auth databases in D1. Every method throws if D1 does not answer. */
 export class DatabaseStore {
   readonly #d1: D1Database;
   readonly #db: DrizzleD1Database;
@@ -55,6 +58,7 @@ export class DatabaseStore {
     this.#db = drizzle(database);
   }
 
+  /** Returns a configuration, null if there is no such database. */
   async get(name: string): Promise<AuthDatabase | null> {
     const row = await this.#db
       .select({ config: databases.config })
@@ -64,6 +68,7 @@ export class DatabaseStore {
     return row ? withTrueAlgorithm(row.config) : null;
   }
 
+  /** Returns at most `limit` databases with names after `after`, in order. */
   async list(after: string, limit: number): Promise<NamedDatabase[]> {
     const rows = await this.#db
       .select({ name: databases.name, config: databases.config })
@@ -75,33 +80,34 @@ export class DatabaseStore {
   }
 
   /**
-   * Stores a configuration, unless a stored one stands in its way. One statement decides and writes, so of two configurations
-   * that arrive at once only one passes.
+   * Stores a configuration, unless it conflicts with a stored one. One statement checks and writes, so that of two
+   * conflicting configurations that arrive at once only one is stored.
    *
-   * @returns What stands in its way, null if it was stored.
+   * @returns The conflicting database, null if the configuration was stored.
    */
-  async put(name: string, config: AuthDatabase): Promise<Obstacle | null> {
+  async put(name: string, config: AuthDatabase): Promise<Conflict | null> {
     const values = [name, config.dbo_id, JSON.stringify(config), JSON.stringify(keysOf(config))];
-    const write = `INSERT INTO databases (name, dbo_id, config) SELECT ?1, ?2, ?3 WHERE NOT EXISTS (${OBSTACLES})
+    const write = `INSERT INTO databases (name, dbo_id, config) SELECT ?1, ?2, ?3 WHERE NOT EXISTS (${CONFLICTS})
       ON CONFLICT (name) DO UPDATE SET dbo_id = excluded.dbo_id, config = excluded.config RETURNING name`;
     const written = await this.#d1
       .prepare(write)
       .bind(...values)
       .all();
     if (written.results.length > 0) return null;
-    const obstacle = await this.#d1
-      .prepare(`${OBSTACLES} LIMIT 1`)
+    const conflict = await this.#d1
+      .prepare(`${CONFLICTS} LIMIT 1`)
       .bind(...values)
       .first<{ name: string; hasNumber: number }>();
-    if (!obstacle) throw new Error("what stood in the way is gone");
-    return { name: obstacle.name, hasNumber: obstacle.hasNumber === 1 };
+    if (!conflict) throw new Error("the conflicting auth database was removed in the meantime");
+    return { name: conflict.name, hasNumber: conflict.hasNumber === 1 };
   }
 
   /**
-   * Revokes the tokens that a user has by now, or all users have if there is no id. Repeats itself if another revocation was
-   * stored meanwhile.
+   * Revokes the tokens that were issued until now, for one user, or for all users if there is no id. Tries again if
+   * another revocation was stored at the same time.
    *
-   * @returns Whether it is stored; `missing` if there is no such database, `full` if as many users are revoked as can be.
+   * @param now In milliseconds since the epoch.
+   * @returns `stored`; `missing` if there is no such database; `full` if as many users are revoked as may be.
    */
   async revoke(name: string, id: number | string | undefined, now: number): Promise<"stored" | "missing" | "full"> {
     const select = this.#d1.prepare("SELECT revocations FROM databases WHERE name = ?").bind(name);
@@ -123,7 +129,7 @@ export class DatabaseStore {
   }
 }
 
-/** The keys of a configuration, as D1's triggers write them into `database_keys`. */
+/** Returns the keys of a configuration in the form in which D1's triggers write them into `database_keys`. */
 function keysOf({ secret, jwks_url, jwks }: AuthDatabase): string[] {
   if (secret !== undefined) return [`secret:${secret}`];
   if (jwks_url !== undefined) return [`url:${jwks_url.toLowerCase()}`];

@@ -2,38 +2,38 @@ import { waitUntil } from "cloudflare:workers";
 import { logFailure } from "./logging.ts";
 import { FreshCopy, SETTINGS_MAX_AGE_MS } from "./fresh-copy.ts";
 
-/** Callers choose the keys, so the cache bounds both: its entries, and the characters of their values as JSON. */
+/** Clients choose the keys, so the cache limits the number of entries, and the characters of their values as JSON. */
 const MAX_ENTRIES = 1_000;
 const MAX_TEXT_CHARACTERS = 4 * 1024 * 1024;
 
-/** Where a cache finds a value. */
+/** The sources of a value. */
 export interface Source<T> {
   /** Reads it from D1. */
   load: () => Promise<T>;
-  /** Returns it as last known somewhere else, undefined if it is not known there. Used if D1 does not answer. */
+  /** Returns the last known value from elsewhere, undefined if it is not known there. Used if D1 does not answer. */
   lastKnown: () => Promise<{ value: T } | undefined>;
 }
 
 interface Entry<T> {
   copy: FreshCopy<T>;
-  chars: number;
+  characters: number;
 }
 
 /**
- * What this isolate has read from D1, by key. Each entry is a `FreshCopy`: it obeys the same rules on age, on waiting, and on
- * a D1 that does not answer. However many requests ask for a key, one load is under way for it.
+ * Caches values from D1 in this isolate, by key. Each entry is a `FreshCopy`, with its rules on age, on waiting, and on
+ * a D1 that does not answer. At most one load per key is in progress.
  */
 export class Cache<T> {
   readonly #field: string;
   readonly #shares: boolean;
-  /** The entry that was used last is the last one. */
+  /** The most recently used entry is the last one. */
   readonly #entries = new Map<string, Entry<T>>();
-  #chars = 0;
+  #characters = 0;
 
   /**
    * @param field The name of the log field that holds the key of a failed load.
-   * @param shares Whether requests may wait for each other's loads; by default, whether the runtime lets one request settle
-   *   another's promise.
+   * @param shares Whether requests may wait for each other's loads; by default, whether the runtime lets one request
+   *   settle another's promise.
    */
   constructor(
     field: string,
@@ -43,18 +43,18 @@ export class Cache<T> {
     this.#shares = shares;
   }
 
-  /** How many entries there are. */
+  /** The number of entries. */
   get size(): number {
     return this.#entries.size;
   }
 
   /**
-   * Returns the value of a key, undefined if it is not known and D1 does not answer. Waits for D1 at most one second, or
-   * five seconds if nobody knows the value. The same object is returned until the value has been loaded again.
+   * Returns the value of a key, undefined if it is not known and D1 does not answer. Waits for D1 at most one second,
+   * or five seconds if no source knows the value. Returns the same object until the value is loaded again.
    */
   async get(key: string, source: Source<T>, maxAgeMs = SETTINGS_MAX_AGE_MS): Promise<{ value: T } | undefined> {
     const { copy } = this.#use(key);
-    // The load serves other requests too, so it goes on if this one is canceled.
+    // The load also serves other requests, so it must continue if this request is canceled.
     const load = () => {
       const loading = source.load();
       waitUntil(loading.catch(() => {}));
@@ -68,9 +68,9 @@ export class Cache<T> {
     return copy.known;
   }
 
-  /** Forgets the entries that a change concerns. */
-  forget(isConcerned: (key: string, value: T | undefined) => boolean): void {
-    for (const [key, { copy }] of this.#entries) if (isConcerned(key, copy.known?.value)) this.#delete(key);
+  /** Removes the entries that a change affects. */
+  forget(isAffected: (key: string, value: T | undefined) => boolean): void {
+    for (const [key, { copy }] of this.#entries) if (isAffected(key, copy.known?.value)) this.#delete(key);
   }
 
   #use(key: string): Entry<T> {
@@ -83,7 +83,7 @@ export class Cache<T> {
 
   #newEntry(key: string): Entry<T> {
     const entry: Entry<T> = {
-      chars: 0,
+      characters: 0,
       copy: new FreshCopy(this.#shares, {
         accepted: (value) => this.#measure(key, entry, value),
         failed: (error) => logFailure("D1 did not answer", error, { [this.#field]: key }),
@@ -94,21 +94,21 @@ export class Cache<T> {
 
   #measure(key: string, entry: Entry<T>, value: T): void {
     if (this.#entries.get(key) !== entry) return;
-    this.#chars -= entry.chars;
-    entry.chars = JSON.stringify(value).length;
-    this.#chars += entry.chars;
+    this.#characters -= entry.characters;
+    entry.characters = JSON.stringify(value).length;
+    this.#characters += entry.characters;
     this.#evict();
   }
 
   #evict(): void {
     for (const key of this.#entries.keys()) {
-      if (this.#entries.size <= MAX_ENTRIES && this.#chars <= MAX_TEXT_CHARACTERS) return;
+      if (this.#entries.size <= MAX_ENTRIES && this.#characters <= MAX_TEXT_CHARACTERS) return;
       this.#delete(key);
     }
   }
 
   #delete(key: string): void {
-    this.#chars -= this.#entries.get(key)?.chars ?? 0;
+    this.#characters -= this.#entries.get(key)?.characters ?? 0;
     this.#entries.delete(key);
   }
 }

@@ -1,19 +1,19 @@
-/** Thrown where an answer did not come in time. */
+/** Thrown if a result did not arrive in time. */
 export class DeadlineError extends Error {
   override name = "DeadlineError";
 }
 
 /**
- * Gives up waiting for an answer after so many milliseconds. What was asked for may still happen: only repeat what is
- * harmless to repeat. D1 itself sets no bound on how long a query may be under way from here.
+ * Returns a promise's result, or throws a `DeadlineError` if it takes longer than this. The work itself goes on, so its
+ * effect may still happen: repeat only work that is harmless to repeat. D1 itself has no time limit for a query.
  */
-export async function withDeadline<T>(milliseconds: number, answer: Promise<T>): Promise<T> {
+export async function withDeadline<T>(milliseconds: number, work: Promise<T>): Promise<T> {
   let timer: number | null = null;
   const deadline = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new DeadlineError(`no answer within ${milliseconds} ms`)), milliseconds);
   });
   try {
-    return await Promise.race([answer, deadline]);
+    return await Promise.race([work, deadline]);
   } finally {
     clearTimeout(timer);
   }

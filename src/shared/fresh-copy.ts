@@ -1,54 +1,55 @@
-/** How old a copy may be when an action is judged by it, and how long an action waits for a fresh one. */
+/** The maximum age of a copy when it decides about an action, and how long an action waits for a fresh copy. */
 export const SETTINGS_MAX_AGE_MS = 5_000;
 export const SETTINGS_TIMEOUT_MS = 1_000;
 
-/** When a load that has not returned counts as failed. */
+/** A load counts as failed after this time. */
 const LOAD_TIMEOUT_MS = 5_000;
-/** Pauses between failed loads: the first one, doubled after each failure up to the last one. */
+/** The pause after a failed load: the first pause, doubled after each failure, up to the last pause. */
 const FIRST_RETRY_MS = 1_000;
 const LAST_RETRY_MS = 4_000;
 /**
- * How long nobody waits after a failed load. It is longer than the last pause and a load together, so under steady
- * traffic one failure excuses all waiting until a load succeeds.
+ * The time after a failed load in which no caller waits. It is longer than the longest pause and a load together. So
+ * under steady traffic, no caller waits from the first failure until a load succeeds.
  */
 const OUTAGE_MS = 10_000;
 
 export interface CopyEvents<T> {
-  /** Called with each value that becomes the copy, after it has. */
+  /** Called with each new value, after it has become the copy. */
   accepted?: (value: T) => void;
   /** Called with the error of each failed load. */
   failed: (error: unknown) => void;
 }
 
-/** One load from D1. Of two loads, the one with the higher turn began later. */
+/** A load from D1. A higher turn began later. */
 interface Load {
   turn: number;
   beganAt: number;
 }
 
 /**
- * A copy of something that D1 holds, reloaded when it is used. No timer runs while nobody uses it.
+ * A copy of a value in D1, reloaded when it is used. No timer runs while it is not used.
  *
- * `isUsable` decides whether the copy may be used at once. If not, `refreshed` waits for a load, at most one second. While
- * D1 fails or hangs, the last known value serves: after one failed load nobody waits again until a load has succeeded.
+ * `isUsable` decides whether the copy may be used at once. If not, `refreshed` waits for a load, at most one second.
+ * While D1 fails or hangs, the last known value is used: after one failed load no caller waits again until a load has
+ * succeeded.
  *
- * Callers of different requests may use one copy: each waits for a promise and a timer of its own, because the runtime ties
- * both to the request that created them.
+ * Callers of different requests may use one copy. Each waits for a promise and a timer of its own, because the runtime
+ * ties both to the request that created them.
  */
 export class FreshCopy<T> {
   readonly #shares: boolean;
   readonly #events: CopyEvents<T>;
   #known: { value: T } | undefined;
-  /** When the load of the known value began. The age of the copy counts from here. */
+  /** When the load of the known value began, in milliseconds since the epoch. The age of the copy counts from here. */
   #loadedAt = -Infinity;
-  /** The turn of the known value; loads that began earlier may not replace it. */
+  /** The turn of the known value. Results of earlier loads are discarded. */
   #turn = 0;
   #lastTurn = 0;
   #load: Load | undefined;
   readonly #waiters = new Set<() => void>();
   #failures = 0;
   #failedAt = -Infinity;
-  /** When a load last failed, or was last found to take longer than anybody waits. */
+  /** When a load last failed, or was last found to take longer than callers wait, in milliseconds since the epoch. */
   #outageAt = -Infinity;
 
   /**
@@ -67,8 +68,8 @@ export class FreshCopy<T> {
   }
 
   /**
-   * Whether the copy may be used without waiting: it is fresh, or D1 is known to be away. Begins a load in the background
-   * when the copy has reached half of the allowed age, so that steady traffic never waits.
+   * Returns whether the copy may be used without waiting: it is fresh, or D1 does not answer. Starts a load in the
+   * background if the copy has reached half of the maximum age, so that callers never wait under steady traffic.
    */
   isUsable(load: () => Promise<T>, maxAgeMs = SETTINGS_MAX_AGE_MS): boolean {
     const now = Date.now();
@@ -84,61 +85,61 @@ export class FreshCopy<T> {
   }
 
   /**
-   * Waits for a load, at most one second from its beginning. Afterwards the last known value is the one to use.
+   * Waits for a load, until one second after its beginning. Then use the last known value.
    *
-   * @param shares Whether the load may be one that another caller began.
+   * @param shares Whether to wait for a load that another caller began.
    */
   async refreshed(load: () => Promise<T>, shares = this.#shares): Promise<void> {
     if (await this.#ended(load, SETTINGS_TIMEOUT_MS, shares)) return;
     this.#outageAt = Date.now();
   }
 
-  /** Waits until a load has ended, at most five seconds; for callers that cannot go on without a value. */
+  /** Waits until a load has ended, at most five seconds. For callers that need a value. */
   async loaded(load: () => Promise<T>): Promise<void> {
     await this.#ended(load, LOAD_TIMEOUT_MS, this.#shares);
   }
 
   /**
-   * Replaces the value. Loads that are under way began earlier and are discarded.
+   * Replaces the value. Results of loads in progress are discarded, because they began earlier.
    *
-   * @param ageMs How long ago the value was read from D1.
+   * @param ageMs The time since the value was read from D1, in milliseconds.
    */
   set(value: T, ageMs: number): void {
     this.#accept(value, { turn: ++this.#lastTurn, beganAt: Date.now() - ageMs });
   }
 
-  /** Takes a value of unknown age as the last known one, unless one is known. */
+  /** Sets a last known value of unknown age, unless one is known. */
   seed(known: { value: T }): void {
     if (this.#known) return;
     this.#known = known;
     this.#events.accepted?.(known.value);
   }
 
-  /** Whether D1 failed lately, or takes longer for the load under way than anybody waits. */
+  /** Whether D1 failed recently, or the load in progress takes longer than callers wait. */
   #isAway(now: number): boolean {
     if (distance(now, this.#outageAt) < OUTAGE_MS) return true;
     return this.#load !== undefined && distance(now, this.#load.beganAt) >= SETTINGS_TIMEOUT_MS;
   }
 
-  /** Counts a load as failed that has not returned in time. It failed when its time was over, however long ago that is. */
+  /** Counts a late load as failed. It failed at the end of its time limit, however long ago that is. */
   #giveUp(now: number): void {
     if (!this.#load || distance(now, this.#load.beganAt) < LOAD_TIMEOUT_MS) return;
     this.#fail(new Error(`D1 did not answer within ${LOAD_TIMEOUT_MS} ms`), this.#load.beganAt + LOAD_TIMEOUT_MS);
   }
 
-  /** Begins a load unless one is under way or the last failure was too recent. */
+  /** Starts a load, unless one is in progress or the pause after a failure is not over. */
   #loadIfDue(load: () => Promise<T>, now: number): void {
     this.#giveUp(now);
     if (!this.#load && !this.#isPausing(now)) void this.#begin(load, now);
   }
 
-  /** Whether the last load failed too recently for another one. */
+  /** Whether the pause after a failed load is not over. */
   #isPausing(now: number): boolean {
     if (this.#failures === 0) return false;
     return distance(now, this.#failedAt) < Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** (this.#failures - 1));
   }
 
-  /** Begins a load; the returned promise resolves when it has ended, also if it has failed. */
+  /** Starts a load. The returned promise resolves when the load has ended, even if it failed. */
   #begin(load: () => Promise<T>, now: number): Promise<void> {
     const begun = { turn: ++this.#lastTurn, beganAt: now };
     this.#load = begun;
@@ -157,7 +158,7 @@ export class FreshCopy<T> {
     this.#turn = turn;
     this.#loadedAt = beganAt;
     if (this.#load && this.#load.turn <= turn) this.#load = undefined;
-    // A result that took too long does not prove that the next one will be in time.
+    // A late result does not prove that the next load will be in time.
     if (distance(Date.now(), beganAt) < LOAD_TIMEOUT_MS) {
       this.#failures = 0;
       this.#failedAt = this.#outageAt = -Infinity;
@@ -174,7 +175,7 @@ export class FreshCopy<T> {
     this.#release();
   }
 
-  /** Returns whether a load ended within so many milliseconds from its beginning, or none is due. */
+  /** Returns whether a load ended within this time of its beginning, or no load is due. */
   async #ended(load: () => Promise<T>, timeoutMs: number, shares: boolean): Promise<boolean> {
     const now = Date.now();
     const { promise, resolve } = Promise.withResolvers<boolean>();
@@ -199,7 +200,7 @@ export class FreshCopy<T> {
   }
 }
 
-/** Clocks may step back: then a copy from the future is as old as it is ahead. */
+/** The clock may step back. A copy from the future then counts as old, by as much as it is ahead. */
 function distance(one: number, other: number): number {
   return Math.abs(one - other);
 }

@@ -1,34 +1,41 @@
-/** What is logged, in words that stay the same: queries and alerts name them (docs/guides/operating.md). */
+/** The messages of log entries. They never change, because queries and alerts name them (docs/guides/operating.md). */
 export type LogEvent =
-  /** The Worker or a channel's object failed in a way that was not expected. */
+  /** The Worker or a channel object failed unexpectedly. */
   | "request failed"
-  /** The Worker or a channel's object asked D1, and got no answer. */
+  /** D1 failed, or did not answer the Worker or a channel object in time. */
   | "D1 did not answer"
-  /** A backlog could not be brought to D1; another attempt follows by itself. */
+  /** The backlog could not be archived. The channel object tries again. */
   | "archiving failed"
-  /** D1 takes other messages but not this one. The channel's object keeps it and goes on with those after it. */
+  /**
+   * D1 refuses this message, although it accepts others. The channel object keeps the message and archives the later
+   * ones.
+   */
   | "message not archivable"
   /** The platform refused to set a channel object's alarm. */
   | "alarm not set"
-  /** A token could not be verified, and not for a fault of its own. */
+  /** A token could not be verified because of the configuration or a key set, not because of the token. */
   | "token not verifiable"
-  /** One of `API_KEYS` is too short, too long, or holds what cannot be sent: it lets nobody in. Logged once, like the next. */
+  /**
+   * An entry of `API_KEYS` is too short, too long, or contains characters other than visible ASCII, so no client can
+   * use it. Logged once per instance of the Worker.
+   */
   | "API key ignored"
-  /** An entry of `ALLOWED_ORIGINS` is no origin: pages of it are refused. Logged once by each instance of the Worker. */
+  /** An entry of `ALLOWED_ORIGINS` is not an origin, so it matches no page. Logged once per instance of the Worker. */
   | "allowed origin not usable";
 
 /**
- * The one place that logs: one JSON object an event, which Workers Logs takes apart into fields that can be searched.
+ * Writes a log entry, as one JSON object, whose fields Workers Logs makes searchable. All logging goes through here.
  *
- * @param fields What says where it happened: names and numbers, never what people send. Contents and tokens are not logged.
+ * @param fields Where it happened: names and numbers. Never log the contents of messages, or credentials.
  */
 export function logFailure(message: LogEvent, error: unknown, fields: Record<string, string | number> = {}): void {
   console.error({ message, ...fields, error: causeOf(error) });
 }
 
 /**
- * Returns what may be logged of an error: its root cause's words. drizzle wraps what D1 said into an error whose own message holds
- * the query's parameters; and a SyntaxError quotes the text that it could not parse.
+ * Returns the name and message of an error's root cause, or only the name of a SyntaxError. Other texts may contain
+ * what clients sent: drizzle's errors contain the parameters of the query, and a SyntaxError quotes the text that it
+ * could not parse.
  */
 export function causeOf(error: unknown): string {
   if (!(error instanceof Error)) return "not an Error";

@@ -6,7 +6,7 @@ import {
   REFUSED_FRAMES_PER_SECOND,
 } from "../protocol/limits.ts";
 
-/** A token bucket: so much a second in the long run, and so much at once. */
+/** A token bucket: allows `perSecond` in the long run, and `atOnce` after a pause. */
 export class Rate {
   readonly #perSecond: number;
   readonly #atOnce: number;
@@ -22,10 +22,12 @@ export class Rate {
   }
 
   /**
-   * Takes an amount while at least one is left; the last amount may be more than is left, and is made up for later. Returns 0,
-   * or the seconds to wait when nothing was taken.
+   * Takes an amount if at least one is left. The amount may be more than what is left; the bucket then has to refill
+   * from below zero.
    *
-   * @param amount With 0 it only says whether something could be taken.
+   * @param now In milliseconds since the epoch.
+   * @param amount With 0, only checks whether something could be taken.
+   * @returns 0 if the amount was taken, otherwise the seconds to wait.
    */
   take(now: number, amount = 1): number {
     const left = this.left(now);
@@ -34,7 +36,7 @@ export class Rate {
     return 0;
   }
 
-  /** Returns how much is left. Negative after an amount that was more than was left. */
+  /** Returns the amount that is left. It is negative after an amount was taken that was more than what was left. */
   left(now: number): number {
     const refill = (Math.max(0, now - this.#at) / 1000) * this.#perSecond;
     this.#left = Math.min(this.#atOnce, this.#left + refill);
@@ -43,31 +45,34 @@ export class Rate {
   }
 }
 
-/** For how long after an answered refusal further refusals get no answer, in milliseconds. */
+/** After a refusal was sent, further refusals are not sent for this long. */
 const SILENCE_MS = 1_000;
 
 /**
- * What becomes of a frame: it is taken, refused with an answer (the fault), refused without one, or refused together with
- * its connection.
+ * The verdict on a frame: admitted, refused with an `error` frame (a fault), refused without one, or refused together
+ * with its connection.
  */
-export type FrameVerdict = "taken" | Fault | "silent" | "flood";
+export type FrameVerdict = "admitted" | Fault | "silent" | "flood";
 
-/** The frames that one client may send (LIM6). Hibernation forgets it, after more quiet than the rates take to recover. */
+/**
+ * Limits the frames of one client (LIM6). Hibernation resets the limit, but only after a pause in which it would have
+ * recovered anyway.
+ */
 export class FrameRate {
   readonly #frames = new Rate(FRAMES_PER_SECOND, FRAMES_AT_ONCE, Date.now());
   readonly #refusals = new Rate(REFUSED_FRAMES_PER_SECOND, REFUSED_FRAMES_AT_ONCE, Date.now());
-  /** When a refusal was last answered, in milliseconds since the epoch. */
-  #answeredAt = -Infinity;
+  /** When a refusal was last sent, in milliseconds since the epoch. */
+  #reportedAt = -Infinity;
 
-  /** Counts a frame, and decides about it. */
+  /** Counts a frame, and returns the verdict on it. */
   take(): FrameVerdict {
     const now = Date.now();
     const retryAfter = this.#frames.take(now);
-    if (retryAfter === 0) return "taken";
+    if (retryAfter === 0) return "admitted";
     if (this.#refusals.take(now) > 0) return "flood";
-    if (Math.abs(now - this.#answeredAt) < SILENCE_MS) return "silent";
-    this.#answeredAt = now;
-    const detail = `At most ${FRAMES_PER_SECOND} frames per second are taken; this one was not. Send it again in ${retryAfter} s.`;
+    if (Math.abs(now - this.#reportedAt) < SILENCE_MS) return "silent";
+    this.#reportedAt = now;
+    const detail = `A client may send ${FRAMES_PER_SECOND} frames per second, and this frame was refused. Send it again in ${retryAfter} s.`;
     return { code: "rate-limited", detail, limit: FRAMES_PER_SECOND, retryAfter };
   }
 }

@@ -1,22 +1,22 @@
 /**
- * Something kept for each of many keys: of those that were used most recently. What is forgotten begins again, so a limit that
- * is kept here holds against up to `capacity` keys that take turns.
+ * Keeps a value for each key, up to `capacity` keys: the most recently used ones. A key that was evicted starts with a
+ * new value. So a limit that is kept here holds only while at most `capacity` keys take turns.
  */
 export class Recent<T> {
   readonly #capacity: number;
   readonly #make: () => T;
   readonly #entries = new Map<string, T>();
 
-  /** @param make Makes what is kept for a key that is new or forgotten. */
+  /** @param make Returns the value for a key that is new or was evicted. */
   constructor(capacity: number, make: () => T) {
     this.#capacity = capacity;
     this.#make = make;
   }
 
-  /** Returns what is kept for a key. */
+  /** Returns the value of a key, and marks the key as used. */
   get(key: string): T {
     const value = this.#entries.get(key) ?? this.#make();
-    // A Map keeps the order of insertion: the first key is the one that was unused for longest.
+    // A Map keeps the order of insertion, so the first key is the least recently used one.
     this.#entries.delete(key);
     this.#entries.set(key, value);
     const [oldest] = this.#entries.keys();

@@ -2,18 +2,18 @@ import { logFailure } from "./logging.ts";
 import { refuse, type Result } from "../protocol/errors.ts";
 
 /**
- * What D1 answers; where it fails, or not in time, that is logged and the caller may try again.
+ * Returns the result of a D1 query. If D1 fails or the query is late, logs that and returns `unavailable`.
  *
- * @param fields What says where it happened, for the log.
- * @param detail What the caller is told.
+ * @param fields Where it happened, for the log.
+ * @param detail The text for the client.
  */
 export async function tryD1<T>(
-  ask: () => T | Promise<T>,
+  query: () => T | Promise<T>,
   fields: Record<string, string>,
-  detail = "D1 does not answer.",
+  detail = "D1 does not answer. Try again in 1 s.",
 ): Promise<Result<T>> {
   try {
-    return { ok: true, value: await ask() };
+    return { ok: true, value: await query() };
   } catch (error) {
     logFailure("D1 did not answer", error, fields);
     return refuse("unavailable", detail, { retryAfter: 1 });

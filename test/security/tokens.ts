@@ -1,6 +1,6 @@
 import { type CryptoKey, decodeJwt, exportJWK, generateKeyPair, SignJWT } from "jose";
 import { beforeAll, describe, expect, it } from "vitest";
-import { MAX_EXTRAS_BYTES, MAX_TOKEN_LENGTH } from "../../src/protocol/limits.ts";
+import { MAX_EXTRAS_BYTES, MAX_TOKEN_CHARACTERS } from "../../src/protocol/limits.ts";
 import { API_KEY, newDatabase, newOpenChannel, tokenOf } from "../unit/support.ts";
 import { ask, BY_API_KEY, open, outcomeOf, pathOf, post, SECRET } from "./support.ts";
 
@@ -249,7 +249,7 @@ const SHAPES: Case[] = [
     () => altered(byHs(), ([h = "", p = "", s = ""]) => [h, p, `${s.slice(0, -1)}!`]),
   ],
   ["a percent-encoded dot", onHs, async () => (await byHs()).replaceAll(".", "%2E")],
-  ["more characters than a token may have", onHs, () => byHs({ padding: "x".repeat(MAX_TOKEN_LENGTH) })],
+  ["more characters than a token may have", onHs, () => byHs({ padding: "x".repeat(MAX_TOKEN_CHARACTERS) })],
   ["a JSON serialization", onHs, async () => asJson(await byHs())],
 ];
 const asJson = (token: string) => {

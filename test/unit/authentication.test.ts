@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { IDENTITY_HEADER } from "../../src/channel/identity-header.ts";
 import { verifyToken } from "../../src/auth/token.ts";
-import { MAX_EXTRAS_BYTES, MAX_JSON_DEPTH, MAX_TOKEN_LENGTH } from "../../src/protocol/limits.ts";
+import { MAX_EXTRAS_BYTES, MAX_JSON_DEPTH, MAX_TOKEN_CHARACTERS } from "../../src/protocol/limits.ts";
 import { AuthDatabase } from "../../src/protocol/auth-database.ts";
 import {
   API_KEY,
@@ -214,20 +214,63 @@ describe("a hostile token is refused, at HTTP and at the socket (AUT6)", () => {
     const spki = new Uint8Array((await crypto.subtle.exportKey("spki", publicKey)) as ArrayBuffer);
     for (const secret of [spki, new TextEncoder().encode(JSON.stringify(jwk)), new TextEncoder().encode(jwk.n)]) {
       const answer = await refusal(channel, await sign(secret, { alg: "HS256" }));
-      expect(answer).toEqual({ status: 401, detail: "The token's algorithm is not the database's." });
+      expect(answer).toEqual({
+        status: 401,
+        detail: "The token's algorithm is not the algorithm of the channel's auth database.",
+      });
     }
   });
 
   it.each<[string, object, object, string]>([
-    ["expired", {}, { exp: now - 10 }, "The token has expired."],
-    ["without an expiry", {}, { exp: undefined }, "A claim of the token is not what the database asks for."],
-    ["not valid yet", {}, { nbf: now + 60 }, "A claim of the token is not what the database asks for."],
-    ["of another issuer", {}, { iss: "https://evil.test" }, "A claim of the token is not what the database asks for."],
-    ["for another audience", {}, { aud: "mail" }, "A claim of the token is not what the database asks for."],
-    ["of an unknown key", { kid: "unknown" }, {}, "The token's key is not one of the database's."],
-    ["of a hostile key id", { kid: "../../../dev/null' OR 1=1" }, {}, "The token's key is not one of the database's."],
-    ["without a user's id", {}, { sub: undefined }, "The token's claim sub holds no user's id."],
-    ["with an id that is none", {}, { sub: { a: 1 } }, "The token's claim sub holds no user's id."],
+    ["expired", {}, { exp: now - 10 }, "The token has expired. Get a new one."],
+    [
+      "without an expiry",
+      {},
+      { exp: undefined },
+      "The token's iss, aud, exp or nbf is missing or not what the channel's auth database requires.",
+    ],
+    [
+      "not valid yet",
+      {},
+      { nbf: now + 60 },
+      "The token's iss, aud, exp or nbf is missing or not what the channel's auth database requires.",
+    ],
+    [
+      "of another issuer",
+      {},
+      { iss: "https://evil.test" },
+      "The token's iss, aud, exp or nbf is missing or not what the channel's auth database requires.",
+    ],
+    [
+      "for another audience",
+      {},
+      { aud: "mail" },
+      "The token's iss, aud, exp or nbf is missing or not what the channel's auth database requires.",
+    ],
+    [
+      "of an unknown key",
+      { kid: "unknown" },
+      {},
+      "The token's key is not in the key set of the channel's auth database.",
+    ],
+    [
+      "of a hostile key id",
+      { kid: "../../../dev/null' OR 1=1" },
+      {},
+      "The token's key is not in the key set of the channel's auth database.",
+    ],
+    [
+      "without a user's id",
+      {},
+      { sub: undefined },
+      "The token's claim sub must be a user id: a whole number from 1 to 2^53 - 1, or 1 to 128 visible ASCII characters.",
+    ],
+    [
+      "with an id that is none",
+      {},
+      { sub: { a: 1 } },
+      "The token's claim sub must be a user id: a whole number from 1 to 2^53 - 1, or 1 to 128 visible ASCII characters.",
+    ],
   ])("%s", async (_, header, claims, detail) => {
     const { database, privateKey } = await newKeyDatabase("RS256", { issuer: "https://issuer.test", audience: "chat" });
     const channel = await newMembersChannel(database);
@@ -256,8 +299,10 @@ describe("a hostile token is refused, at HTTP and at the socket (AUT6)", () => {
     const database = await newDatabase();
     const channel = await newMembersChannel(database);
     const aud = `durable-channels:${database}`;
-    const long = await sign(SECRET, { alg: "HS256" }, { aud, padding: "x".repeat(MAX_TOKEN_LENGTH) });
-    expect((await refusal(channel, long)).detail).toBe(`A token has at most ${MAX_TOKEN_LENGTH} characters.`);
+    const long = await sign(SECRET, { alg: "HS256" }, { aud, padding: "x".repeat(MAX_TOKEN_CHARACTERS) });
+    expect((await refusal(channel, long)).detail).toBe(
+      `A token may have at most ${MAX_TOKEN_CHARACTERS} characters; this one has ${long.length}.`,
+    );
     const heavy = await sign(SECRET, { alg: "HS256" }, { aud, extras: { a: "x".repeat(MAX_EXTRAS_BYTES) } });
     expect((await refusal(channel, heavy)).detail).toContain(`at most ${MAX_EXTRAS_BYTES} bytes`);
   });
@@ -338,7 +383,10 @@ describe("a token that expires", () => {
     const socket = await join(channel, {}, {}, await tokenOf(database, 1, { expires_in: 2 }));
     const lasting = await join(channel, {}, {}, await tokenOf(database, 2));
     await evictDurableObject(stubOf(channel));
-    expect((await socket.frame()).payload).toMatchObject({ code: "unauthorized", message: "The token has expired." });
+    expect((await socket.frame()).payload).toMatchObject({
+      code: "unauthorized",
+      message: "The token has expired. Connect again with a new one.",
+    });
     expect(await socket.close()).toEqual({ code: 4401, reason: "token expired" });
     await call("POST", "/message", { channel, message: "for those who stay" });
     expect((await lasting.frame()).payload).toBe("for those who stay");
@@ -619,7 +667,7 @@ describe("auth databases", () => {
     const claims = { issuer: "日".repeat(512), audience: "日".repeat(512), id_claim: "語".repeat(512) };
     const long = await newDatabase(claims);
     const answer = await call("POST", `/databases/${long}/tokens`, { id: 1, extras: { text: "x".repeat(4_000) } });
-    expect([answer.status, await answer.json()]).toMatchObject([400, { field: "extras", limit: MAX_TOKEN_LENGTH }]);
+    expect([answer.status, await answer.json()]).toMatchObject([400, { field: "extras", limit: MAX_TOKEN_CHARACTERS }]);
   });
 
   it.each([{}, { id: 0 }, { id: "" }, { id: 1, expires_in: 0 }, { id: 1, expires_in: 86_401 }, { id: 1, foo: 1 }])(

@@ -382,13 +382,13 @@ describe("a list", () => {
 
 describe("the limits", () => {
   it.each<[string, number[]]>([
-    ["CHA1", [limits.MAX_CHANNEL_NAME_LENGTH]],
+    ["CHA1", [limits.MAX_CHANNEL_NAME_CHARACTERS]],
     ["PUB6", [limits.MAX_BATCH_MESSAGES, limits.MAX_BATCH_CHANNELS]],
-    ["IDM1", [limits.MAX_KEY_LENGTH]],
+    ["IDM1", [limits.MAX_IDEMPOTENCY_KEY_CHARACTERS]],
     ["HIS2", [limits.MAX_PAGE_SIZE, limits.DEFAULT_PAGE_SIZE]],
-    ["HIS5", [limits.MAX_PAGE_BYTES / 1024 / 1024]],
-    ["HIS6", [limits.MAX_SEARCH_LENGTH]],
-    ["RES2", [limits.MAX_REPLAY_MESSAGES, limits.MAX_PAGE_BYTES / 1024 / 1024]],
+    ["HIS5", [limits.MAX_PAGE_CHARACTERS / 1024 / 1024]],
+    ["HIS6", [limits.MAX_SEARCH_CHARACTERS]],
+    ["RES2", [limits.MAX_REPLAY_MESSAGES, limits.MAX_PAGE_CHARACTERS / 1024 / 1024]],
     ["PRE5", [limits.MAX_LISTED_MEMBERS]],
     ["PRE6", [limits.PRESENCE_JOINS_AT_ONCE, limits.PRESENCE_JOINS_PER_SECOND]],
     ["LIM1", [limits.MAX_BODY_BYTES, limits.MAX_BATCH_BYTES]],
@@ -404,7 +404,7 @@ describe("the limits", () => {
     ["LIM12", [limits.ADDRESS_MESSAGES_AT_ONCE, limits.ADDRESS_MESSAGES_PER_SECOND]],
     ["LIM12", [limits.ADDRESS_BYTES_AT_ONCE, limits.ADDRESS_BYTES_PER_SECOND]],
     ["LIM13", [limits.HISTORIES_AT_ONCE, limits.HISTORIES_PER_SECOND]],
-    ["AUT6", [limits.MAX_TOKEN_LENGTH, limits.MAX_EXTRAS_BYTES]],
+    ["AUT6", [limits.MAX_TOKEN_CHARACTERS, limits.MAX_EXTRAS_BYTES]],
   ])("are those that PROTOCOL.md names: %s", (rule, values) => {
     const text = protocol.split(/^- \*\*/m).find((part) => part.startsWith(`${rule}**`)) ?? "";
     const numbers = text.slice(rule.length).match(/\d[\d,]*/g) ?? [];

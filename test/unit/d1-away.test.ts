@@ -1,7 +1,7 @@
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Cache } from "../../src/shared/cache.ts";
-import { databaseOf, forgetDatabase, forgetSettings, judgeBySettings } from "../../src/settings/known-settings.ts";
+import { databaseOf, forgetDatabase, forgetSettings, decideBySettings } from "../../src/settings/known-settings.ts";
 import { refuse } from "../../src/protocol/errors.ts";
 import { call, connect, faultyD1, join, newChannel, newDatabase, newOpenChannel, tokenOf } from "./support.ts";
 
@@ -118,7 +118,7 @@ describe.each(FAULTS)("while D1 %s", (kind, managed, fault) => {
 describe("settings in a Worker", () => {
   it("that refuse are loaded again, about once a second", async () => {
     const channel = newChannel();
-    const judge = () => judgeBySettings(channel, env, () => refuse("forbidden", "on purpose"));
+    const judge = () => decideBySettings(channel, env, () => refuse("forbidden", "on purpose"));
     const d1 = faultyD1("channels", (send) => send());
     for (let round = 1; round <= 3; round++) {
       for (let n = 0; n < 10; n++) await judge();

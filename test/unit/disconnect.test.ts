@@ -54,7 +54,7 @@ async function statusOf(channel: string, token: string): Promise<number> {
 async function expectCut(socket: TestSocket): Promise<void> {
   expect((await socket.frame()).payload).toMatchObject({
     code: "unauthorized",
-    message: "The user was disconnected; a newer token is needed.",
+    message: "The user was disconnected, so this token is revoked. Get a new token.",
   });
   expect(await socket.close()).toEqual({ code: 4401, reason: "disconnected" });
 }
@@ -73,7 +73,7 @@ describe("a disconnected user (AUT11)", () => {
     const statuses = await Promise.all([old, other, newer].map((token) => statusOf(channel, token)));
     expect(statuses).toEqual([401, 200, 200]);
     expect((await call("POST", "/message", { channel, message: 1 }, old)).status).toBe(401);
-    await expect(connect(channel, { "Sec-WebSocket-Protocol": old })).rejects.toThrow(/^401.*newer token/);
+    await expect(connect(channel, { "Sec-WebSocket-Protocol": old })).rejects.toThrow(/^401.*new token/);
     const many = await connectToMany({ "Sec-WebSocket-Protocol": old });
     many.send({ action: "join", options: { channel } });
     expect((await many.frame()).payload).toMatchObject({ code: "unauthorized" });

@@ -2,7 +2,7 @@ import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
 import { app } from "../../src/http/app.ts";
 import { type ErrorCode, ERRORS } from "../../src/protocol/errors.ts";
-import { MAX_BODY_BYTES, MAX_CHANNEL_NAME_LENGTH, MAX_JSON_DEPTH } from "../../src/protocol/limits.ts";
+import { MAX_BODY_BYTES, MAX_CHANNEL_NAME_CHARACTERS, MAX_JSON_DEPTH } from "../../src/protocol/limits.ts";
 import { API_KEY, call, connect, history, join, newChannel, newOpenChannel, publish, request } from "./support.ts";
 
 function post(body: BodyInit, headers: Record<string, string> = {}): Promise<Response> {
@@ -90,7 +90,7 @@ describe("a body that is wrong (ERR1, ERR3)", () => {
 });
 
 describe("a channel's name (CHA1)", () => {
-  const longest = "x".repeat(MAX_CHANNEL_NAME_LENGTH);
+  const longest = "x".repeat(MAX_CHANNEL_NAME_CHARACTERS);
   it.each(["a", "marvel_chat_room", "room/42", "a/b/c", "user:7@example.com+tag", "...", "a..b", "~", longest])(
     "may be %s, in a body and in a path (CHA2)",
     async (name) => {
@@ -101,7 +101,7 @@ describe("a channel's name (CHA1)", () => {
 
   it.each([
     ["", undefined],
-    [`${longest}x`, MAX_CHANNEL_NAME_LENGTH],
+    [`${longest}x`, MAX_CHANNEL_NAME_CHARACTERS],
     ["/", undefined],
     ["a//b", undefined],
     ["/a", undefined],

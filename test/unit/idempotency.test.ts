@@ -1,7 +1,7 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { KEY_LIFETIME_MS, IdempotencyKeys } from "../../src/channel/idempotency-keys.ts";
-import { LOG_CAPACITY, MAX_DATABASE_BYTES, MAX_KEY_LENGTH } from "../../src/protocol/limits.ts";
+import { LOG_CAPACITY, MAX_STORAGE_BYTES_FOR_KEYS, MAX_IDEMPOTENCY_KEY_CHARACTERS } from "../../src/protocol/limits.ts";
 import {
   API_KEY,
   call,
@@ -145,7 +145,7 @@ describe("the same idempotency key on the same channel (IDM1)", () => {
   });
 
   it("may have as many characters as the limit says, for a batch too", async () => {
-    const [channel, key] = [newChannel(), "x".repeat(MAX_KEY_LENGTH)];
+    const [channel, key] = [newChannel(), "x".repeat(MAX_IDEMPOTENCY_KEY_CHARACTERS)];
     const batch = [1, 2].map((message) => ({ channel, message }));
     for (let attempt = 0; attempt < 2; attempt++) {
       const { results } = await (await post("/messages", batch, key)).json<{ results: object[] }>();
@@ -155,7 +155,7 @@ describe("the same idempotency key on the same channel (IDM1)", () => {
   });
 
   it.each([
-    ["x".repeat(MAX_KEY_LENGTH + 1), MAX_KEY_LENGTH],
+    ["x".repeat(MAX_IDEMPOTENCY_KEY_CHARACTERS + 1), MAX_IDEMPOTENCY_KEY_CHARACTERS],
     ["a b", undefined],
     ["ü", undefined],
   ])("is refused where it is not allowed: %j", async (key, limit) => {
@@ -212,7 +212,7 @@ describe("a key's lifetime (IDM3)", () => {
 });
 
 describe("the storage of keys", () => {
-  const longest = "k".repeat(MAX_KEY_LENGTH - 1);
+  const longest = "k".repeat(MAX_IDEMPOTENCY_KEY_CHARACTERS - 1);
 
   it("holds 500 keys per second for two days, however long they are (IDM3)", async () => {
     const bytesFor = async (headers: object) => {
@@ -229,7 +229,7 @@ describe("the storage of keys", () => {
       return ((await sizeOf(channel)) - before) / 5_000;
     };
     const perKey = (await bytesFor({ "Idempotency-Key": true })) - (await bytesFor({}));
-    expect(perKey * 500 * 2 * 86_400).toBeLessThan(MAX_DATABASE_BYTES.server);
+    expect(perKey * 500 * 2 * 86_400).toBeLessThan(MAX_STORAGE_BYTES_FOR_KEYS.server);
   });
 
   it("that is full refuses new keys for now; known keys, and messages without one, go on (IDM5)", async () => {
@@ -240,7 +240,7 @@ describe("the storage of keys", () => {
     const size = await runInDurableObject(stubOf(channel), (_, { storage }) =>
       vi
         .spyOn(Object.getPrototypeOf(storage.sql) as SqlStorage, "databaseSize", "get")
-        .mockReturnValue(MAX_DATABASE_BYTES.server),
+        .mockReturnValue(MAX_STORAGE_BYTES_FOR_KEYS.server),
     );
     clock.mockReturnValue(now + KEY_LIFETIME_MS - 90_000);
     for (let again = 0; again < 2; again++) {
@@ -273,7 +273,7 @@ describe("the storage of keys", () => {
       const key = crypto.randomUUID();
       return Promise.all(credentials.map(async (one) => (await send(channel, "new", key, one)).status));
     };
-    const { anonymous, user, server } = MAX_DATABASE_BYTES;
+    const { anonymous, user, server } = MAX_STORAGE_BYTES_FOR_KEYS;
     expect([user, anonymous]).toEqual([server / 2, server / 4]);
     expect(await statusesAt(anonymous - 1)).toEqual([201, 201, 201]);
     expect(await statusesAt(anonymous)).toEqual([201, 201, 503]);

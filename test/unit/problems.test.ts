@@ -6,7 +6,7 @@ import {
   LOG_CAPACITY,
   MAX_BODY_BYTES,
   MAX_CHANNELS_PER_SOCKET,
-  MAX_DATABASE_BYTES,
+  MAX_STORAGE_BYTES_FOR_KEYS,
   MAX_JSON_DEPTH,
   MAX_SOCKETS_PER_USER,
   FRAMES_AT_ONCE,
@@ -133,7 +133,7 @@ const PROVOCATIONS: Record<
   "keys-full": async ({ channel, headers }) => {
     await runInDurableObject(stubOf(channel), (_, { storage }) => {
       const sql = Object.getPrototypeOf(storage.sql) as SqlStorage;
-      vi.spyOn(sql, "databaseSize", "get").mockReturnValue(MAX_DATABASE_BYTES.server);
+      vi.spyOn(sql, "databaseSize", "get").mockReturnValue(MAX_STORAGE_BYTES_FOR_KEYS.server);
     });
     return { headers: { ...headers, "Idempotency-Key": crypto.randomUUID() } };
   },

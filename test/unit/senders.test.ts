@@ -3,7 +3,7 @@ import { env } from "cloudflare:workers";
 import { describe, expect, it, vi } from "vitest";
 import { HistoryStore } from "../../src/archive/store.ts";
 import { messageFrame, type StoredMessage } from "../../src/protocol/frames.ts";
-import { MAX_PAGE_BYTES } from "../../src/protocol/limits.ts";
+import { MAX_PAGE_CHARACTERS } from "../../src/protocol/limits.ts";
 import type { Frame } from "../support/frames.ts";
 import {
   archived,
@@ -36,7 +36,7 @@ async function waysOf(channel: string, publish: () => Promise<void>): Promise<Re
   const [late, resumed] = [await join(channel, {}, { history: true }), await join(channel, { after: 0 })];
   await runDurableObjectAlarm(stubOf(channel));
   await vi.waitUntil(async () => (await archived(channel)).length === 2);
-  const rows = await new HistoryStore(env.DB).read(channel, { from: 1, to: 2 }, "forward", MAX_PAGE_BYTES);
+  const rows = await new HistoryStore(env.DB).read(channel, { from: 1, to: 2 }, "forward", MAX_PAGE_CHARACTERS);
   return {
     live: await live.frames(2),
     "live over /rt/": await multiplexed.frames(2),

@@ -1,4 +1,4 @@
-/** A frame from the channel object, as far as a link reads it. */
+/** A frame from the channel object, with the fields that a link reads. */
 export interface ServerFrame {
   action: string;
   options?: { seq?: number; resumed?: boolean; replayed?: number };
@@ -6,15 +6,17 @@ export interface ServerFrame {
 }
 
 /**
- * The answer to a `join`: the `join` frame and the frames that belong to it, which are either a replay or a history,
- * and the list of members. The object sends them in one turn, so nothing else arrives between them.
+ * The answer to a `join`: the `join` frame, then a replay or a `history` frame, then the list of members. The object
+ * sends all of it in one turn of the event loop, so no other frame arrives in between.
  *
- * A link passes a catch-up on as a whole. If the link breaks before that, the client has seen nothing of it, and the
- * same join can be sent again.
+ * A link passes on the answer only once it is complete. If the link breaks before, the client has received nothing of
+ * it, and the link can send the same join again.
  */
 export class CatchUp {
   readonly texts: string[];
-  /** The channel's last `seq` when the object answered: the client is up to date to here once it has all the texts. */
+  /**
+   * The channel's last `seq` at the time of the answer. A client that has all the texts is up to date to this position.
+   */
   readonly seq: number;
   #replays: number;
   #awaitsHistory: boolean;
@@ -34,7 +36,7 @@ export class CatchUp {
     return this.#replays <= 0 && !this.#awaitsHistory && !this.#awaitsMembers;
   }
 
-  /** Takes the next frame. */
+  /** Adds the next frame of the answer. */
   add({ action, options }: ServerFrame, text: string): void {
     this.texts.push(text);
     if (action === "history") this.#awaitsHistory = false;

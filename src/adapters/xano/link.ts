@@ -8,31 +8,31 @@ import type { ClientFrame } from "../../protocol/client-frame.ts";
 import { utf8Length } from "../../protocol/utf8.ts";
 import { CatchUp, type ServerFrame } from "./catch-up.ts";
 
-/** The delay before each attempt to reach the channel. A join that is answered in full starts them again. */
+/** The delay before each attempt to reach the channel. After a completely answered join, the attempts start again. */
 const RETRY_DELAYS_MS = [0, 100, 500, 1_500, 4_000];
 
-/** How long one attempt to open a socket may take. */
+/** The time limit for one attempt to open a socket. */
 const OPEN_TIMEOUT_MS = 10_000;
 
 /**
- * Client frames kept while the channel cannot be reached. The object gets them all at once over a new socket, together with
- * the link's own join, and must not find that too fast (LIM6).
+ * The client frames that may wait while the channel cannot be reached. The object gets all of them at once over a new
+ * socket, together with the link's own join, so they must be within the limit of LIM6.
  */
 export const MAX_WAITING_FRAMES = FRAMES_AT_ONCE - 10;
 
-/** Opens a socket to the object of a channel, as the client of the connection. */
+/** Opens a socket to a channel object, with the identity of the connection's client. */
 export type OpenChannel = (channel: string) => Promise<Result<WebSocket>>;
 
 interface LinkDeps {
   channel: string;
   open: () => ReturnType<OpenChannel>;
-  /** Sends a text to the client. `isCatchUp`: the text belongs to the answer to a join. */
+  /** Sends a text to the client. `isCatchUp`: whether the text belongs to the answer to a join. */
   deliver: (text: string, isCatchUp?: boolean) => void;
-  /** The channel does not admit the client. */
+  /** Called if the channel refuses the client. */
   refused: (fault: Fault) => void;
-  /** This link is finished: the client left, or the channel refused it or closed its socket for good. */
+  /** Called if this link is finished: the client left, or the channel refused it or closed its socket for good. */
   ended: () => void;
-  /** The channel cannot be reached any more, or not without a gap. */
+  /** Called if the channel cannot be reached any more, or not without a gap in the messages. */
   lost: () => void;
 }
 
@@ -45,29 +45,29 @@ interface ClientRequest {
 
 /**
  * Connects a multiplexed connection to one of its channels. If the channel object is reset, the link joins again after
- * the last `seq` that it passed on: the client misses nothing, receives nothing twice, and does not notice.
+ * the last `seq` that it passed on. So the client misses nothing, receives nothing twice, and does not notice.
  */
 export class ChannelLink {
   readonly #deps: LinkDeps;
   readonly #heartbeat = new Heartbeat(() => this.#transmit(HEARTBEAT_REQUEST));
   /** Frames to send once the channel can be reached, in order. */
   #waiting: ClientRequest[] = [];
-  /** Frames that were sent over the current socket and whose answers have not arrived, in order; without messages. */
+  /** Frames, except messages, that were sent over the current socket and are not answered yet, in order. */
   #unanswered: ClientRequest[] = [];
   #socket: WebSocket | undefined;
   #isClosed = false;
-  /** The last `seq` that was passed on; undefined while the client has not joined. */
+  /** The last `seq` that was passed on; undefined if the client has not joined. */
   #position: number | undefined;
   /** Whether the client's last answered join asked for presence. */
   #wantsPresence = false;
-  /** The answer to a join, while it arrives. */
+  /** The answer to a join, while it is incomplete. */
   #catchUp: CatchUp | undefined;
-  /** Whether the link's own join is under way, which the client knows nothing of. */
+  /** Whether the link's own join is in progress. The client does not know of it. */
   #isRejoining = false;
   /** Whether the client sent a `leave` and no `join` after it: the answer to the `leave` ends this link. */
   #isLeaving = false;
-  /** Whether anything arrived from the object since the last heartbeat that was due. */
-  #hasHeard = false;
+  /** Whether anything arrived from the object since the last heartbeat was due. */
+  #hasReceived = false;
   #attempts = 0;
 
   constructor(deps: LinkDeps) {
@@ -75,16 +75,16 @@ export class ChannelLink {
     void this.#connect();
   }
 
-  /** How much text waits for the channel, in bytes. */
+  /** The text of the client frames that wait for the channel, in bytes. */
   get waitingBytes(): number {
     return this.#waiting.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
-  /** Sends a client's frame on, or keeps it until the channel can be reached. */
+  /** Forwards a client's frame, or keeps it until the channel can be reached. */
   send(frame: ClientFrame, text: string): void {
     if (frame.action === "join" || frame.action === "leave") this.#isLeaving = frame.action === "leave";
     const request = { frame, text, bytes: utf8Length(text) };
-    if (!this.#isRejoining && this.#pass(request)) return;
+    if (!this.#isRejoining && this.#forward(request)) return;
     if (this.#waiting.push(request) > MAX_WAITING_FRAMES) this.#lose();
     else this.#leaveUnconnected();
   }
@@ -92,8 +92,8 @@ export class ChannelLink {
   /** Sends a heartbeat. If the object has been silent since the previous one, the link replaces its socket. */
   beat(): void {
     if (!this.#socket) return;
-    if (this.#heartbeat.waiting && !this.#hasHeard) return this.#broken();
-    this.#hasHeard = false;
+    if (this.#heartbeat.waiting && !this.#hasReceived) return this.#broken();
+    this.#hasReceived = false;
     this.#heartbeat.beat();
   }
 
@@ -103,7 +103,11 @@ export class ChannelLink {
   }
 
   async #connect(): Promise<void> {
-    let fault: Fault = { code: "unavailable", detail: "The channel cannot be reached just now.", retryAfter: 1 };
+    let fault: Fault = {
+      code: "unavailable",
+      detail: "The channel cannot be reached. Try again in 1 s.",
+      retryAfter: 1,
+    };
     while (this.#attempts < RETRY_DELAYS_MS.length) {
       const delay = RETRY_DELAYS_MS[this.#attempts++];
       await new Promise((resolve) => setTimeout(resolve, delay));
@@ -111,7 +115,7 @@ export class ChannelLink {
       const opened = await this.#open();
       if (opened.ok) return this.#attach(opened.value);
       fault = opened.fault;
-      // An address over its limit is told so: more attempts would count, too.
+      // If the address has used up its requests, do not try again: each attempt would count, too.
       if (!ERRORS[fault.code].retryable || fault.code === "rate-limited") break;
     }
     if (this.#isClosed) return;
@@ -133,7 +137,7 @@ export class ChannelLink {
         (opened) => opened.ok && discard(opened.value),
         () => {},
       );
-      return refuse("unavailable", "The channel did not answer in time.", { retryAfter: 1 });
+      return refuse("unavailable", "The channel did not answer in time. Try again in 1 s.", { retryAfter: 1 });
     }
   }
 
@@ -141,7 +145,7 @@ export class ChannelLink {
     if (this.#isClosed) return discard(socket);
     this.#socket = socket;
     socket.addEventListener("message", ({ data }) => {
-      if (socket === this.#socket) this.#hear(String(data));
+      if (socket === this.#socket) this.#receive(String(data));
     });
     socket.addEventListener("close", ({ code }) => this.#closed(socket, code));
     socket.addEventListener("error", () => this.#closed(socket, 1006));
@@ -152,25 +156,27 @@ export class ChannelLink {
   }
 
   #flush(): void {
-    while (this.#waiting[0] !== undefined && this.#pass(this.#waiting[0])) this.#waiting.shift();
+    while (this.#waiting[0] !== undefined && this.#forward(this.#waiting[0])) this.#waiting.shift();
   }
 
-  /** Sends a client's frame to the object. Returns whether there was an open socket. */
-  #pass(request: ClientRequest): boolean {
+  /** Sends a client's frame to the object. Returns whether the socket was open. */
+  #forward(request: ClientRequest): boolean {
     if (!this.#transmit(request.text)) return false;
     if (request.frame.action !== "message") this.#unanswered.push(request);
     return true;
   }
 
-  /** Returns whether there was an open socket. If it has just closed, its `close` event follows. */
+  /**
+   * Sends a text to the object. Returns whether the socket was open. If it has just closed, its `close` event follows.
+   */
   #transmit(text: string): boolean {
     if (this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(text);
     return true;
   }
 
-  #hear(text: string): void {
-    this.#hasHeard = true;
+  #receive(text: string): void {
+    this.#hasReceived = true;
     if (this.#heartbeat.heard(text)) return;
     const frame = JSON.parse(text) as ServerFrame;
     if (frame.action === "error") return this.#error(frame, text);
@@ -189,7 +195,9 @@ export class ChannelLink {
     if (action === "leave" && this.#isLeaving) this.#end();
   }
 
-  /** Passes on the answer to a join. The `join` frame that answers the link's own join is not for the client. */
+  /**
+   * Passes on the complete answer to a join. The client does not get the `join` frame that answers the link's own join.
+   */
   #caughtUp({ texts, seq }: CatchUp): void {
     this.#catchUp = undefined;
     this.#attempts = 0;
@@ -205,8 +213,8 @@ export class ChannelLink {
   }
 
   /**
-   * Passes on an error. Only a refusal for asking too often (LIM13) says what it answers: the first unanswered frame. Otherwise
-   * only a refused `join` or `history` matters here.
+   * Passes on an error. An error does not say which frame it answers, except a refusal by LIM13, which answers the
+   * first unanswered frame. Otherwise only a refused `join` or `history` matters here.
    */
   #error({ payload }: ServerFrame, text: string): void {
     const { code, field } = payload as Partial<Fault>;
@@ -217,7 +225,10 @@ export class ChannelLink {
     this.#deps.deliver(text);
   }
 
-  /** Forgets the first unanswered frame of this action, and all before it: the object answers in order. */
+  /**
+   * Removes and returns the first unanswered frame with this action. Also removes the frames before it, because the
+   * object answers in order.
+   */
   #answered(action: ClientFrame["action"]): ClientFrame | undefined {
     const index = this.#unanswered.findIndex(({ frame }) => frame.action === action);
     return this.#unanswered.splice(0, index + 1).at(-1)?.frame;
@@ -225,12 +236,12 @@ export class ChannelLink {
 
   #closed(socket: WebSocket, code: number): void {
     if (socket !== this.#socket) return;
-    // The channel has told the client why: it is not admitted any longer.
+    // The channel has already sent the client an `error`, and admits it no longer.
     if (isFinal(code)) this.#end();
     else this.#broken();
   }
 
-  /** Sends again over a new socket what was not answered over this one. */
+  /** Replaces the socket, and sends the unanswered frames again over the new one. */
   #broken(): void {
     this.#disconnect();
     this.#waiting.unshift(...this.#unanswered.splice(0));
@@ -238,7 +249,7 @@ export class ChannelLink {
     if (!this.#isClosed) void this.#connect();
   }
 
-  /** Answers a `leave` that nothing waits before: there is no socket that would still have to leave. */
+  /** Answers each `leave` at the front of the queue. No socket is open, so the object need not know. */
   #leaveUnconnected(): void {
     while (this.#waiting[0]?.frame.action === "leave") {
       this.#waiting.shift();
@@ -268,7 +279,7 @@ export class ChannelLink {
   }
 }
 
-/** The missed messages take the place of the history. */
+/** Returns the link's own join. It asks for no history, because the missed messages are replayed instead. */
 function rejoinFrame(after: number, presence: boolean): string {
   return JSON.stringify({ action: "join", options: { after }, payload: { history: false, presence } });
 }

@@ -8,27 +8,30 @@ import { type ClientFrame, parseFrame } from "../../protocol/client-frame.ts";
 import { ClientMonitor } from "./client-monitor.ts";
 import { ChannelLink, type OpenChannel } from "./link.ts";
 
-/** How often the client is checked and the channel objects get a heartbeat: a client that is gone is found within 120 s. */
+/**
+ * The interval at which the client is checked, and the channel objects get a heartbeat. So a client that is gone is
+ * found within 120 s.
+ */
 export const CHECK_INTERVAL_MS = 25_000;
 
-/** Text of client frames that may wait for channels which cannot be reached, per connection. */
+/** The text of client frames that may wait for channels that cannot be reached, per connection. */
 export const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 
 /**
- * Many channels over one socket. The client's socket ends here, in the Worker; each channel that it joins has a socket
- * of its own to that channel's object, where it hibernates.
+ * Serves many channels over one socket. The client's socket ends here, in the Worker. Each channel that the client
+ * joins gets a socket from here to its object, where that socket hibernates.
  */
 export class Multiplexer {
   readonly #client: WebSocket;
   readonly #open: OpenChannel;
   readonly #links = new Map<string, ChannelLink>();
   readonly #frames = new FrameRate();
-  /** Heartbeats have a rate of their own: a client that is too fast must not be taken for one that is gone. */
+  /** Heartbeats have their own limit, so that the heartbeats of a client that sends too fast still count. */
   readonly #heartbeats = new FrameRate();
   readonly #monitor = new ClientMonitor(Date.now());
   #timer: ReturnType<typeof setInterval> | null = null;
   #isClosed = false;
-  /** How many sockets to channel objects were opened, or tried. */
+  /** The number of sockets to channel objects that were opened, including failed attempts. */
   #opens = 0;
 
   constructor(client: WebSocket, open: OpenChannel) {
@@ -36,29 +39,29 @@ export class Multiplexer {
     this.#open = open;
   }
 
-  /** Takes over the client's socket, for as long as it lives. */
+  /** Accepts the client's socket, and handles its events until it closes. */
   serve(): void {
-    this.#client.addEventListener("message", ({ data }) => this.#hear(data));
+    this.#client.addEventListener("message", ({ data }) => this.#receive(data));
     this.#client.addEventListener("close", () => this.#closeAll());
     this.#client.addEventListener("error", () => this.#closeAll());
     this.#client.accept();
     this.#timer = setInterval(() => this.#tick(), CHECK_INTERVAL_MS);
   }
 
-  #hear(data: string | ArrayBuffer): void {
+  #receive(data: string | ArrayBuffer): void {
     if (this.#isClosed) return;
-    this.#monitor.heard(Date.now());
+    this.#monitor.received(Date.now());
     const isHeartbeat = data === HEARTBEAT_REQUEST;
     if (!this.#admits(isHeartbeat ? this.#heartbeats : this.#frames)) return;
     if (isHeartbeat) return this.#heartbeat();
-    const taken = this.#take(data);
-    if (!taken.ok) this.#send(errorFrame(taken.channel, taken.fault));
+    const handled = this.#handle(data);
+    if (!handled.ok) this.#send(errorFrame(handled.channel, handled.fault));
   }
 
-  /** Returns whether a frame is taken, by its number alone. A client that floods is closed. */
+  /** Returns whether to handle a frame, by the number of frames alone. Closes a client that floods. */
   #admits(rate: FrameRate): boolean {
     const verdict = rate.take();
-    if (verdict === "taken") return true;
+    if (verdict === "admitted") return true;
     if (verdict === "flood") this.#close(CLOSE.flood, FLOOD_REASON);
     else if (verdict !== "silent") this.#send(errorFrame(undefined, verdict));
     return false;
@@ -69,26 +72,31 @@ export class Multiplexer {
     this.#send(HEARTBEAT_RESPONSE);
   }
 
-  #take(data: string | ArrayBuffer): Outcome {
+  #handle(data: string | ArrayBuffer): Outcome {
     const frame = parseFrame(data);
     if (!frame.ok) return frame;
     const channel = frame.value.options?.channel;
     if (channel === undefined) {
-      return refuse("invalid-field", "options.channel is required.", { field: "options.channel" });
+      return refuse("invalid-field", "options.channel is required on this socket: name the channel of the frame.", {
+        field: "options.channel",
+      });
     }
-    // What has been parsed was text.
-    const result = this.#pass(channel, frame.value, data as string);
+    // parseFrame accepts only text.
+    const result = this.#forward(channel, frame.value, data as string);
     return result.ok ? result : { ...result, channel };
   }
 
-  /** Hands a frame to its channel; the first must be a `join`. */
-  #pass(channel: string, frame: ClientFrame, text: string): Outcome {
+  /** Forwards a frame to its channel. The first frame must be a `join`. */
+  #forward(channel: string, frame: ClientFrame, text: string): Outcome {
     const link = this.#links.get(channel) ?? (frame.action === "join" ? this.#connect(channel) : undefined);
     if (link === "full") {
-      const detail = `A connection joins at most ${MAX_CHANNELS_PER_SOCKET} channels.`;
+      const detail = `A connection may join at most ${MAX_CHANNELS_PER_SOCKET} channels. Leave one, or open another connection.`;
       return refuse("too-many-channels", detail, { limit: MAX_CHANNELS_PER_SOCKET });
     }
-    if (!link) return refuse("not-joined", "Join the channel first.", { field: "options.channel" });
+    if (!link)
+      return refuse("not-joined", `This connection has not joined ${channel}. Send a join first.`, {
+        field: "options.channel",
+      });
     if (frame.action === "leave") this.#monitor.dropProbe(channel);
     if (this.#isProbeAnswer(channel, frame)) return DONE;
     link.send(frame, text);
@@ -121,11 +129,13 @@ export class Multiplexer {
     return link;
   }
 
-  /** Opens a socket to a channel object. A connection that has used up its opens is closed; the next one starts again. */
+  /**
+   * Opens a socket to a channel object. Closes a connection that has used up its opens, so that the client reconnects.
+   */
   async #openChannel(channel: string): ReturnType<OpenChannel> {
     if (this.#opens >= MAX_OPENS_PER_SOCKET) {
       this.#restart();
-      return refuse("unavailable", "The connection is being closed.");
+      return refuse("unavailable", "The server is closing the connection. Connect again.");
     }
     this.#opens += 1;
     return this.#open(channel);
@@ -152,13 +162,13 @@ export class Multiplexer {
     this.#check();
   }
 
-  /** Closes the connection of a client that reads too slowly or is gone. */
+  /** Closes the connection if its client is slow or gone. */
   #check(): void {
     const verdict = this.#monitor.verdict(Date.now());
     if (verdict) this.#close(CLOSE.tryAgain, verdict);
   }
 
-  /** Makes the client reconnect and join again. */
+  /** Closes the connection, so that the client reconnects and joins again. */
   #restart(): void {
     this.#close(CLOSE.restart, "a channel was lost");
   }
@@ -169,7 +179,7 @@ export class Multiplexer {
     try {
       this.#client.close(code, reason);
     } catch {
-      // It is closed already.
+      // The runtime has closed it already.
     }
   }
 
