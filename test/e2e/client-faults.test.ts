@@ -4,7 +4,7 @@ import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocketServer } from "ws";
 import { MAX_QUEUED_MESSAGES, type ChannelError, type Position } from "../../src/client/client.ts";
 import { MAX_HELD_CHARACTERS, MAX_HELD_MESSAGES } from "../../src/client/message-sequencer.ts";
-import { enter, failure, heard, joined, until } from "../support/client.ts";
+import { failure, joinChannel, openChannel, payloadsOf, until } from "../support/client.ts";
 import { serve } from "../support/serve.ts";
 import { FaultyProxy } from "../support/faulty-proxy.ts";
 import { call, history, newChannel, newRoom, publish, target } from "./support.ts";
@@ -22,8 +22,8 @@ const stored = async (channel: string) =>
 describe.runIf(target().url.startsWith("http://"))("a channel whose connection is lost", () => {
   it("comes back by itself, with what it missed before anything new, and says so (RES1)", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
-    const room = await joined(proxy, name);
-    const [events, statuses, resumed] = [heard(room, "event"), vi.fn(), vi.fn()];
+    const room = await joinChannel(proxy, name);
+    const [events, statuses, resumed] = [payloadsOf(room, "event"), vi.fn(), vi.fn()];
     const joins: unknown[] = [];
     room.on("frame", (frame) => frame.action === "join" && joins.push(frame.options.resumed));
     room.on("status", statuses);
@@ -45,8 +45,8 @@ describe.runIf(target().url.startsWith("http://"))("a channel whose connection i
 
   it("knows anew who is here (PRE1)", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
-    const room = await joined(proxy, name, { presence: true });
-    const other = await joined(target(), name);
+    const room = await joinChannel(proxy, name, { presence: true });
+    const other = await joinChannel(target(), name);
     await until(() => room.presence.length === 2);
     proxy.block();
     other.close();
@@ -77,8 +77,8 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
       if (isPage(path)) requested.push([events.length, room.seq]);
       return true;
     });
-    const room = enter(proxy, name, { after: 1 });
-    const [events, resumed] = [heard(room, "event"), vi.fn()];
+    const room = openChannel(proxy, name, { after: 1 });
+    const [events, resumed] = [payloadsOf(room, "event"), vi.fn()];
     room.on("resumed", resumed);
     await until(() => resumed.mock.calls.length);
     expect(requested).toEqual([
@@ -95,8 +95,8 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
     await fill(name, 4_001);
     let requests = 0;
     proxy.examine((path) => !isPage(path) || ++requests % 2 === 1);
-    const room = enter(proxy, name, { after: 1 });
-    const [events, resumed, joins] = [heard(room, "event"), vi.fn(), vi.fn()];
+    const room = openChannel(proxy, name, { after: 1 });
+    const [events, resumed, joins] = [payloadsOf(room, "event"), vi.fn(), vi.fn()];
     room.on("resumed", resumed);
     room.on("frame", ({ action }) => action === "join" && joins());
     await until(() => resumed.mock.calls.length);
@@ -120,8 +120,8 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
       if (isFirst && (after === "1001" || after === "2001")) proxy.cut();
       return true;
     });
-    const room = enter(proxy, name, { after: 1 });
-    const [events, resumed] = [heard(room, "event"), vi.fn()];
+    const room = openChannel(proxy, name, { after: 1 });
+    const [events, resumed] = [payloadsOf(room, "event"), vi.fn()];
     room.on("resumed", resumed);
     await until(() => resumed.mock.calls.length);
     expect(events).toEqual(numbers(2, 4_501));
@@ -140,8 +140,8 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
       }
       return true;
     });
-    const room = enter(proxy, name, { after: 1 });
-    const [events, resumed] = [heard(room, "event"), vi.fn()];
+    const room = openChannel(proxy, name, { after: 1 });
+    const [events, resumed] = [payloadsOf(room, "event"), vi.fn()];
     room.on("resumed", resumed);
     await until(() => resumed.mock.calls.length);
     expect(events).toEqual(numbers(2, 1_501));
@@ -163,7 +163,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
       await released.promise;
       return true;
     });
-    const room = enter(proxy, name, { after: 1 });
+    const room = openChannel(proxy, name, { after: 1 });
     const seen: unknown[] = [];
     const resumed = vi.fn();
     room.on("event", ({ options }) => seen.push(options.seq));
@@ -196,7 +196,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
       if (isPage(path)) await released.promise;
       return true;
     });
-    const room = await joined(proxy, name, { after: 1 });
+    const room = await joinChannel(proxy, name, { after: 1 });
     const places = [await room.send("the same"), await room.send("the same")];
     expect(room.seq).toBe(1);
     const third = room.send("the same");
@@ -213,8 +213,8 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
       if (isPage(path)) paths.push(path);
       return true;
     });
-    const room = enter(proxy, name, { after: 1 });
-    const events = heard(room, "event");
+    const room = openChannel(proxy, name, { after: 1 });
+    const events = payloadsOf(room, "event");
     room.on("event", ({ payload }) => payload === 500 && room.close());
     await until(() => room.status === "closed");
     expect([events.length, room.seq]).toEqual([499, 500]);
@@ -250,8 +250,8 @@ describe("a server that is busy while a channel catches up", () => {
       socket.once("message", () => socket.send(JSON.stringify(join)));
     });
     await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
-    const room = enter({ url: `http://127.0.0.1:${(http.address() as AddressInfo).port}` }, "a/b", { after: 1 });
-    const [events, resumed] = [heard(room, "event"), vi.fn()];
+    const room = openChannel({ url: `http://127.0.0.1:${(http.address() as AddressInfo).port}` }, "a/b", { after: 1 });
+    const [events, resumed] = [payloadsOf(room, "event"), vi.fn()];
     room.on("resumed", resumed);
     await until(() => resumed.mock.calls.length);
     expect(events).toEqual([2, 3]);
@@ -264,7 +264,7 @@ describe("a server that is busy while a channel catches up", () => {
 describe.runIf(target().url.startsWith("http://"))("a publish", () => {
   it("waits while there is no proxy to the server, then goes in order", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
-    const room = await joined(proxy, name);
+    const room = await joinChannel(proxy, name);
     proxy.block();
     const places = [1, 2, 3].map((n) => room.publish(n));
     await until(() => room.status === "offline");
@@ -275,9 +275,9 @@ describe.runIf(target().url.startsWith("http://"))("a publish", () => {
 
   it("whose answer is lost is sent again by the same key, and stored once (IDM1)", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
-    const room = await joined(proxy, name);
-    const witness = await joined(target(), name);
-    const events = heard(witness, "event");
+    const room = await joinChannel(proxy, name);
+    const witness = await joinChannel(target(), name);
+    const events = payloadsOf(witness, "event");
     proxy.lose("answers");
     const place = room.publish("once");
     await until(() => events.length);
@@ -290,12 +290,12 @@ describe.runIf(target().url.startsWith("http://"))("a publish", () => {
   it("waits at most so many at a time, and says how many", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     proxy.block();
-    const room = enter(proxy, name);
+    const room = openChannel(proxy, name);
     const places = Array.from({ length: MAX_QUEUED_MESSAGES }, (_, n) => failure(room.publish(n)));
     expect(await failure(room.publish("one more"))).toMatchObject({ code: "queue-full", limit: MAX_QUEUED_MESSAGES });
     room.close();
     for (const place of places) expect(await place).toMatchObject({ code: "closed" });
-    const large = enter(proxy, name);
+    const large = openChannel(proxy, name);
     const text = "x".repeat(1024 * 1024);
     for (let n = 0; n < 3; n++) void failure(large.publish(text));
     expect(await failure(large.publish(text))).toMatchObject({ code: "queue-full" });
@@ -311,7 +311,7 @@ describe("a server that is busy", () => {
       if (attempts.length === 1) response.writeHead(503, { "Retry-After": "1" }).end("<html>busy</html>");
       else response.writeHead(201).end('{"channel":"a","seq":7,"time":"2026-11-24T10:00:00.000Z"}');
     });
-    const place: Position = await enter({ url: busy }, "a").publish(1);
+    const place: Position = await openChannel({ url: busy }, "a").publish(1);
     expect(place).toEqual({ seq: 7, time: "2026-11-24T10:00:00.000Z" });
     const [first, second] = attempts;
     expect(second?.key).toBe(first?.key);
@@ -324,7 +324,7 @@ describe("a server that is busy", () => {
       if (request.url === "/message") attempts += 1;
       response.writeHead(403).end("<html>");
     });
-    const room = enter({ url: closed }, "a");
+    const room = openChannel({ url: closed }, "a");
     expect(await failure(room.publish(1))).toMatchObject({ code: "unexpected", status: 403 });
     expect(attempts).toBe(1);
   });
@@ -334,7 +334,7 @@ describe.runIf(target().url.startsWith("http://"))("a send, which carries no key
   it("waits while there is no connection, then goes in order", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     proxy.block();
-    const room = enter(proxy, name);
+    const room = openChannel(proxy, name);
     const places = [1, 2, 3].map((n) => room.send(n));
     proxy.open();
     expect((await Promise.all(places)).map(({ seq }) => seq)).toEqual([1, 2, 3]);
@@ -343,8 +343,8 @@ describe.runIf(target().url.startsWith("http://"))("a send, which carries no key
 
   it("whose echo is lost is confirmed by what was missed, and not sent again", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
-    const [room, witness] = [await joined(proxy, name), await joined(target(), name)];
-    const messages = heard(witness, "message");
+    const [room, witness] = [await joinChannel(proxy, name), await joinChannel(target(), name)];
+    const messages = payloadsOf(witness, "message");
     proxy.lose("answers");
     const [first, second] = [room.send("first"), room.send("second")];
     await until(() => messages.length);
@@ -355,7 +355,7 @@ describe.runIf(target().url.startsWith("http://"))("a send, which carries no key
 
   it("that is not among what was missed is unconfirmed, and not sent again", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
-    const room = await joined(proxy, name);
+    const room = await joinChannel(proxy, name);
     proxy.lose("requests");
     const lost = failure(room.send("lost"));
     proxy.cut();
@@ -373,7 +373,7 @@ describe("a token function", () => {
       if (failures-- > 0) throw new Error("the issuer is away");
       return target().apiKey;
     };
-    const room = enter({ ...target(), token }, name);
+    const room = openChannel({ ...target(), token }, name);
     const errors: ChannelError[] = [];
     room.on("error", (error) => errors.push(error));
     expect(await room.publish("patient")).toMatchObject({ seq: 1 });
@@ -384,7 +384,7 @@ describe("a token function", () => {
 
 describe("an address where nobody answers", () => {
   it("is tried again and again, and closing ends it", async () => {
-    const room = enter({ url: "http://127.0.0.1:9" }, newChannel());
+    const room = openChannel({ url: "http://127.0.0.1:9" }, newChannel());
     await until(() => room.status === "offline");
     const waiting = failure(room.publish(1));
     room.close();
@@ -425,8 +425,8 @@ describe("frames", () => {
       JSON.stringify(event(4)),
       JSON.stringify([echo, event(6)]),
     );
-    const room = await joined(server, "a/b");
-    const [events, frames] = [heard(room, "event"), [] as string[]];
+    const room = await joinChannel(server, "a/b");
+    const [events, frames] = [payloadsOf(room, "event"), [] as string[]];
     room.on("frame", ({ action }) => frames.push(action));
     await room.send("psst", { to: "somebody" });
     expect(await room.send("said")).toMatchObject({ seq: 5 });

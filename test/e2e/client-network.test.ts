@@ -1,7 +1,7 @@
 import { getEventListeners } from "node:events";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { Channel } from "../../src/client/client.ts";
-import { enter, heard, joined, until } from "../support/client.ts";
+import { joinChannel, openChannel, payloadsOf, until } from "../support/client.ts";
 import { FaultyProxy } from "../support/faulty-proxy.ts";
 import { call, history, newRoom, publish, target } from "./support.ts";
 
@@ -62,8 +62,8 @@ describe.runIf(target().url.startsWith("http://"))("a browser that loses its net
   it("shows it soon, and comes back as soon as the network does, with each message once; twice in a row", async () => {
     const browser = new FakeBrowser();
     const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];
-    const room = await joined(proxy, name);
-    const [events, messages, statuses] = [heard(room, "event"), heard(room, "message"), statusesOf(room)];
+    const room = await joinChannel(proxy, name);
+    const [events, messages, statuses] = [payloadsOf(room, "event"), payloadsOf(room, "message"), statusesOf(room)];
     for (const round of [1, 2]) {
       proxy.hold();
       browser.fire("offline");
@@ -88,8 +88,8 @@ describe.runIf(target().url.startsWith("http://"))("a browser that loses its net
   it("for a moment, keeps its connection and what was under proxy over it; twice in a row", async () => {
     const browser = new FakeBrowser();
     const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];
-    const room = await joined(proxy, name);
-    const [messages, statuses] = [heard(room, "message"), statusesOf(room)];
+    const room = await joinChannel(proxy, name);
+    const [messages, statuses] = [payloadsOf(room, "message"), statusesOf(room)];
     const joins = vi.fn();
     room.on("frame", ({ action }) => action === "join" && joins());
     for (const round of [1, 2]) {
@@ -115,21 +115,21 @@ describe.runIf(target().url.startsWith("http://"))("a browser that loses its net
     const browser = new FakeBrowser();
     vi.stubGlobal("navigator", { onLine: false });
     const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];
-    const room = await joined(proxy, name);
+    const room = await joinChannel(proxy, name);
     const statuses = statusesOf(room);
     for (const round of [1, 2]) {
       browser.fire("offline");
       expect(await room.send("sent")).toMatchObject({ seq: round });
     }
     expect([statuses, sockets()]).toEqual([[], 1]);
-    const other = enter(proxy, name);
+    const other = openChannel(proxy, name);
     await soon(() => other.status === "online");
   });
 
   it("drops a connection that stays silent without waiting for the network to return", async () => {
     const browser = new FakeBrowser();
     const { proxy, sockets } = await countingWay();
-    const room = await joined(proxy, await newRoom(target()));
+    const room = await joinChannel(proxy, await newRoom(target()));
     const statuses = statusesOf(room);
     proxy.hold();
     browser.fire("offline");
@@ -158,7 +158,7 @@ describe.runIf(target().url.startsWith("http://"))("a browser whose network retu
   it.each(SIGNS)("keeps a connection that works: %s", async (_, give) => {
     const browser = new FakeBrowser();
     const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];
-    const room = await joined(proxy, name);
+    const room = await joinChannel(proxy, name);
     const statuses = statusesOf(room);
     for (const round of [1, 2]) {
       give(browser);
@@ -170,8 +170,8 @@ describe.runIf(target().url.startsWith("http://"))("a browser whose network retu
   it.each(SIGNS)("replaces a connection that is dead, twice in a row: %s", async (_, give) => {
     const browser = new FakeBrowser();
     const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];
-    const room = await joined(proxy, name);
-    const [statuses, messages] = [statusesOf(room), heard(room, "message")];
+    const room = await joinChannel(proxy, name);
+    const [statuses, messages] = [statusesOf(room), payloadsOf(room, "message")];
     for (const round of [1, 2]) {
       proxy.abandon();
       give(browser);
@@ -194,7 +194,7 @@ describe.runIf(target().url.startsWith("http://"))("a browser whose network retu
       if (path.includes("/socket")) attempts += 1;
       return !isBroken;
     });
-    const room = enter(proxy, await newRoom(target()));
+    const room = openChannel(proxy, await newRoom(target()));
     await until(() => attempts === 5);
     await until(() => room.status === "offline");
     browser.show("hidden");
@@ -208,7 +208,7 @@ describe.runIf(target().url.startsWith("http://"))("a browser whose network retu
   it("does nothing where the page is hidden", async () => {
     const browser = new FakeBrowser();
     const { proxy, sockets } = await countingWay();
-    const room = await joined(proxy, await newRoom(target()));
+    const room = await joinChannel(proxy, await newRoom(target()));
     const statuses = statusesOf(room);
     browser.show("hidden");
     expect(await room.send("sent")).toMatchObject({ seq: 1 });
@@ -220,8 +220,8 @@ describe("what the client listens to in a browser", () => {
   it("is left alone once the channel is closed, here or by the server", async () => {
     const browser = new FakeBrowser();
     const [one, two] = [
-      await joined(target(), await newRoom(target())),
-      await joined(target(), await newRoom(target())),
+      await joinChannel(target(), await newRoom(target())),
+      await joinChannel(target(), await newRoom(target())),
     ];
     expect(browser.listeners).toBe(6);
     one.close();
@@ -238,7 +238,7 @@ describe("what the client listens to in a browser", () => {
   it("is left alone by a handler that closes the channel when the connection is lost", async () => {
     const browser = new FakeBrowser();
     const { proxy, sockets } = await countingWay();
-    const room = await joined(proxy, await newRoom(target()));
+    const room = await joinChannel(proxy, await newRoom(target()));
     room.on("status", () => room.close());
     proxy.hold();
     browser.fire("offline");

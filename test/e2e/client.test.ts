@@ -3,7 +3,7 @@ import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocket } from "ws";
 import { type ChannelError, createClient } from "../../src/client/client.ts";
 import { ChannelStore } from "../../src/client/store.ts";
-import { enter, failure, heard, joined, until } from "../support/client.ts";
+import { failure, joinChannel, openChannel, payloadsOf, until } from "../support/client.ts";
 import { call, history, newChannel, newRoom, publish, target, tokenFor } from "./support.ts";
 
 const path = (channel: string) => `/channels/${encodeURIComponent(channel)}`;
@@ -11,8 +11,8 @@ const path = (channel: string) => `/channels/${encodeURIComponent(channel)}`;
 describe("a channel", () => {
   it("hears what the server side published and what clients sent, apart, and each once (FRA1)", async () => {
     const name = await newRoom(target());
-    const [one, two] = [await joined(target(), name), await joined(target(), name)];
-    const [events, messages] = [heard(two, "event"), heard(two, "message")];
+    const [one, two] = [await joinChannel(target(), name), await joinChannel(target(), name)];
+    const [events, messages] = [payloadsOf(two, "event"), payloadsOf(two, "message")];
     await publish(target(), name, "from the server");
     await one.send({ from: "a client" });
     await two.publish("by HTTP");
@@ -21,7 +21,7 @@ describe("a channel", () => {
   });
 
   it("answers a publish and a send with the message's place, once it is stored (PUB2)", async () => {
-    const room = await joined(target(), await newRoom(target()));
+    const room = await joinChannel(target(), await newRoom(target()));
     const places = [await room.publish("one"), await room.send("two")];
     expect(places.map(({ seq }) => seq)).toEqual([1, 2]);
     const stored = (await history(target(), room.name)).messages.map(({ options: { seq, time } }) => ({ seq, time }));
@@ -29,14 +29,14 @@ describe("a channel", () => {
   });
 
   it("fails at once where anonymous clients have used up their quota (LIM14)", async () => {
-    const room = await joined(target(), await newRoom(target(), { anonymous_bytes_per_day: 0 }));
+    const room = await joinChannel(target(), await newRoom(target(), { anonymous_bytes_per_day: 0 }));
     await expect(room.publish("one")).rejects.toMatchObject({ code: "quota-exceeded", status: 429 });
     await expect(room.send("two")).rejects.toMatchObject({ code: "quota-exceeded" });
   });
 
   it("confirms a send on a channel whose messages only authenticated clients receive (FRA2)", async () => {
-    const room = await joined(target(), await newRoom(target(), { auth_channel: true }));
-    const messages = heard(room, "message");
+    const room = await joinChannel(target(), await newRoom(target(), { auth_channel: true }));
+    const messages = payloadsOf(room, "message");
     const places = [await room.send("one"), await room.send("one")];
     expect(places.map(({ seq }) => seq)).toEqual([1, 2]);
     await publish(target(), room.name, "for users only");
@@ -47,8 +47,8 @@ describe("a channel", () => {
   it("brings the history that it was asked for first, then goes on live (JOI4)", async () => {
     const name = await newRoom(target());
     for (const n of [1, 2]) await publish(target(), name, n);
-    const room = enter(target(), name, { history: true });
-    const events = heard(room, "event");
+    const room = openChannel(target(), name, { history: true });
+    const events = payloadsOf(room, "event");
     await until(() => events.length === 2);
     await publish(target(), name, 3);
     await until(() => events.length === 3);
@@ -59,10 +59,10 @@ describe("a channel", () => {
   it("goes on behind the `seq` of an earlier life (RES1)", async () => {
     const name = await newRoom(target());
     for (const n of [1, 2, 3]) await publish(target(), name, n);
-    const room = enter(target(), name, { after: 1 });
+    const room = openChannel(target(), name, { after: 1 });
     const resumed = vi.fn();
     room.on("resumed", resumed);
-    const events = heard(room, "event");
+    const events = payloadsOf(room, "event");
     await until(() => resumed.mock.calls.length);
     expect(resumed).toHaveBeenCalledExactlyOnceWith({ missed: 2, complete: true });
     expect(events).toEqual([2, 3]);
@@ -75,8 +75,8 @@ describe("a channel", () => {
       const batch = Array.from({ length: 750 }, (_, n) => ({ channel: name, message: from + n + 1 }));
       expect((await call(target(), "POST", "/messages", batch)).status).toBe(200);
     }
-    const room = enter(target(), name, { after: 1 });
-    const events = heard(room, "event");
+    const room = openChannel(target(), name, { after: 1 });
+    const events = payloadsOf(room, "event");
     await until(() => room.status === "online");
     await publish(target(), name, count + 1);
     await until(() => events.length === count);
@@ -86,8 +86,8 @@ describe("a channel", () => {
   it("says that there is a gap where its position is beyond the channel's last, and goes on from there (RES2)", async () => {
     const name = await newRoom(target());
     await publish(target(), name, 1);
-    const room = enter(target(), name, { after: 10 });
-    const [resumed, events] = [vi.fn(), heard(room, "event")];
+    const room = openChannel(target(), name, { after: 10 });
+    const [resumed, events] = [vi.fn(), payloadsOf(room, "event")];
     room.on("resumed", resumed);
     await until(() => resumed.mock.calls.length);
     await publish(target(), name, 2);
@@ -99,8 +99,8 @@ describe("a channel", () => {
   it("says that there is a gap where the channel shows its clients no history (RES2)", async () => {
     const name = await newRoom(target(), { message_history: 0 });
     for (const n of [1, 2]) await publish(target(), name, n);
-    const room = enter(target(), name, { after: 1 });
-    const [resumed, events] = [vi.fn(), heard(room, "event")];
+    const room = openChannel(target(), name, { after: 1 });
+    const [resumed, events] = [vi.fn(), payloadsOf(room, "event")];
     room.on("resumed", resumed);
     await until(() => resumed.mock.calls.length);
     await publish(target(), name, 3);
@@ -110,7 +110,7 @@ describe("a channel", () => {
   });
 
   it("pages through the history, backwards and forwards (HIS4)", async () => {
-    const room = await joined(target(), await newRoom(target()));
+    const room = await joinChannel(target(), await newRoom(target()));
     for (let n = 1; n <= 7; n++) await room.publish(n);
     const read = async (range: object) => {
       const pages: unknown[][] = [];
@@ -127,11 +127,11 @@ describe("a channel", () => {
 
   it("knows who is here, and who it is itself (PRE1, PRE2)", async () => {
     const name = await newRoom(target());
-    const one = await joined(target(), name, { presence: true });
+    const one = await joinChannel(target(), name, { presence: true });
     await until(() => one.presence.length === 1);
     const changes: unknown[] = [];
     one.on("presence", ({ total, change }) => changes.push([total, change?.action]));
-    const two = await joined(target(), name, { presence: true });
+    const two = await joinChannel(target(), name, { presence: true });
     await until(() => one.presence.length === 2 && two.presence.length === 2);
     expect(one.presence.map(({ socketId }) => socketId)).toContain(two.me?.socketId);
     two.close();
@@ -146,11 +146,14 @@ describe("a channel", () => {
   it("sends a word to one client alone, and says where there is no such client (FRA5)", async () => {
     const name = await newRoom(target());
     const [one, two, three] = [
-      await joined(target(), name),
-      await joined(target(), name),
-      await joined(target(), name),
+      await joinChannel(target(), name),
+      await joinChannel(target(), name),
+      await joinChannel(target(), name),
     ];
-    const [told, others] = [heard(two, "private"), [...heard(one, "private"), ...heard(three, "private")]];
+    const [told, others] = [
+      payloadsOf(two, "private"),
+      [...payloadsOf(one, "private"), ...payloadsOf(three, "private")],
+    ];
     const errors: ChannelError[] = [];
     one.on("error", (error) => errors.push(error));
     expect(await one.send("psst", { to: two.me?.socketId ?? "" })).toBeUndefined();
@@ -163,7 +166,7 @@ describe("a channel", () => {
   });
 
   it("does not take a private message's error for the next one's (ERR2)", async () => {
-    const room = await joined(target(), await newRoom(target()));
+    const room = await joinChannel(target(), await newRoom(target()));
     const errors: ChannelError[] = [];
     room.on("error", (error) => errors.push(error));
     const [, place] = await Promise.all([room.send("psst", { to: "nobody" }), room.send("for all")]);
@@ -173,8 +176,8 @@ describe("a channel", () => {
 
   it("leaves on close: it hears no more, and what is sent then is refused", async () => {
     const name = await newRoom(target());
-    const [room, witness] = [await joined(target(), name), await joined(target(), name, { presence: true })];
-    const events = heard(room, "event");
+    const [room, witness] = [await joinChannel(target(), name), await joinChannel(target(), name, { presence: true })];
+    const events = payloadsOf(room, "event");
     await until(() => witness.presence.length === 2);
     const statuses = vi.fn();
     room.on("status", statuses);
@@ -190,22 +193,22 @@ describe("a channel", () => {
   it("hears no more from the moment of closing, not even the rest of a history", async () => {
     const name = await newRoom(target());
     for (const n of [1, 2, 3]) await publish(target(), name, n);
-    const room = enter(target(), name, { history: true });
-    const events = heard(room, "event");
+    const room = openChannel(target(), name, { history: true });
+    const events = payloadsOf(room, "event");
     room.on("event", () => room.close());
     await until(() => room.status === "closed");
     expect(events).toEqual([1]);
   });
 
   it("keeps the other handlers, and the order, where one throws", async () => {
-    const room = await joined(target(), await newRoom(target()));
+    const room = await joinChannel(target(), await newRoom(target()));
     const uncaught = vi.fn();
     process.once("uncaughtException", uncaught);
     onTestFinished(() => void process.off("uncaughtException", uncaught));
     const stop = room.on("event", () => {
       throw new Error("a handler's own");
     });
-    const events = heard(room, "event");
+    const events = payloadsOf(room, "event");
     await room.publish(1);
     await until(() => events.length === 1);
     stop();
@@ -217,7 +220,7 @@ describe("a channel", () => {
 
 describe("what is refused", () => {
   it("rejects a publish with the server's problem: code, status, field and limit (ERR1)", async () => {
-    const room = await joined(target(), await newRoom(target()));
+    const room = await joinChannel(target(), await newRoom(target()));
     expect(await failure(room.publish("x".repeat(70_000)))).toMatchObject({
       name: "ChannelError",
       code: "too-large",
@@ -233,14 +236,14 @@ describe("what is refused", () => {
   });
 
   it("rejects a send by its error frame, and lets the next one go (ERR2)", async () => {
-    const room = await joined(target(), await newRoom(target()));
+    const room = await joinChannel(target(), await newRoom(target()));
     const [refused, next] = [failure(room.send("x".repeat(70_000))), room.send("short")];
     expect(await refused).toMatchObject({ code: "too-large", limit: 65_536 });
     expect(await next).toMatchObject({ seq: 1 });
   });
 
   it("rejects what is no JSON before it is sent", async () => {
-    const room = await joined(target(), await newRoom(target()));
+    const room = await joinChannel(target(), await newRoom(target()));
     const circle: Record<string, unknown> = {};
     circle["self"] = circle;
     for (const payload of [undefined, 1n, circle]) {
@@ -249,7 +252,7 @@ describe("what is refused", () => {
   });
 
   it("sends again what came too fast over the socket, and keeps the order (LIM6)", async () => {
-    const room = await joined(target(), await newRoom(target()));
+    const room = await joinChannel(target(), await newRoom(target()));
     const places = await Promise.all(Array.from({ length: 150 }, (_, n) => room.send(n)));
     expect(places.map(({ seq }) => seq)).toEqual(Array.from({ length: 150 }, (_, n) => n + 1));
     expect(
@@ -258,14 +261,14 @@ describe("what is refused", () => {
   });
 
   it("tells why there is no connection, which a browser's socket does not", async () => {
-    const room = enter(target(), newChannel());
+    const room = openChannel(target(), newChannel());
     const error = await new Promise<ChannelError>((resolve) => room.on("error", resolve));
     expect(error).toMatchObject({ code: "unauthorized", status: 401 });
     expect(room.status).toBe("offline");
   });
 
   it("ends where the settings no longer admit the client (CON6)", async () => {
-    const room = await joined(target(), await newRoom(target()));
+    const room = await joinChannel(target(), await newRoom(target()));
     const errors: ChannelError[] = [];
     room.on("error", (error) => errors.push(error));
     expect((await call(target(), "PUT", path(room.name), { active: false })).status).toBe(200);
@@ -307,7 +310,7 @@ describe("a WebSocket of one's own", () => {
   it("serves where there is no global one", async () => {
     vi.stubGlobal("WebSocket", undefined);
     onTestFinished(() => void vi.unstubAllGlobals());
-    const room = await joined({ ...target(), WebSocket }, await newRoom(target()));
+    const room = await joinChannel({ ...target(), WebSocket }, await newRoom(target()));
     expect(await room.send("hello")).toMatchObject({ seq: 1 });
   });
 });
@@ -315,7 +318,7 @@ describe("a WebSocket of one's own", () => {
 describe("a token", () => {
   it("goes with the socket, the publish and the history (AUT4)", async () => {
     const { channel, token } = await tokenFor(target(), newChannel(), 42, { name: "Carol" });
-    const room = await joined({ ...target(), token }, channel);
+    const room = await joinChannel({ ...target(), token }, channel);
     expect(room.me).toMatchObject({ permissions: { row_id: 42 }, extras: { name: "Carol" } });
     await room.publish("by HTTP");
     for await (const [message] of room.history()) expect(message?.client?.permissions.row_id).toBe(42);
@@ -330,7 +333,7 @@ describe("a token", () => {
       const answer = await call(target(), "POST", `/databases/${database}/tokens`, { id: 7, expires_in });
       return ((await answer.json()) as { token: string }).token;
     });
-    const room = enter({ ...target(), token }, channel);
+    const room = openChannel({ ...target(), token }, channel);
     const statuses: string[] = [];
     room.on("status", (status) => statuses.push(status));
     await until(() => statuses.length === 3);
@@ -350,7 +353,7 @@ describe("a schema", () => {
   const line = { text: "hi", at: "2026-11-24T10:00:00.000Z" };
 
   it("gives payloads their type, and what it makes of them", async () => {
-    const room = await joined(target(), await newRoom(target()), { schema: Line });
+    const room = await joinChannel(target(), await newRoom(target()), { schema: Line });
     const years: number[] = [];
     room.on("event", ({ payload }) => years.push(payload.at.getFullYear()));
     await room.publish(line);
@@ -360,8 +363,8 @@ describe("a schema", () => {
   });
 
   it("keeps what it does not allow from the handlers, and from the wire", async () => {
-    const room = await joined(target(), await newRoom(target()), { schema: Line });
-    const [events, errors]: [unknown[], ChannelError[]] = [heard(room, "event"), []];
+    const room = await joinChannel(target(), await newRoom(target()), { schema: Line });
+    const [events, errors]: [unknown[], ChannelError[]] = [payloadsOf(room, "event"), []];
     room.on("error", (error) => errors.push(error));
     await publish(target(), room.name, { text: 1 });
     await publish(target(), room.name, line);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { ChannelError } from "../../src/client/errors.ts";
-import { changed, NOBODY } from "../../src/client/members.ts";
+import { NO_MEMBERS, updated } from "../../src/client/members.ts";
 import type { Message } from "../../src/client/messages.ts";
 import { Outbox } from "../../src/client/outbox.ts";
 import { Connection } from "../../src/client/connection.ts";
@@ -10,22 +10,22 @@ import { CLOSE } from "../../src/protocol/close.ts";
 
 const SECONDS = 1_000;
 
-describe("a client's watch over its connection (CON7)", () => {
+describe("a client's monitor over its connection (CON7)", () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
   function newWatch() {
     const line = { send: vi.fn(() => true), silent: vi.fn(), works: vi.fn(), dead: vi.fn() };
-    const watch = new HeartbeatMonitor(line);
-    watch.start();
-    return { watch, ...line };
+    const monitor = new HeartbeatMonitor(line);
+    monitor.start();
+    return { monitor, ...line };
   }
 
   it("sends a heartbeat within every 30 seconds, the next only behind the answer to the last (CON3)", () => {
-    const { watch, send } = newWatch();
+    const { monitor, send } = newWatch();
     vi.advanceTimersByTime(30 * SECONDS);
     expect(send.mock.calls).toEqual([["ping"]]);
-    expect(watch.heard("pong")).toBe(true);
+    expect(monitor.received("pong")).toBe(true);
     vi.advanceTimersByTime(30 * SECONDS);
     expect(send).toHaveBeenCalledTimes(2);
   });
@@ -37,43 +37,43 @@ describe("a client's watch over its connection (CON7)", () => {
   });
 
   it("waits for a late answer as long as anything else is heard", () => {
-    const { watch, dead } = newWatch();
+    const { monitor, dead } = newWatch();
     for (let n = 0; n < 10; n++) {
       vi.advanceTimersByTime(15 * SECONDS);
-      expect(watch.heard('{"action":"event"}')).toBe(false);
+      expect(monitor.received('{"action":"event"}')).toBe(false);
     }
     expect(dead).not.toHaveBeenCalled();
   });
 
   it("sends one after each mebibyte received", () => {
-    const { watch, send } = newWatch();
-    watch.heard("x".repeat(1024 * 1024));
+    const { monitor, send } = newWatch();
+    monitor.received("x".repeat(1024 * 1024));
     expect(send).toHaveBeenCalledTimes(1);
   });
 
   it("rests while there is no connection", () => {
-    const { watch, send } = newWatch();
-    watch.stop();
+    const { monitor, send } = newWatch();
+    monitor.stop();
     vi.advanceTimersByTime(90 * SECONDS);
     expect(send).not.toHaveBeenCalled();
   });
 });
 
-describe("a client's watch over its connection while a browser's network comes and goes", () => {
+describe("a client's monitor over its connection while a browser's network comes and goes", () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
   function newWatch() {
     const line = { send: vi.fn(() => true), silent: vi.fn(), works: vi.fn(), dead: vi.fn() };
-    const watch = new HeartbeatMonitor(line);
-    watch.start();
-    return { watch, ...line };
+    const monitor = new HeartbeatMonitor(line);
+    monitor.start();
+    return { monitor, ...line };
   }
 
   it("reports silence a second after the network is lost, and death after three", () => {
-    const { watch, send, silent, dead } = newWatch();
-    watch.networkLost();
-    expect([send.mock.calls, watch.isInDoubt]).toEqual([[["ping"]], true]);
+    const { monitor, send, silent, dead } = newWatch();
+    monitor.networkLost();
+    expect([send.mock.calls, monitor.isInDoubt]).toEqual([[["ping"]], true]);
     vi.advanceTimersByTime(999);
     expect(silent).not.toHaveBeenCalled();
     vi.advanceTimersByTime(1);
@@ -85,40 +85,40 @@ describe("a client's watch over its connection while a browser's network comes a
   });
 
   it("believes the answer, and not the browser", () => {
-    const { watch, silent, works, dead } = newWatch();
-    watch.networkLost();
-    watch.heard("pong");
-    expect([works.mock.calls.length, watch.isInDoubt]).toEqual([1, false]);
+    const { monitor, silent, works, dead } = newWatch();
+    monitor.networkLost();
+    monitor.received("pong");
+    expect([works.mock.calls.length, monitor.isInDoubt]).toEqual([1, false]);
     vi.advanceTimersByTime(10 * SECONDS);
     expect([silent, dead].map(({ mock }) => mock.calls.length)).toEqual([0, 0]);
   });
 
   it("does not take the answer to an earlier heartbeat for a proof", () => {
-    const { watch, send, works } = newWatch();
+    const { monitor, send, works } = newWatch();
     vi.advanceTimersByTime(20 * SECONDS);
-    watch.networkChanged();
-    watch.heard("pong");
+    monitor.networkChanged();
+    monitor.received("pong");
     expect([send.mock.calls.length, works.mock.calls.length]).toEqual([2, 0]);
-    watch.heard("pong");
+    monitor.received("pong");
     expect(works).toHaveBeenCalledTimes(1);
   });
 
   it("gives a connection a second once the network is back, however often that is said", () => {
-    const { watch, dead } = newWatch();
-    watch.networkLost();
+    const { monitor, dead } = newWatch();
+    monitor.networkLost();
     vi.advanceTimersByTime(2_900);
-    watch.networkChanged();
+    monitor.networkChanged();
     vi.advanceTimersByTime(900);
-    watch.networkChanged();
+    monitor.networkChanged();
     expect(dead).not.toHaveBeenCalled();
     vi.advanceTimersByTime(100);
     expect(dead).toHaveBeenCalledTimes(1);
   });
 
   it("gives it three seconds where the network was not lost, and reports no silence before", () => {
-    const { watch, send, silent, dead } = newWatch();
+    const { monitor, send, silent, dead } = newWatch();
     for (let n = 0; n < 29; n++) {
-      watch.networkChanged();
+      monitor.networkChanged();
       vi.advanceTimersByTime(100);
     }
     expect([send, silent, dead].map(({ mock }) => mock.calls.length)).toEqual([1, 0, 0]);
@@ -127,23 +127,23 @@ describe("a client's watch over its connection while a browser's network comes a
   });
 
   it("waits for an answer that is slow behind much else", () => {
-    const { watch, silent, works, dead } = newWatch();
-    watch.networkLost();
+    const { monitor, silent, works, dead } = newWatch();
+    monitor.networkLost();
     for (let n = 0; n < 10; n++) {
       vi.advanceTimersByTime(900);
-      watch.heard('{"action":"event"}');
+      monitor.received('{"action":"event"}');
     }
-    expect(watch.isInDoubt).toBe(true);
-    watch.heard("pong");
+    expect(monitor.isInDoubt).toBe(true);
+    monitor.received("pong");
     expect([silent, works, dead].map(({ mock }) => mock.calls.length)).toEqual([0, 1, 0]);
   });
 
   it("ends with the connection", () => {
-    const { watch, silent, dead } = newWatch();
-    watch.networkLost();
-    watch.stop();
+    const { monitor, silent, dead } = newWatch();
+    monitor.networkLost();
+    monitor.stop();
     vi.advanceTimersByTime(10 * SECONDS);
-    expect([watch.isInDoubt, silent.mock.calls.length, dead.mock.calls.length]).toEqual([false, 0, 0]);
+    expect([monitor.isInDoubt, silent.mock.calls.length, dead.mock.calls.length]).toEqual([false, 0, 0]);
   });
 });
 
@@ -198,17 +198,17 @@ describe("a client's list of who is here (PRE2)", () => {
     }) as const;
 
   it("follows who comes and goes, and holds nobody twice", () => {
-    const one = changed(NOBODY, update("join", "one"));
-    const two = changed(one, update("join", "two"));
-    expect(changed(two, update("join", "two"))).toMatchObject({ members: [member("one"), member("two")], total: 2 });
-    expect(changed(two, update("leave", "one"))).toMatchObject({ members: [member("two")], total: 1 });
+    const one = updated(NO_MEMBERS, update("join", "one"));
+    const two = updated(one, update("join", "two"));
+    expect(updated(two, update("join", "two"))).toMatchObject({ members: [member("one"), member("two")], total: 2 });
+    expect(updated(two, update("leave", "one"))).toMatchObject({ members: [member("two")], total: 1 });
     expect(one.members).toEqual([member("one")]);
   });
 
   it("counts those who are not listed, too (PRE5)", () => {
     const crowd = { members: [member("one")], total: 2_000 };
-    expect(changed(crowd, update("leave", "unlisted"))).toMatchObject({ members: [member("one")], total: 1_999 });
-    expect(changed(crowd, update("join", "two")).total).toBe(2_001);
+    expect(updated(crowd, update("leave", "unlisted"))).toMatchObject({ members: [member("one")], total: 1_999 });
+    expect(updated(crowd, update("join", "two")).total).toBe(2_001);
   });
 });
 
