@@ -436,7 +436,7 @@ describe("a query of history or presence (HIS)", () => {
   });
 
   it.each(["q=%25", "q=_", "q=%27%20OR%201=1--", "q=%5C", "q=*", "q=%00", "q=%22%7D%5D", "q=.*", "q=%F0%9F%98%80"])(
-    "%s is searched for literally",
+    "a search for %s is literal",
     async (query) => {
       const other = await newOpenChannel();
       await send(JSON_TYPE, JSON.stringify({ channel: other, message: "plain" }));

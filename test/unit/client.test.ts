@@ -10,7 +10,7 @@ import { CLOSE } from "../../src/protocol/close.ts";
 
 const SECONDS = 1_000;
 
-describe("a client's monitor over its connection (CON7)", () => {
+describe("the client's heartbeat monitor (CON7)", () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
@@ -21,7 +21,7 @@ describe("a client's monitor over its connection (CON7)", () => {
     return { monitor, ...line };
   }
 
-  it("sends a heartbeat within every 30 seconds, the next only behind the answer to the last (CON3)", () => {
+  it("sends a heartbeat at least every 30 seconds, but only after the answer to the last one (CON3)", () => {
     const { monitor, send } = newWatch();
     vi.advanceTimersByTime(30 * SECONDS);
     expect(send.mock.calls).toEqual([["ping"]]);
@@ -30,13 +30,13 @@ describe("a client's monitor over its connection (CON7)", () => {
     expect(send).toHaveBeenCalledTimes(2);
   });
 
-  it("connects anew where nothing at all is heard any more", () => {
+  it("reconnects if it receives nothing at all", () => {
     const { dead } = newWatch();
     vi.advanceTimersByTime(60 * SECONDS);
     expect(dead).toHaveBeenCalled();
   });
 
-  it("waits for a late answer as long as anything else is heard", () => {
+  it("waits for a late answer as long as it receives anything else", () => {
     const { monitor, dead } = newWatch();
     for (let n = 0; n < 10; n++) {
       vi.advanceTimersByTime(15 * SECONDS);
@@ -45,13 +45,13 @@ describe("a client's monitor over its connection (CON7)", () => {
     expect(dead).not.toHaveBeenCalled();
   });
 
-  it("sends one after each mebibyte received", () => {
+  it("sends a heartbeat after each mebibyte received", () => {
     const { monitor, send } = newWatch();
     monitor.received("x".repeat(1024 * 1024));
     expect(send).toHaveBeenCalledTimes(1);
   });
 
-  it("rests while there is no connection", () => {
+  it("sends nothing while there is no connection", () => {
     const { monitor, send } = newWatch();
     monitor.stop();
     vi.advanceTimersByTime(90 * SECONDS);
@@ -59,7 +59,7 @@ describe("a client's monitor over its connection (CON7)", () => {
   });
 });
 
-describe("a client's monitor over its connection while a browser's network comes and goes", () => {
+describe("the client's heartbeat monitor when the browser's network changes", () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
@@ -84,7 +84,7 @@ describe("a client's monitor over its connection while a browser's network comes
     expect(dead).toHaveBeenCalledTimes(1);
   });
 
-  it("believes the answer, and not the browser", () => {
+  it("trusts a heartbeat answer more than the browser", () => {
     const { monitor, silent, works, dead } = newWatch();
     monitor.networkLost();
     monitor.received("pong");
@@ -93,7 +93,7 @@ describe("a client's monitor over its connection while a browser's network comes
     expect([silent, dead].map(({ mock }) => mock.calls.length)).toEqual([0, 0]);
   });
 
-  it("does not take the answer to an earlier heartbeat for a proof", () => {
+  it("does not accept the answer to an earlier heartbeat as proof", () => {
     const { monitor, send, works } = newWatch();
     vi.advanceTimersByTime(20 * SECONDS);
     monitor.networkChanged();
@@ -103,7 +103,7 @@ describe("a client's monitor over its connection while a browser's network comes
     expect(works).toHaveBeenCalledTimes(1);
   });
 
-  it("gives a connection a second once the network is back, however often that is said", () => {
+  it("allows one second for an answer once the network is back, even if the browser reports it repeatedly", () => {
     const { monitor, dead } = newWatch();
     monitor.networkLost();
     vi.advanceTimersByTime(2_900);
@@ -115,7 +115,7 @@ describe("a client's monitor over its connection while a browser's network comes
     expect(dead).toHaveBeenCalledTimes(1);
   });
 
-  it("gives it three seconds where the network was not lost, and reports no silence before", () => {
+  it("allows three seconds if the network was not lost, and reports no silence before", () => {
     const { monitor, send, silent, dead } = newWatch();
     for (let n = 0; n < 29; n++) {
       monitor.networkChanged();
@@ -126,7 +126,7 @@ describe("a client's monitor over its connection while a browser's network comes
     expect([silent, dead].map(({ mock }) => mock.calls.length)).toEqual([0, 1]);
   });
 
-  it("waits for an answer that is slow behind much else", () => {
+  it("waits for an answer while other frames arrive", () => {
     const { monitor, silent, works, dead } = newWatch();
     monitor.networkLost();
     for (let n = 0; n < 10; n++) {
@@ -138,7 +138,7 @@ describe("a client's monitor over its connection while a browser's network comes
     expect([silent, works, dead].map(({ mock }) => mock.calls.length)).toEqual([0, 1, 0]);
   });
 
-  it("ends with the connection", () => {
+  it("stops when the connection ends", () => {
     const { monitor, silent, dead } = newWatch();
     monitor.networkLost();
     monitor.stop();
@@ -151,7 +151,7 @@ describe("a client whose connection is closed for sending too many frames (LIM6)
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
-  it("connects again, more and more slowly", async () => {
+  it("reconnects with longer and longer pauses", async () => {
     const opened = vi.fn();
     /** Each connection opens, and is closed by the server at once. */
     class ClosedForFlooding extends EventTarget {
@@ -188,7 +188,7 @@ describe("a client whose connection is closed for sending too many frames (LIM6)
   });
 });
 
-describe("a client's list of who is here (PRE2)", () => {
+describe("the client's list of members (PRE2)", () => {
   const member = (socketId: string) => ({ socketId, permissions: { dbo_id: 0, row_id: 0 }, extras: {} });
   const update = (action: "join" | "leave", socketId: string) =>
     ({
@@ -197,7 +197,7 @@ describe("a client's list of who is here (PRE2)", () => {
       payload: { action, presence: member(socketId) },
     }) as const;
 
-  it("follows who comes and goes, and holds nobody twice", () => {
+  it("follows joins and leaves, and lists no member twice", () => {
     const one = updated(NO_MEMBERS, update("join", "one"));
     const two = updated(one, update("join", "two"));
     expect(updated(two, update("join", "two"))).toMatchObject({ members: [member("one"), member("two")], total: 2 });
@@ -205,14 +205,14 @@ describe("a client's list of who is here (PRE2)", () => {
     expect(one.members).toEqual([member("one")]);
   });
 
-  it("counts those who are not listed, too (PRE5)", () => {
+  it("counts members that are not listed, too (PRE5)", () => {
     const crowd = { members: [member("one")], total: 2_000 };
     expect(updated(crowd, update("leave", "unlisted"))).toMatchObject({ members: [member("one")], total: 1_999 });
     expect(updated(crowd, update("join", "two")).total).toBe(2_001);
   });
 });
 
-describe("a client's send whose connection was lost before the echo", () => {
+describe("a sent message whose connection was lost before the echo", () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
@@ -233,7 +233,7 @@ describe("a client's send whose connection was lost before the echo", () => {
     return { outbox, outcome };
   }
 
-  it("waits for its echo as long as missed messages arrive, over every connection", async () => {
+  it("waits for its echo while missed messages arrive, even over several connections", async () => {
     const { outbox, outcome } = lost();
     for (const socketId of ["second", "third"]) {
       outbox.joined(socketId, true);
@@ -246,7 +246,7 @@ describe("a client's send whose connection was lost before the echo", () => {
     expect(outcome).toHaveBeenCalledExactlyOnceWith({ seq: 7, time: "2026-11-24T10:00:00.000Z" });
   });
 
-  it("is unconfirmed once all that was missed is here, and at the latest after a while without any", async () => {
+  it("is unconfirmed once all missed messages have arrived without it, or 30 seconds after a new start", async () => {
     const resumed = lost();
     resumed.outbox.joined("second", true);
     resumed.outbox.resumed();

@@ -134,7 +134,7 @@ const DOORS: [string, Action, Attempt][] = [
   ],
 ];
 
-describe("every door obeys the one decision (AUT2)", () => {
+describe("every endpoint decides as authorize() does (AUT2)", () => {
   it.each(DOORS)("%s: %s", async (_, action, attempt) => {
     const database = await newDatabase();
     const dbo_id = 1;

@@ -20,7 +20,7 @@ describe("an object that fails unexpectedly (SRV4)", () => {
     ["as it has too much to do", Object.assign(new Error("overloaded"), { overloaded: true }), "unavailable", 503, "1"],
     ["for good", new TypeError("a mistake of ours"), "internal", 500, null],
     ["and says that it is for good", Object.assign(new Error("no"), { retryable: false }), "internal", 500, null],
-  ])("%s is answered alike, alone and in a batch", async (_, error, code, status, retryAfter) => {
+  ])("returns the same error for a message alone and in a batch: %s", async (_, error, code, status, retryAfter) => {
     vi.spyOn(console, "error").mockImplementation(() => {});
     const post = where(error);
     const message = { channel: newChannel(), message: 1 };

@@ -38,7 +38,7 @@ describe("hibernation", () => {
     }
   });
 
-  it("goes on with the order where it stood (ORD1)", async () => {
+  it("continues the numbering (ORD1)", async () => {
     const channel = await newOpenChannel();
     for (const seq of [1, 2, 3]) {
       expect((await publish(channel, seq)).seq).toBe(seq);
@@ -57,7 +57,7 @@ describe("hibernation", () => {
     await expect(evictDurableObject(stubOf(channel))).rejects.toThrow();
   });
 
-  it("closes sockets where the runtime must, and lets them resume (RES1)", async () => {
+  it("lets clients resume whose sockets the runtime had to close (RES1)", async () => {
     const channel = await newOpenChannel();
     const subscriber = await join(channel);
     await publish(channel, "one");

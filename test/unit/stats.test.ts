@@ -73,7 +73,7 @@ describe("a channel's stats (STA)", () => {
   });
 
   it.each([500, 400, 100, 1])(
-    "count those that the archive alone holds, too: the log holding %d (STA2)",
+    "count messages that only the archive holds, too: with %d messages in the log (STA2)",
     async (held) => {
       const channel = await channelOfSomeAge(held);
       expect(counted(await stats(channel))).toEqual(Array.from({ length: 56 }, () => 5));
