@@ -3,13 +3,13 @@ import { median, type Results, roundsOf } from "./report.ts";
 
 const [WIDTH, LEFT, BAR, GAP] = [760, 190, 18, 8];
 
-/** What the README shows: what one delivery costs each server, with what one publish costs beside it. */
+/** The charts in the README: the CPU time of one delivery and of one publish on each server. */
 const PANELS: [title: string, workload: string, figure: string, unit: string][] = [
-  ["Server CPU a delivered message, 64 publishers, 100 subscribers", "64/100", "CPU µs/delivery", "µs"],
-  ["Server CPU a stored publish, 64 publishers", "64/1", "CPU µs/publish", "µs"],
+  ["Server CPU per delivered message, 64 publishers, 100 subscribers", "64/100", "CPU µs/delivery", "µs"],
+  ["Server CPU per stored publish, 64 publishers", "64/1", "CPU µs/publish", "µs"],
 ];
 
-/** The results as a picture, which follows the reader's colour scheme. */
+/** Returns the results as an SVG image, which follows the reader's color scheme. */
 export function chart(results: Results): string {
   let y = 0;
   const panels = PANELS.map(([title, workload, figure, unit]) => {

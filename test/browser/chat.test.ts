@@ -136,7 +136,7 @@ describe("the chat page", () => {
   it("can be used by keyboard alone", async () => {
     const page = await open(target().url);
     const text = `typed ${crypto.randomUUID()}`;
-    for (const expected of ["log", "here"]) {
+    for (const expected of ["log", "members"]) {
       await page.keyboard.press("Shift+Tab");
       expect(await focused(page)).toBe(expected);
     }

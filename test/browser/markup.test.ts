@@ -38,7 +38,7 @@ async function expectText(page: Page, attack: () => Promise<unknown>): Promise<v
 }
 
 describe("markup in messages, names and settings is text", () => {
-  it("in the chat: as message, as name, as an event's key, and in the history after a reload", async () => {
+  it("in the chat: as a message, as a name, as an event's key, and in the history after a reload", async () => {
     const page = await browser.newPage();
     const online = page.locator("#status", { hasText: /^Online/ });
     const mark = crypto.randomUUID();

@@ -20,7 +20,7 @@ const stored = async (channel: string) =>
 
 // What breaks here is a proxy that carries plain HTTP.
 describe.runIf(target().url.startsWith("http://"))("a channel whose connection is lost", () => {
-  it("comes back by itself, with what it missed before anything new, and says so (RES1)", async () => {
+  it("reconnects, delivers the missed messages before new ones, and reports it (RES1)", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     const room = await joinChannel(proxy, name);
     const [events, statuses, resumed] = [payloadsOf(room, "event"), vi.fn(), vi.fn()];
@@ -43,7 +43,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel whose connection i
     expect(joins).toEqual([true]);
   });
 
-  it("knows anew who is here (PRE1)", async () => {
+  it("receives the current members again (PRE1)", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     const room = await joinChannel(proxy, name, { presence: true });
     const other = await joinChannel(target(), name);
@@ -90,7 +90,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
     expect(resumed).toHaveBeenCalledExactlyOnceWith({ missed: 2_500, complete: true });
   });
 
-  it("catches up though the network fails on every second page", async () => {
+  it("catches up even if the network fails on every second page", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 4_001);
     let requests = 0;
@@ -108,7 +108,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
     expect([requests, joins.mock.calls.length]).toEqual([7, 1]);
   });
 
-  it("goes on from the last page where the connection is lost twice meanwhile", async () => {
+  it("continues after the last page when the connection is lost twice meanwhile", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 4_501);
     const positions: (string | null)[] = [];
@@ -129,7 +129,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
     expect(resumed).toHaveBeenCalledExactlyOnceWith({ missed: 4_500, complete: true });
   });
 
-  it("counts what it missed once where the last of it is replayed over a second connection", async () => {
+  it("counts each missed message once if a second connection replays the last of them", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 1_501);
     let cut = false;
@@ -151,7 +151,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
   it.each([
     ["messages", MAX_HELD_MESSAGES + 200, ""],
     ["characters", 80, "x".repeat(MAX_HELD_CHARACTERS / 70)],
-  ])("holds a bounded number of %s for later, and reads the others from history", async (_, count, padding) => {
+  ])("holds a limited number of %s for later, and reads the others from the history", async (_, count, padding) => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 1_501);
     const [requested, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
@@ -188,7 +188,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
     expect(ends[1]).toBeGreaterThan(1_501);
   });
 
-  it("confirms what it sends meanwhile, one echo for one message", async () => {
+  it("confirms the messages that it sends meanwhile, one echo for each message", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 1_501);
     const released = Promise.withResolvers<void>();
@@ -205,7 +205,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
     await until(() => room.seq === 1_504);
   });
 
-  it("ends where a handler closes it: `seq` is that of the last message delivered, and no page follows", async () => {
+  it("stops when a handler closes it: `seq` is the last message delivered, and no more pages are read", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 2_501);
     const paths: string[] = [];
@@ -225,7 +225,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
 });
 
 describe("a server that is busy while a channel catches up", () => {
-  it("is asked for the page again when it said, over the same connection", async () => {
+  it("gets the request for the page again after its Retry-After, over the same connection", async () => {
     const pages: number[] = [];
     const http = createServer((_, response) => {
       pages.push(performance.now());
@@ -262,7 +262,7 @@ describe("a server that is busy while a channel catches up", () => {
 });
 
 describe.runIf(target().url.startsWith("http://"))("a publish", () => {
-  it("waits while there is no proxy to the server, then goes in order", async () => {
+  it("waits while the server cannot be reached, and is then sent in order", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     const room = await joinChannel(proxy, name);
     proxy.block();
@@ -273,7 +273,7 @@ describe.runIf(target().url.startsWith("http://"))("a publish", () => {
     expect(await stored(name)).toEqual([1, 2, 3]);
   });
 
-  it("whose answer is lost is sent again by the same key, and stored once (IDM1)", async () => {
+  it("is sent again with the same key if its answer is lost, and is stored once (IDM1)", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     const room = await joinChannel(proxy, name);
     const witness = await joinChannel(target(), name);
@@ -287,7 +287,7 @@ describe.runIf(target().url.startsWith("http://"))("a publish", () => {
     expect(await stored(name)).toEqual(["once", "next"]);
   });
 
-  it("waits at most so many at a time, and says how many", async () => {
+  it("is rejected if too many wait, and the error has the limit", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     proxy.block();
     const room = openChannel(proxy, name);
@@ -303,7 +303,7 @@ describe.runIf(target().url.startsWith("http://"))("a publish", () => {
 });
 
 describe("a server that is busy", () => {
-  it("is left alone as long as it asks for, then sent the same message with the same key", async () => {
+  it("gets no request during its Retry-After, and then the same message with the same key", async () => {
     const attempts: { at: number; key: unknown }[] = [];
     const busy = await serve((request, response) => {
       if (request.url !== "/message") return void response.writeHead(404).end();
@@ -318,7 +318,7 @@ describe("a server that is busy", () => {
     expect((second?.at ?? 0) - (first?.at ?? 0)).toBeGreaterThanOrEqual(999);
   });
 
-  it("that refuses for good is not asked again", async () => {
+  it("gets no second request after a final refusal", async () => {
     let attempts = 0;
     const closed = await serve((request, response) => {
       if (request.url === "/message") attempts += 1;
@@ -330,8 +330,8 @@ describe("a server that is busy", () => {
   });
 });
 
-describe.runIf(target().url.startsWith("http://"))("a send, which carries no key", () => {
-  it("waits while there is no connection, then goes in order", async () => {
+describe.runIf(target().url.startsWith("http://"))("a send, which has no idempotency key", () => {
+  it("waits while there is no connection, and is then sent in order", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     proxy.block();
     const room = openChannel(proxy, name);
@@ -341,7 +341,7 @@ describe.runIf(target().url.startsWith("http://"))("a send, which carries no key
     expect(await stored(name)).toEqual([1, 2, 3]);
   });
 
-  it("whose echo is lost is confirmed by what was missed, and not sent again", async () => {
+  it("is confirmed by the missed messages if its echo is lost, and is not sent again", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     const [room, witness] = [await joinChannel(proxy, name), await joinChannel(target(), name)];
     const messages = payloadsOf(witness, "message");
@@ -353,7 +353,7 @@ describe.runIf(target().url.startsWith("http://"))("a send, which carries no key
     expect(await stored(name)).toEqual(["first", "second"]);
   });
 
-  it("that is not among what was missed is unconfirmed, and not sent again", async () => {
+  it("is unconfirmed if it is not one of the missed messages, and is not sent again", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     const room = await joinChannel(proxy, name);
     proxy.lose("requests");
@@ -366,7 +366,7 @@ describe.runIf(target().url.startsWith("http://"))("a send, which carries no key
 });
 
 describe("a token function", () => {
-  it("that fails is asked again, and a publish waits for it", async () => {
+  it("is called again if it fails, and a publish waits for it", async () => {
     const name = await newRoom(target());
     let failures = 2;
     const token = async () => {
@@ -382,8 +382,8 @@ describe("a token function", () => {
   });
 });
 
-describe("an address where nobody answers", () => {
-  it("is tried again and again, and closing ends it", async () => {
+describe("a server that cannot be reached", () => {
+  it("is tried repeatedly until the channel is closed", async () => {
     const room = openChannel({ url: "http://127.0.0.1:9" }, newChannel());
     await until(() => room.status === "offline");
     const waiting = failure(room.publish(1));
@@ -416,7 +416,7 @@ const event = (seq: number) => ({
 });
 
 describe("frames", () => {
-  it("may come several in an array, which the client asks for; frames and arrays keep their order", async () => {
+  it("may arrive in arrays, which the client asks for; frames and arrays keep their order", async () => {
     const client = { socketId: "me", permissions: { dbo_id: 0, row_id: 0 }, extras: {} };
     const join = { action: "join", client, options: { channel: "a/b", seq: 1 }, payload: { history: false } };
     const echo = { ...event(5), action: "message", client, payload: "said" };

@@ -59,7 +59,7 @@ const stored = async (channel: string) =>
 
 // What breaks here is a way that carries plain HTTP.
 describe.runIf(target().url.startsWith("http://"))("a browser that loses its network", () => {
-  it("shows it soon, and comes back as soon as the network does, with each message once; twice in a row", async () => {
+  it("soon shows offline, and reconnects as soon as the network returns, with each message once; twice in a row", async () => {
     const browser = new FakeBrowser();
     const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];
     const room = await joinChannel(proxy, name);
@@ -85,7 +85,7 @@ describe.runIf(target().url.startsWith("http://"))("a browser that loses its net
     expect(sockets()).toBe(3);
   });
 
-  it("for a moment, keeps its connection and what was under proxy over it; twice in a row", async () => {
+  it("for a moment keeps its connection and the messages that were on their way; twice in a row", async () => {
     const browser = new FakeBrowser();
     const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];
     const room = await joinChannel(proxy, name);
@@ -111,7 +111,7 @@ describe.runIf(target().url.startsWith("http://"))("a browser that loses its net
     expect([sockets(), joins.mock.calls.length]).toEqual([1, 0]);
   });
 
-  it("and is wrong about it stays online, and sends", async () => {
+  it("only according to its own report stays online, and sends", async () => {
     const browser = new FakeBrowser();
     vi.stubGlobal("navigator", { onLine: false });
     const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];
@@ -182,30 +182,33 @@ describe.runIf(target().url.startsWith("http://"))("a browser whose network retu
     expect([await stored(name), messages, sockets()]).toEqual([[1, 2], [1, 2], 3]);
   });
 
-  it.each(SIGNS.slice(1, 3))("connects without the pause between attempts, and once: %s", async (_, give) => {
-    // The pauses are as long as can be: after the fifth attempt almost five seconds.
-    const random = vi.spyOn(Math, "random").mockReturnValue(0.999);
-    onTestFinished(() => random.mockRestore());
-    const browser = new FakeBrowser();
-    const proxy = await FaultyProxy.to(target().url);
-    onTestFinished(() => proxy.close());
-    let [attempts, isBroken] = [0, true];
-    proxy.examine((path) => {
-      if (path.includes("/socket")) attempts += 1;
-      return !isBroken;
-    });
-    const room = openChannel(proxy, await newRoom(target()));
-    await until(() => attempts === 5);
-    await until(() => room.status === "offline");
-    browser.show("hidden");
-    isBroken = false;
-    give(browser);
-    await vi.waitUntil(() => attempts === 6, { timeout: 3_000, interval: 5 });
-    await until(() => room.status === "online");
-    expect(attempts).toBe(6);
-  });
+  it.each(SIGNS.slice(1, 3))(
+    "connects at once, and only once, without the pause between attempts: %s",
+    async (_, give) => {
+      // The pauses are as long as can be: after the fifth attempt almost five seconds.
+      const random = vi.spyOn(Math, "random").mockReturnValue(0.999);
+      onTestFinished(() => random.mockRestore());
+      const browser = new FakeBrowser();
+      const proxy = await FaultyProxy.to(target().url);
+      onTestFinished(() => proxy.close());
+      let [attempts, isBroken] = [0, true];
+      proxy.examine((path) => {
+        if (path.includes("/socket")) attempts += 1;
+        return !isBroken;
+      });
+      const room = openChannel(proxy, await newRoom(target()));
+      await until(() => attempts === 5);
+      await until(() => room.status === "offline");
+      browser.show("hidden");
+      isBroken = false;
+      give(browser);
+      await vi.waitUntil(() => attempts === 6, { timeout: 3_000, interval: 5 });
+      await until(() => room.status === "online");
+      expect(attempts).toBe(6);
+    },
+  );
 
-  it("does nothing where the page is hidden", async () => {
+  it("does nothing while the page is hidden", async () => {
     const browser = new FakeBrowser();
     const { proxy, sockets } = await countingWay();
     const room = await joinChannel(proxy, await newRoom(target()));
@@ -216,8 +219,8 @@ describe.runIf(target().url.startsWith("http://"))("a browser whose network retu
   });
 });
 
-describe("what the client listens to in a browser", () => {
-  it("is left alone once the channel is closed, here or by the server", async () => {
+describe("the client's listeners in a browser", () => {
+  it("are removed once the channel is closed by the client or by the server", async () => {
     const browser = new FakeBrowser();
     const [one, two] = [
       await joinChannel(target(), await newRoom(target())),
@@ -235,7 +238,7 @@ describe("what the client listens to in a browser", () => {
     expect([one.status, two.status]).toEqual(["closed", "closed"]);
   });
 
-  it("is left alone by a handler that closes the channel when the connection is lost", async () => {
+  it("are removed if a handler closes the channel when the connection is lost", async () => {
     const browser = new FakeBrowser();
     const { proxy, sockets } = await countingWay();
     const room = await joinChannel(proxy, await newRoom(target()));

@@ -136,11 +136,11 @@ const examples = blocksOf("PROTOCOL.md", "json").map(({ line, code }) => {
 });
 
 describe("each example of PROTOCOL.md", () => {
-  it("is one of a rule that is provoked here, each once", () => {
+  it("belongs to a rule that is tested here, each once", () => {
     expect(examples.map(({ rule }) => rule).toSorted()).toEqual(Object.keys(EXAMPLES).toSorted());
   });
 
-  it.each(examples)("is what the server sends or takes ($rule)", async ({ rule, code }) => {
+  it.each(examples)("is what the server sends or accepts ($rule)", async ({ rule, code }) => {
     const isSent = rule === "JOI1";
     const frame = await EXAMPLES[rule]?.(isSent ? (JSON.parse(code) as object) : {});
     expect(frame).toEqual(isSent ? JSON.parse(code) : patternOf(code));

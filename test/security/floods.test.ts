@@ -91,7 +91,7 @@ describe("a flood of requests from one address (LIM7)", () => {
   ];
 
   const address = `flood-${crypto.randomUUID()}`;
-  it.each(REQUESTED)("%s is answered with 429, and with an API key it is not", async (_, path, init) => {
+  it.each(REQUESTED)("%s is answered with 429, but not with an API key", async (_, path, init) => {
     const channel = await newOpenChannel({ presence: true });
     const send = (more: Record<string, string>) => {
       const { headers, ...rest } = init(channel);

@@ -410,7 +410,7 @@ async function seqOf(channel: string): Promise<number> {
   return (await (await ask(`${pathOf(channel)}/messages`, { headers: BY_API_KEY })).json<{ seq: number }>()).seq;
 }
 
-describe("a hostile token is refused at every endpoint, where an anonymous client is admitted too (AUT1, AUT6)", () => {
+describe("a hostile token is refused at every endpoint, even if an anonymous client would be admitted (AUT1, AUT6)", () => {
   it("there are as many as expected", () => {
     expect(HOSTILE.length).toBe(COUNT);
     expect(new Set(HOSTILE.map(([name]) => name)).size).toBe(COUNT);
@@ -455,7 +455,7 @@ describe("a good token is accepted at every endpoint", () => {
   });
 });
 
-describe("a credential that is no Bearer token (AUT1)", () => {
+describe("a credential that is not a Bearer token (AUT1)", () => {
   it.each([
     "Basic Zmlyc3Qta2V5Og==",
     "Bearer",

@@ -256,7 +256,7 @@ describe("connecting", () => {
     expect(answer.headers.get("Upgrade")).toBe("websocket");
   });
 
-  it("chooses the subprotocol durable-channels.v1 where it is offered (CON5)", async () => {
+  it("chooses the subprotocol durable-channels.v1 if the client offers it (CON5)", async () => {
     const path = `/channels/${encodeURIComponent(await newOpenChannel())}/socket`;
     const headers = { Upgrade: "websocket", "Sec-WebSocket-Protocol": "durable-channels.v1" };
     const answer = await request(path, { headers });
@@ -265,7 +265,7 @@ describe("connecting", () => {
     answer.webSocket?.close();
   });
 
-  it("ends where changed settings no longer admit the client (CON6, AUT3)", async () => {
+  it("ends when changed settings no longer admit the client (CON6, AUT3)", async () => {
     const channel = await newOpenChannel();
     const stranger = await join(channel);
     const server = await connect(channel, { Authorization: `Bearer ${API_KEY}` });
