@@ -265,7 +265,7 @@ describe("a room with a past", () => {
         });
         return Math.abs(first.getBoundingClientRect().top - before);
       });
-      // A line that turns out to go on where an older one left off loses its head, and no more.
+      // A line that continues an older message's group only loses its name line.
       expect(moved).toBeLessThan(40);
     }
     const lines = (await texts(page)).filter((text) => text.startsWith(mark));

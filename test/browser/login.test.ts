@@ -10,7 +10,7 @@ import { onlyBlockOf } from "../support/documents.ts";
 import { freePort } from "../support/port.ts";
 
 const DOCUMENT = readFileSync("docs/guides/authentication.md", "utf8");
-/** What the page tells its reader to run and to type. */
+/** The commands and inputs that the page shows. */
 const [, COMMAND = "", NAME = "", PASSWORD = ""] =
   /Run `([^`]+)` and open .*?Log in as `(\w+)` with the\s+password `([^`]+)`/s.exec(DOCUMENT) ?? [];
 

@@ -77,12 +77,12 @@ describe("Xano's own client in a browser", () => {
 
   it("is identified by its token, and receives an error if the token is not enough", async () => {
     const { channel, token } = await tokenFor(target(), newChannel(), 42);
-    const [user, stranger] = [await openPage(), await openPage()];
+    const [user, anonymousClient] = [await openPage(), await openPage()];
     await user.evaluate(`joinChannel(${JSON.stringify(channel)}, ${JSON.stringify(token)})`);
     await settled(user, `actions.some(({ action, client }) => action === "join" && client.permissions.row_id === 42)`);
-    await stranger.evaluate(`joinChannel(${JSON.stringify(channel)})`);
+    await anonymousClient.evaluate(`joinChannel(${JSON.stringify(channel)})`);
     await settled(
-      stranger,
+      anonymousClient,
       `actions.some(({ handler, payload }) => handler === "error" && payload.code === "unauthorized")`,
     );
   });

@@ -24,7 +24,7 @@ describe("a client that reads nothing", () => {
     const [slow, quick] = [await joined(channel), await joined(channel)];
     const count = Math.ceil(MAX_UNCONFIRMED_CHARACTERS / TEXT.length) + 20;
     slow.socket.pause();
-    // The other one keeps its heartbeat, each only behind the answer to the last (CON3).
+    // The other client keeps sending heartbeats, each only after the answer to the previous one (CON3).
     let received = 0;
     quick.send("ping");
     const reading = (async () => {

@@ -393,7 +393,7 @@ describe("a server that cannot be reached", () => {
   });
 });
 
-/** A server that speaks the protocol from a script: it answers whatever it hears with the next of these texts. */
+/** A scripted server, which answers each received frame with the next of these texts. */
 async function recite(...texts: string[]): Promise<{ url: string; heard: string[] }> {
   const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
   onTestFinished(() => server.close());

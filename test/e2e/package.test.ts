@@ -49,7 +49,7 @@ function link(name: string): void {
   symlinkSync(resolve("node_modules", name), to);
 }
 
-/** Runs a command in the project; answers what it says, and throws where it fails. */
+/** Runs a command in the project. Returns its output, and throws if it fails. */
 async function run(command: string, ...args: string[]): Promise<string> {
   try {
     return (await promisify(execFile)(command, args, { cwd: project })).stdout;
@@ -65,7 +65,7 @@ const EXAMPLES = blocksOf("docs/guides/client.md", "ts")
   .join("\n");
 const REACT_FILES = Object.entries(filesOf(blocksOf("docs/guides/client.md", "tsx")));
 
-/** Makes a line that logs something, and says what in a comment, fail where it logs something else. */
+/** Changes a line that logs a value and shows it in a comment, so that it fails if it logs another value. */
 const CHECKED = `
 import { format } from "node:util";
 const owed = new Set<string>();

@@ -27,7 +27,7 @@ async function succeed(method: string, path: string, body: object): Promise<Resp
   return answer;
 }
 
-/** A socket of a channel, as a user or as anybody. */
+/** Connects to a channel as a user or as an anonymous client. */
 async function connect(channel: string, as?: Target): Promise<TestSocket> {
   const headers = as ? { Authorization: `Bearer ${as.apiKey}` } : {};
   const socket = await open(

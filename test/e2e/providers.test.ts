@@ -244,7 +244,7 @@ describe("the identity providers of docs/guides/authentication.md", () => {
   });
 });
 
-/** A provider's program, type-checked, with its SDK replaced; returns where it can be imported. */
+/** Type-checks a provider's program and replaces its SDK. Returns the path to import it from. */
 async function bundled({ heading, sdk }: Provider, token: string): Promise<string> {
   const directory = mkdtempSync(join(tmpdir(), "durable-channels-"));
   onTestFinished(() => rmSync(directory, { recursive: true }));

@@ -116,11 +116,11 @@ describe("Xano's own client", () => {
       database,
     });
     const user = await Member.join(target(), channel, {}, { realtimeAuthToken: token });
-    const stranger = await Member.join(target(), channel);
+    const anonymousClient = await Member.join(target(), channel);
     user.channel.message("among us", { authenticated: true });
     user.channel.message("for all");
     expect((await user.next("message", 2)).client?.permissions.row_id).toBe(42);
-    expect((await stranger.next("message")).payload).toBe("for all");
+    expect((await anonymousClient.next("message")).payload).toBe("for all");
   });
 
   it("presence, getPresence, XanoRealtimeClient.message: lists the members, and sends a private message to one", async () => {
@@ -249,7 +249,7 @@ describe("a server that is killed and started again between two messages", () =>
       await member.next("join", 2);
       await publish(server, channel, "after");
       await vi.waitUntil(() => member.payloads("event").includes("after"), { timeout: 30_000 });
-      // It may be back before or behind that message, which then comes live or in the history: either way once.
+      // It may reconnect before or after that message, which then arrives live or in the history, but once.
       const back = member.actions.findLastIndex(({ action }) => action === "history");
       const past = ((member.actions[back]?.payload ?? []) as Action[]).map(({ payload }) => payload as unknown);
       const live = member.actions.slice(back).filter(({ action }) => action === "event");

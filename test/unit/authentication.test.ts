@@ -71,12 +71,12 @@ describe("a user's token", () => {
     const token = await tokenOf(database, 42, { extras: { role: "hero" } });
     expect((await call("POST", "/message", { channel, message: "hi" }, token)).status).toBe(201);
     expect((await call("GET", `/channels/${encodeURIComponent(channel)}/messages`, undefined, token)).status).toBe(200);
-    const doors: Record<string, string>[] = [
+    const credentials: Record<string, string>[] = [
       { "Sec-WebSocket-Protocol": token },
       { "Sec-WebSocket-Protocol": `durable-channels.v1, ${token}` },
       { Authorization: `Bearer ${token}` },
     ];
-    for (const headers of doors) {
+    for (const headers of credentials) {
       const socket = await connect(channel, headers);
       socket.send({ action: "join" });
       const { client } = await socket.frame();

@@ -102,7 +102,7 @@ describe("group commit", () => {
     );
     await publish(channel, "its commit takes long");
     const waiting = Promise.all(Array.from({ length: 50 }, (_, n) => publish(channel, n)));
-    // All fifty have arrived behind the one that is under way when a history request, sent last, was answered.
+    // The history request was sent last. Its answer shows that all fifty messages have arrived.
     expect((await history(channel)).seq).toBe(2);
     gate.resolve();
     expect((await waiting).map(({ seq }) => seq).toSorted((a, b) => a - b)).toEqual(

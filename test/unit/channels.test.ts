@@ -101,14 +101,14 @@ describe("an event for a database's users (EVT)", () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database });
     const token = await tokenOf(database, 42);
-    const [user, stranger] = [await join(channel, {}, {}, token), await join(channel)];
+    const [user, anonymousClient] = [await join(channel, {}, {}, token), await join(channel)];
     await publish(channel, "one, for all");
     expect((await post({ channel, message: "two, for users", database })).status).toBe(201);
     await publish(channel, "three, for all");
     const all = ["one, for all", "two, for users", "three, for all"];
     const some = [all[0], all[2]];
     expect((await user.frames(3)).map(({ payload }) => payload)).toEqual(all);
-    expect((await stranger.frames(2)).map(({ payload }) => payload)).toEqual(some);
+    expect((await anonymousClient.frames(2)).map(({ payload }) => payload)).toEqual(some);
 
     for (const [key, expected] of [
       [token, all],
@@ -203,15 +203,15 @@ describe("a client's message", () => {
   it("is hidden from other clients, live and in history, if it is for authenticated clients only (FRA4)", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database });
-    const [user, stranger] = [await join(channel, {}, {}, await tokenOf(database, 1)), await join(channel)];
+    const [user, anonymousClient] = [await join(channel, {}, {}, await tokenOf(database, 1)), await join(channel)];
     user.send({ action: "message", options: { authenticated: true }, payload: "among us" });
     user.send({ action: "message", payload: "to all" });
     expect((await user.frames(2)).map(({ payload }) => payload)).toEqual(["among us", "to all"]);
-    expect((await stranger.frame()).payload).toBe("to all");
-    stranger.send({ action: "history" });
-    expect((await stranger.frame()).payload).toMatchObject([{ payload: "to all" }]);
-    stranger.send({ action: "message", options: { authenticated: true }, payload: "me too" });
-    expect((await stranger.frame()).payload).toMatchObject({ code: "unauthorized" });
+    expect((await anonymousClient.frame()).payload).toBe("to all");
+    anonymousClient.send({ action: "history" });
+    expect((await anonymousClient.frame()).payload).toMatchObject([{ payload: "to all" }]);
+    anonymousClient.send({ action: "message", options: { authenticated: true }, payload: "me too" });
+    expect((await anonymousClient.frame()).payload).toMatchObject({ code: "unauthorized" });
   });
 
   it("is refused on a channel without an auth database if it is for authenticated clients only (FRA4)", async () => {
@@ -257,8 +257,8 @@ describe("a client's message", () => {
   it("gets the same error if its recipient may not receive messages", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database, auth_channel: true, private_messaging: { active: true } });
-    const [user, stranger] = [await join(channel, {}, {}, await tokenOf(database, 1)), await join(channel)];
-    user.send({ action: "message", options: { socketId: stranger.client.socketId }, payload: 1 });
+    const [user, anonymousClient] = [await join(channel, {}, {}, await tokenOf(database, 1)), await join(channel)];
+    user.send({ action: "message", options: { socketId: anonymousClient.client.socketId }, payload: 1 });
     expect((await user.frame()).payload).toMatchObject({ code: "unknown-recipient" });
   });
 });
@@ -268,23 +268,23 @@ describe("a channel for authenticated receivers", () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database, auth_channel: true, presence: true });
     const user = await join(channel, {}, {}, await tokenOf(database, 1));
-    const stranger = await connect(channel);
-    stranger.send({ action: "join", options: { after: 0 }, payload: { history: true, presence: true } });
-    expect((await stranger.frame()).payload).toEqual({ history: false, presence: false });
-    stranger.send({ action: "message", payload: "into the dark" });
+    const anonymousClient = await connect(channel);
+    anonymousClient.send({ action: "join", options: { after: 0 }, payload: { history: true, presence: true } });
+    expect((await anonymousClient.frame()).payload).toEqual({ history: false, presence: false });
+    anonymousClient.send({ action: "message", payload: "into the dark" });
     expect((await user.frame()).payload).toBe("into the dark");
-    expect((await stranger.frame()).payload).toBe("into the dark");
+    expect((await anonymousClient.frame()).payload).toBe("into the dark");
     user.send({ action: "message", payload: "for users" });
     expect((await user.frame()).payload).toBe("for users");
-    stranger.send({ action: "history" });
-    expect((await stranger.frame()).payload).toMatchObject({ code: "unauthorized" });
-    for (const door of ["messages", "presence"]) {
-      const answer = await call("GET", `/channels/${encodeURIComponent(channel)}/${door}`, undefined, null);
+    anonymousClient.send({ action: "history" });
+    expect((await anonymousClient.frame()).payload).toMatchObject({ code: "unauthorized" });
+    for (const resource of ["messages", "presence"]) {
+      const answer = await call("GET", `/channels/${encodeURIComponent(channel)}/${resource}`, undefined, null);
       expect(answer.status).toBe(401);
     }
     await put(channel, { ...OPEN, database });
     await publish(channel, "now for all");
-    expect((await stranger.frame()).payload).toBe("now for all");
+    expect((await anonymousClient.frame()).payload).toBe("now for all");
   });
 });
 
@@ -348,7 +348,7 @@ describe("a client that may not receive a message", () => {
     const database = await newDatabase();
     const hidden = await newOpenChannel({ database, auth_channel: true });
     const mixed = await newOpenChannel({ database });
-    const strangers = [await join(hidden), await join(mixed)];
+    const anonymousClients = [await join(hidden), await join(mixed)];
     const text = JSON.stringify("x".repeat(60_000));
     const count = Math.ceil(MAX_UNCONFIRMED_CHARACTERS / text.length) + 10;
     const flood = (channel: string, to: string | null) => {
@@ -356,9 +356,9 @@ describe("a client that may not receive a message", () => {
       return stubOf(channel).publish([{ who: { kind: "server" }, messages }]);
     };
     await Promise.all([flood(hidden, null), flood(mixed, database)]);
-    for (const stranger of strangers) {
-      stranger.send({ action: "leave" });
-      expect((await stranger.frame()).action).toBe("leave");
+    for (const anonymousClient of anonymousClients) {
+      anonymousClient.send({ action: "leave" });
+      expect((await anonymousClient.frame()).action).toBe("leave");
     }
   });
 });

@@ -50,7 +50,7 @@ async function statusOf(channel: string, token: string): Promise<number> {
   return (await call("GET", `/channels/${encodeURIComponent(channel)}/messages`, undefined, token)).status;
 }
 
-/** What a socket is told when its user was disconnected. */
+/** The error that a socket receives when its user was disconnected. */
 async function expectCut(socket: TestSocket): Promise<void> {
   expect((await socket.frame()).payload).toMatchObject({
     code: "unauthorized",

@@ -8,7 +8,7 @@ afterEach(() => vi.restoreAllMocks());
 const OPEN = { anonymous_clients: true, message_history: 100, presence: true, public_messaging: { active: true } };
 const pathOf = (channel: string) => `/channels/${encodeURIComponent(channel)}`;
 
-/** A channel that nobody has used, open by its pattern. */
+/** Returns the name of an unused channel that its pattern's settings open. */
 async function newUnusedChannel(): Promise<string> {
   const root = `e${crypto.randomUUID()}`;
   expect((await call("PUT", pathOf(`${root}/*`), OPEN)).status).toBe(200);

@@ -5,7 +5,7 @@ import { API_KEY, newChannel } from "./support.ts";
 
 afterEach(() => vi.restoreAllMocks());
 
-/** The server where every channel's object fails with an error. */
+/** A Worker whose channel objects all fail with an error. */
 function where(failure: Error): (path: string, body: unknown) => Promise<Response> {
   const publish = () => Promise.reject(failure);
   const CHANNELS = { getByName: () => ({ publish }) };

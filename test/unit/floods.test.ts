@@ -35,12 +35,12 @@ const codesOf = ({ texts }: TestSocket) =>
 const FLOOD = { code: 1008, reason: "too many frames" };
 
 describe("a flood of frames (LIM6)", () => {
-  const doors: [string, () => Promise<TestSocket>][] = [
+  const endpoints: [string, () => Promise<TestSocket>][] = [
     ["over a channel's socket", async () => connect(await newOpenChannel())],
     ["over /rt/", () => connectToMany()],
   ];
 
-  describe.each(doors)("%s", (_, open) => {
+  describe.each(endpoints)("%s", (_, open) => {
     it("gets one answer per second, and the server closes the socket with 1008", async () => {
       stopClock();
       const socket = await open();
@@ -155,7 +155,7 @@ describe("a flood of frames (LIM6)", () => {
 });
 
 describe("a client that requests history repeatedly (LIM13)", () => {
-  const doors: [string, (channel: string) => Promise<TestSocket>][] = [
+  const endpoints: [string, (channel: string) => Promise<TestSocket>][] = [
     ["over a channel's socket", (channel) => connect(channel)],
     ["over /rt/", () => connectToMany()],
   ];
@@ -166,7 +166,7 @@ describe("a client that requests history repeatedly (LIM13)", () => {
 
   const histories = Array.from({ length: HISTORIES_AT_ONCE }, () => "history");
 
-  it.each(doors)("gets a few pages at once, then one per second %s", async (_, open) => {
+  it.each(endpoints)("gets a few pages at once, then one per second %s", async (_, open) => {
     const pass = stopClock();
     const channel = await newOpenChannel();
     const [socket, options] = [await open(channel), { channel }];

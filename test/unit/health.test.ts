@@ -21,7 +21,7 @@ async function ask(DB: Pick<D1Database, "prepare"> = env.DB, more: object = {}):
 
 const askTwenty = (DB: Pick<D1Database, "prepare">) => Promise.all(Array.from({ length: 20 }, () => ask(DB)));
 
-/** A D1 that does as it is told, and counts how often it was asked. */
+/** Returns a D1 that a test controls, which counts its requests. */
 function database(answer: () => Promise<unknown>) {
   const run = vi.fn<() => Promise<unknown>>(answer);
   return { run, prepare: () => ({ run }) as unknown as D1PreparedStatement };

@@ -27,12 +27,12 @@ describe("hibernation", () => {
 
   it("delivers nothing to a socket that had not joined, or had left (JOI1, JOI5)", async () => {
     const channel = await newOpenChannel();
-    const [stranger, leaver] = [await connect(channel), await join(channel)];
+    const [visitor, leaver] = [await connect(channel), await join(channel)];
     leaver.send({ action: "leave" });
     expect(await leaver.frame()).toEqual({ action: "leave", options: { channel }, payload: null });
     await evictDurableObject(stubOf(channel));
     await publish(channel, "not for you");
-    for (const socket of [stranger, leaver]) {
+    for (const socket of [visitor, leaver]) {
       socket.send({ action: "history" });
       expect((await socket.frame()).action).toBe("history");
     }

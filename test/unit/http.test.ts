@@ -121,9 +121,9 @@ describe("a channel's name (CHA1)", () => {
     const expected = { field: "channel", ...(limit !== undefined && { limit }) };
     await expectProblem(await post(JSON.stringify({ channel: name, message: 1 })), "invalid-field", expected);
     if (name === "" || name === ".") return; // A URL has no such segment: it never gets here.
-    for (const door of ["messages", "socket"]) {
+    for (const resource of ["messages", "socket"]) {
       await expectProblem(
-        await call("GET", `/channels/${encodeURIComponent(name)}/${door}`),
+        await call("GET", `/channels/${encodeURIComponent(name)}/${resource}`),
         "invalid-field",
         expected,
       );

@@ -36,7 +36,7 @@ function within(
   });
 }
 
-/** What the server side submits when it publishes these texts. */
+/** Returns the submission of an API-key client that publishes these texts. */
 const submit = (...texts: string[]): Submission[] => [
   {
     who: { kind: "server" },

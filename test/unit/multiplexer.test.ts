@@ -180,7 +180,7 @@ describe("one connection for many channels (MUX1)", () => {
 
   it("shows its token to each channel by that channel's database (MUX4)", async () => {
     const [mine, other] = [await newDatabase({ audience: "a" }), await newDatabase({ audience: "b" })];
-    const [members, strangers, open] = [
+    const [members, otherDatabase, open] = [
       await newOpenChannel({ database: mine }),
       await newOpenChannel({ database: other }),
       await newOpenChannel(),
@@ -189,8 +189,11 @@ describe("one connection for many channels (MUX1)", () => {
     const socket = await connect({ "Sec-WebSocket-Protocol": token });
     expect((await join(socket, members)).client?.permissions.row_id).toBe(42);
     expect((await join(socket, open)).client?.permissions).toEqual({ dbo_id: 0, row_id: 0 });
-    socket.send({ action: "join", options: { channel: strangers } });
-    expect(await socket.frame()).toMatchObject({ options: { channel: strangers }, payload: { code: "unauthorized" } });
+    socket.send({ action: "join", options: { channel: otherDatabase } });
+    expect(await socket.frame()).toMatchObject({
+      options: { channel: otherDatabase },
+      payload: { code: "unauthorized" },
+    });
   });
 
   it("echoes its token as the chosen subprotocol", async () => {

@@ -193,7 +193,7 @@ async function send(attempt: Attempt, { method, path }: Operation): Promise<Resp
   const { channel, database, headers, body, text, query = "", bindings } = attempt;
   const names: Record<string, string> = { channel, name: database, canonical: "any", code: "never-heard-of" };
   const filled = path.replace(/\{(\w+)\}/, (_, name: string) => encodeURIComponent(names[name] ?? ""));
-  // The body names the channel, too, where the channel is another by now.
+  // The body names the channel, so it has to change together with the channel.
   const json = JSON.stringify(body, (field, value: unknown) => (field === "channel" ? channel : value));
   const init = { method: method.toUpperCase(), headers, body: text ?? json ?? null };
   return app.request(`https://channels.test${filled}${query}`, init, { ...env, ...bindings });

@@ -85,7 +85,7 @@ const REFUSED = SITUATIONS.flatMap(([situation, settings, concerns, code]) =>
   ),
 );
 
-/** A channel that nobody has used, whose settings, if any, come from its pattern. */
+/** Returns the name of an unused channel. Its settings, if any, come from its pattern. */
 async function newUnusedChannel(settings: object | null): Promise<string> {
   const root = `r${crypto.randomUUID()}`;
   if (settings) expect((await call("PUT", pathOf(`${root}/*`), settings)).status).toBe(200);

@@ -267,11 +267,11 @@ describe("connecting", () => {
 
   it("ends when changed settings no longer admit the client (CON6, AUT3)", async () => {
     const channel = await newOpenChannel();
-    const stranger = await join(channel);
+    const anonymousClient = await join(channel);
     const server = await connect(channel, { Authorization: `Bearer ${API_KEY}` });
     await call("PUT", `/channels/${encodeURIComponent(channel)}`, { anonymous_clients: false });
-    expect((await stranger.frame()).payload).toMatchObject({ code: "unauthorized" });
-    expect(await stranger.close()).toEqual({ code: 4403, reason: "unauthorized" });
+    expect((await anonymousClient.frame()).payload).toMatchObject({ code: "unauthorized" });
+    expect(await anonymousClient.close()).toEqual({ code: 4403, reason: "unauthorized" });
     server.send({ action: "join" });
     expect((await server.frame()).action).toBe("join");
   });
