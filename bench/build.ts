@@ -1,4 +1,4 @@
-/** Bundles the Workers that are measured, all the same way. */
+/** Bundles the measured Workers, all in the same way. */
 import { build } from "esbuild";
 
 export async function buildWorkers(): Promise<void> {

@@ -6,17 +6,17 @@ import { messageText } from "./message.ts";
 import { CHANNEL, DIALECTS } from "./peers.ts";
 import type { Server } from "./server.ts";
 
-/** Dollars a million, beyond what is included (developers.cloudflare.com: Workers, Durable Objects and D1, pricing; 2026). */
+/** Prices in dollars per million, beyond the included amounts (developers.cloudflare.com: pricing of Workers, Durable Objects and D1; 2026). */
 const PRICES: Counts = { workerRequests: 0.3, objectRequests: 0.15, objectRows: 1, databaseRows: 1 };
 
-/** How messages come: publishers at a time, messages a POST, and how many in all. */
+/** The traffic patterns: simultaneous publishers, messages per request, and messages in total. */
 const WAYS: Record<string, { publishers: number; batch: number; messages: number }> = {
   "one publisher": { publishers: 1, batch: 1, messages: 1_000 },
   "64 publishers": { publishers: 64, batch: 1, messages: 5_000 },
   "16 publishers, batches of 100": { publishers: 16, batch: 100, messages: 50_000 },
 };
 
-/** What a million messages cost, by counting what is billed while they are published and archived. CPU and duration are not in it. */
+/** Returns the price of a million messages, from the billed operations while messages are published and archived. Excludes CPU and duration. */
 export async function costPerMillion({ port }: Server): Promise<Outcome> {
   const outcome: Outcome = {};
   for (const [name, { publishers, batch, messages }] of Object.entries(WAYS)) {
@@ -35,7 +35,7 @@ export async function costPerMillion({ port }: Server): Promise<Outcome> {
   return outcome;
 }
 
-/** The counts once they stand still: all that waited has come to D1. */
+/** Returns the counts once they no longer change, because the whole backlog is in D1. */
 async function archived(port: number): Promise<Counts> {
   for (let last = ""; ;) {
     await new Promise((resolve) => setTimeout(resolve, 3_000));

@@ -1,4 +1,4 @@
-/** What is billed by number. */
+/** The counts of what Cloudflare bills. */
 export interface Counts {
   workerRequests: number;
   objectRequests: number;

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 
-/** Reads what Linux counts for a server: its process and all of that one's descendants. */
+/** Reads Linux's statistics of a server: of its process and all descendants. */
 export class Figures {
   readonly #root: number;
 
@@ -8,7 +8,7 @@ export class Figures {
     this.#root = root;
   }
 
-  /** CPU time used so far, in microseconds, to the nanosecond's count of the scheduler (proc_pid_schedstat). */
+  /** The CPU time used so far, in microseconds. The scheduler counts it in nanoseconds (proc_pid_schedstat). */
   cpu(): number {
     return this.#sum((pid) =>
       readdirSync(`/proc/${pid}/task`).reduce((sum, task) => {
@@ -18,7 +18,7 @@ export class Figures {
     );
   }
 
-  /** Memory that is the server's own, in bytes: proportional set size (proc_pid_smaps_rollup). */
+  /** The server's memory in bytes: its proportional set size (proc_pid_smaps_rollup). */
   memory(): number {
     return this.#sum((pid) => {
       const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
@@ -45,11 +45,11 @@ export class Figures {
 
 function parentOf(pid: number): number | undefined {
   const stat = orGone(() => readFileSync(`/proc/${pid}/stat`, "utf8"));
-  // The name in parentheses may hold anything; what follows it is the state and the parent.
+  // The name in parentheses may contain any characters. The state and the parent follow it.
   return stat === undefined ? undefined : Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
 }
 
-/** A process may end while it is looked at. */
+/** Returns an empty text if the process has ended meanwhile. */
 function orGone<T>(read: () => T): T | undefined {
   try {
     return read();

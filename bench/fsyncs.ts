@@ -9,7 +9,7 @@ import type { Server } from "./server.ts";
 const MESSAGES = 2_000;
 const PUBLISHERS = 64;
 
-/** How often a server makes the disk confirm for one message, of 64 publishers': counted by strace, where that is there. */
+/** Returns the number of fsyncs per message with 64 publishers, counted by strace. Throws if strace is not installed. */
 export async function countFsyncs({ port, pid }: Server, dialect: Peer["dialect"]): Promise<number> {
   if (spawnSync("strace", ["--version"]).error) throw new Error("strace is not installed");
   const processes = new Figures(pid).processes().flatMap((process) => ["-p", String(process)]);

@@ -1,49 +1,49 @@
 import { join } from "node:path";
 import type { WorkerdConfig } from "./servers/workerd.ts";
 
-/** How a subscriber connects: the handshake's path and headers, then what to say and which answers to wait for. */
+/** How a subscriber connects: the handshake's path and headers, then the texts to send and the answers to wait for. */
 export interface Subscription {
   path: string;
   headers?: Record<string, string>;
-  hello: { say?: string; until?: string }[];
-  /** What to say after each mebibyte received, where the server wants to know how far its clients have read. */
+  hello: { send?: string; until?: string }[];
+  /** The text to send after each mebibyte received, if the server needs to know how much its clients have read. */
   heartbeat?: string;
 }
 
-/** A publish. */
+/** The HTTP request of a publish. */
 export interface Post {
   path: string;
   headers: Record<string, string>;
   body: string;
 }
 
-/** How to talk to a server; the same for the runner and the load, which are two processes. */
+/** How to use a server. The runner and the load generator, which are two processes, share it. */
 export interface Dialect {
-  /** @param client A number of its own for each subscriber. */
+  /** @param client A different number for each subscriber. */
   subscribe: (channel: string, client: number) => Subscription;
-  /** Comes back behind so many messages; only where a server can give what was missed. */
+  /** Reconnects and resumes after a position. Undefined if the server cannot resume. */
   resume?: (channel: string, client: number, after: number) => Subscription;
   publish: (channel: string, messages: string[]) => Post;
   /** Whether a POST may hold several messages. */
   batches: boolean;
-  /** Publishes over a socket: how to open it, and a message as its text; only where that is stored, too. */
-  speak?: { open: (channel: string) => Subscription; text: (message: string) => string };
+  /** How to publish over a socket. Undefined if the server does not store such messages. */
+  socketPublish?: { open: (channel: string) => Subscription; text: (message: string) => string };
 }
 
 export interface Peer {
   name: string;
   dialect: keyof typeof DIALECTS;
-  /** What the figures do not say. */
+  /** What a reader of the figures should know. */
   note: string;
-  /** Whether a message is durable before it is answered. */
+  /** Whether a message is durable before the server answers the publish. */
   durable: boolean;
   command: (port: number) => string[];
 }
 
 export const API_KEY = "the-key-of-the-bench";
-/** Debian's. */
+/** From the Debian package. */
 export const NCHAN_MODULE = "/usr/lib/nginx/modules/ngx_nchan_module.so";
-/** The channel of all that happens on one. */
+/** The channel of all workloads with one channel. */
 export const CHANNEL = "bench";
 const here = (path: string) => join(import.meta.dirname, path);
 export const built = (name: string) => here(`dist/${name}.js`);
@@ -53,9 +53,9 @@ const JSON_TYPE = { "Content-Type": "application/json" };
 function ours(query: string): Dialect {
   const connect = (channel: string, client: number, options: object) => ({
     path: `/channels/${channel}/socket${query}`,
-    // Each client has an address of its own, as in life; a thousand behind one would meet the limit for strangers.
+    // Each client has its own address, as in practice. A thousand clients of one address would reach the limit for anonymous clients.
     headers: { "CF-Connecting-IP": `10.${client >> 16}.${(client >> 8) & 255}.${client & 255}` },
-    hello: [{ say: JSON.stringify({ action: "join", options }), until: '"action":"join"' }],
+    hello: [{ send: JSON.stringify({ action: "join", options }), until: '"action":"join"' }],
     heartbeat: "ping",
   });
   return {
@@ -70,7 +70,7 @@ function ours(query: string): Dialect {
           : `[${messages.map((message) => `{"channel":"${channel}","message":${message}}`).join(",")}]`,
     }),
     batches: true,
-    speak: {
+    socketPublish: {
       open: (channel) => ({
         path: `/channels/${channel}/socket`,
         headers: { Authorization: `Bearer ${API_KEY}` },
@@ -108,7 +108,7 @@ export const DIALECTS = {
   socketio: {
     subscribe: (channel) => ({
       path: `/socket.io/?EIO=4&transport=websocket&channel=${channel}`,
-      hello: [{ say: "40", until: "40{" }],
+      hello: [{ send: "40", until: "40{" }],
     }),
     publish: plainPost("/message"),
     batches: true,
@@ -141,7 +141,7 @@ function workerd(script: string, bindings: WorkerdConfig["bindings"], more: Part
 
 const ourServer = (script: string) => workerd(script, { API_KEYS: API_KEY, ALLOWED_ORIGINS: "" }, { d1: true });
 
-/** Everything that is measured, in the order of the table. */
+/** The servers that are measured, in the order of the table. */
 export const PEERS: Peer[] = [
   {
     name: "durable-channels, batch",
@@ -153,7 +153,7 @@ export const PEERS: Peer[] = [
   {
     name: "durable-channels",
     dialect: "single",
-    note: "this project, one frame an event",
+    note: "this project, one frame per event",
     durable: true,
     command: ourServer("ours"),
   },
@@ -167,14 +167,14 @@ export const PEERS: Peer[] = [
   {
     name: "bare object, stored",
     dialect: "plain",
-    note: "the same with one row written a message",
+    note: "the same with one row written per message",
     durable: true,
     command: workerd("bare", { STORE: true }),
   },
   {
     name: "partyserver",
     dialect: "partyserver",
-    note: "hibernating, one row written a message",
+    note: "hibernating, one row written per message",
     durable: true,
     command: workerd("partyserver", {}),
   },
@@ -201,7 +201,7 @@ export const PEERS: Peer[] = [
   },
 ];
 
-/** This project once more, counting what is billed. */
+/** This project again, with counters of what Cloudflare bills. */
 export const COUNTED: Peer = {
   name: "durable-channels",
   dialect: "single",

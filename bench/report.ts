@@ -5,12 +5,12 @@ export interface Results {
   date: string;
   machine: string;
   runtime: string;
-  /** By workload, peer and figure: one value a round. */
+  /** One value per round, by workload, peer and figure. */
   figures: Record<string, Record<string, Record<string, number[]>>>;
   failures: string[];
 }
 
-/** The columns of the table: a workload's figure. */
+/** The rows of the table: a label, a workload, and one of its figures. */
 const COLUMNS: [title: string, workload: string, figure: string][] = [
   ["publish µs, 1/1", "1/1", "CPU µs/publish"],
   ["publish µs, 64/1", "64/1", "CPU µs/publish"],
@@ -28,20 +28,20 @@ const COLUMNS: [title: string, workload: string, figure: string][] = [
   ["p50 ms, 1/100", "paced 1/100", "delivery p50 µs"],
   ["p99 ms, 1/100", "paced 1/100", "delivery p99 µs"],
   ["channel µs, 10,000 channels", "channels", "CPU µs/channel"],
-  ["kB an idle socket", "idle", "bytes a socket"],
-  ["CPU µs a second, all idle", "idle", "CPU µs/s with all idle"],
+  ["kB per idle socket", "idle", "bytes a socket"],
+  ["CPU µs per second, all idle", "idle", "CPU µs/s with all idle"],
   ["connect ms, 1,000", "storm", "connect ms"],
   ["resume ms, 1,000 × 100", "storm", "resume ms"],
-  ["fsyncs a message", "fsyncs", "fsyncs a message"],
+  ["fsyncs per message", "fsyncs", "fsyncs a message"],
 ];
 
-/** The median of a figure over the rounds; undefined where there is none. */
+/** Returns the median of a figure over the rounds, or undefined if it was not measured. */
 export function median(results: Results, workload: string, peer: string, figure: string): number | undefined {
   const values = results.figures[workload]?.[peer]?.[figure]?.toSorted((a, b) => a - b);
   return values?.[Math.floor(values.length / 2)];
 }
 
-/** Of how many rounds the figures of a workload are, or those that have most. */
+/** Returns the number of rounds of a workload, or the largest number of rounds of any workload. */
 export function roundsOf(results: Results, workload?: string): number {
   const { figures } = results;
   const peers = workload === undefined ? Object.values(figures) : [figures[workload] ?? {}];
@@ -49,7 +49,7 @@ export function roundsOf(results: Results, workload?: string): number {
   return Math.max(0, ...values.map(({ length }) => length));
 }
 
-/** All of it as Markdown: a row a figure, a column a peer. A figure that the load kept down has an asterisk. */
+/** Returns a Markdown table with a row per figure and a column per peer. An asterisk marks figures that the load generator limited. */
 export function table(results: Results, peers: readonly Peer[]): string {
   const head = ["", ...peers.map(({ name }) => name)];
   const rows = COLUMNS.map(([title, workload, figure]) =>
@@ -73,13 +73,13 @@ export function table(results: Results, peers: readonly Peer[]): string {
   ].join("\n");
 }
 
-/** With the rounds, where they are not all. */
+/** Adds the number of rounds if it differs from the others. */
 function titled(results: Results, title: string, workload: string): string {
   const rounds = roundsOf(results, workload);
   return rounds < roundsOf(results) ? `${title} (${rounds} round${rounds === 1 ? "" : "s"})` : title;
 }
 
-/** What each further subscriber adds to a publish's cost: a delivery without its share of that. */
+/** Returns the CPU time that each additional subscriber adds to a publish. */
 function deliveryAlone(results: Results, peer: string): string {
   const to = (workload: string) => median(results, workload, peer, "CPU µs/publish");
   const [one, hundred] = [to("64/1"), to("64/100")];

@@ -1,6 +1,7 @@
 /**
- * The benchmark: `npm run bench`. Starts each server pinned to one core, with the load on another, in rounds, so that
- * what the machine does meanwhile meets all alike; prints one table of medians and writes results.json and chart.svg.
+ * The benchmark: `npm run bench`. Starts each server on one core and the load generator on another. It measures all servers in
+ * each round, so that other activity on the machine affects all of them equally. Prints a table of medians, and writes
+ * results.json and chart.svg.
  */
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -21,11 +22,12 @@ const { values } = parseArgs({
   options: {
     rounds: { type: "string", default: "5" },
     seconds: { type: "string", default: "2" },
-    /** Parts of the names of peers, and names of workloads, comma-separated; all by default. */
+    /** Parts of peers' names, comma-separated. By default all peers. */
     peers: { type: "string", default: "" },
+    /** Names of workloads, comma-separated. By default all workloads. */
     workloads: { type: "string", default: "" },
     out: { type: "string", default: import.meta.dirname },
-    /** Adds to the results that are there, for a benchmark in parts. */
+    /** Adds to the existing results, to run the benchmark in parts. */
     add: { type: "boolean", default: false },
   },
 });
@@ -40,7 +42,7 @@ const results: Results = {
     ? (JSON.parse(readFileSync(`${values.out}/results.json`, "utf8")) as Pick<Results, "figures" | "failures">)
     : { figures: {}, failures: [] }),
 };
-const peers = PEERS.filter(({ name }) => isChosen(values.peers, (part) => name.includes(part))).filter(isThere);
+const peers = PEERS.filter(({ name }) => isChosen(values.peers, (part) => name.includes(part))).filter(isInstalled);
 const workloads = Object.entries(WORKLOADS).filter(([name]) => isChosen(values.workloads, (part) => name === part));
 
 for (let round = 1; round <= Number(values.rounds); round++) {
@@ -66,7 +68,7 @@ async function run(round: number, name: string, workload: Workload, peer: Peer):
   );
 }
 
-/** Starts a peer's server, measures, and keeps the figures; what fails is told, and counts for nothing. */
+/** Starts a peer's server, measures it, and stores the figures. A failure is reported and adds no figures. */
 async function attempt(name: string, peer: Peer, measure: (server: Server) => Promise<Outcome>): Promise<void> {
   const server = await Server.start(peer);
   try {
@@ -79,7 +81,7 @@ async function attempt(name: string, peer: Peer, measure: (server: Server) => Pr
   }
 }
 
-/** Runs the load as a process of its own, on its own core. */
+/** Runs the load generator in its own process, on its own core. */
 function load(job: Job): Promise<Outcome> {
   const main = join(import.meta.dirname, "load/main.ts");
   const started = spawn("taskset", ["-c", LOAD_CORE, "node", main, JSON.stringify(job)], {
@@ -91,16 +93,16 @@ function load(job: Job): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     started.once("exit", (code) => {
       if (code === 0) resolve(JSON.parse(output) as Outcome);
-      else reject(new Error(`the load ended with ${code}`));
+      else reject(new Error(`The load generator exited with code ${code}.`));
     });
   });
 }
 
-/** Batches, and publishing over sockets, are not every server's affair; and how frames come means nothing where no subscribers are. */
+/** Returns whether a peer supports a workload. Not every server supports batches or publishing over sockets. */
 function can({ dialect }: Peer, workload: Workload): boolean {
   if (workload.kind === "channels") return dialect !== "single";
   if (workload.kind !== "throughput") return true;
-  if (workload.over === "sockets") return "speak" in DIALECTS[dialect];
+  if (workload.over === "sockets") return "socketPublish" in DIALECTS[dialect];
   return DIALECTS[dialect].batches || workload.batch === 1;
 }
 
@@ -108,8 +110,8 @@ function isChosen(list: string, matches: (part: string) => boolean): boolean {
   return list === "" || list.split(",").some((part) => matches(part.trim()));
 }
 
-/** nginx with Nchan is a package of the system's. */
-function isThere({ dialect }: Peer): boolean {
+/** Returns whether a peer is installed. Nginx with Nchan is a package of the system. */
+function isInstalled({ dialect }: Peer): boolean {
   return dialect !== "nchan" || existsSync(NCHAN_MODULE);
 }
 

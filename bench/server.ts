@@ -3,11 +3,11 @@ import { connect } from "node:net";
 import { freePort } from "../test/support/port.ts";
 import { API_KEY, CHANNEL, type Peer } from "./peers.ts";
 
-/** The cores that servers and the load are pinned to, each on its own. */
+/** The core that servers run on, and the core that the load generator runs on. */
 export const SERVER_CORE = "0";
 export const LOAD_CORE = "1";
 
-/** A peer's server while it runs. */
+/** A running server of a peer. */
 export class Server {
   readonly port: number;
   readonly pid: number;
@@ -19,7 +19,7 @@ export class Server {
     this.pid = started.pid ?? 0;
   }
 
-  /** Starts it, pinned to its core, and waits until it answers. */
+  /** Starts the server on its core, and waits until it answers. */
   static async start({ name, command, dialect }: Peer): Promise<Server> {
     const port = await freePort();
     const started = spawn("taskset", ["-c", SERVER_CORE, ...command(port)], {
@@ -43,7 +43,7 @@ export class Server {
   }
 }
 
-/** In this project a channel is closed until it is opened; the peers know no permissions. */
+/** Opens the channel to anonymous clients. Only this project needs it, because the other peers have no permissions. */
 async function openChannel(port: number): Promise<void> {
   const answer = await fetch(`http://127.0.0.1:${port}/channels/${CHANNEL}`, {
     method: "PUT",

@@ -1,19 +1,19 @@
-/** As fast as it goes: each publisher sends its next message once the last one is answered. */
+/** Maximum throughput: each publisher sends its next message when the previous one is answered. */
 export interface Throughput {
   kind: "throughput";
   publishers: number;
   subscribers: number;
-  /** Messages a POST. */
+  /** Messages per request. */
   batch: number;
-  /** Whether messages are POSTed, or sent as frames over sockets, one each. */
+  /** Whether messages are published over HTTP, or sent over sockets with one message per frame. */
   over: "posts" | "sockets";
 }
 
-/** So many messages a second, whatever the server does: times count from when a message should have been sent. */
+/** A fixed rate that does not wait for the server. Latencies count from a message's planned sending. */
 export interface Paced {
   kind: "paced";
   subscribers: number;
-  /** Messages a second. */
+  /** Messages per second. */
   rate: number;
 }
 
@@ -23,13 +23,13 @@ export interface Channels {
   channels: number;
 }
 
-/** So many sockets that only are there, or as many as the system lets one process hold. */
+/** Idle sockets: this many, or as many as the system allows one process to open. */
 export interface Idle {
   kind: "idle";
   sockets: number;
 }
 
-/** Clients that connect at once, and then again, each behind so many messages. */
+/** Clients that connect at once, and then again after missing a number of messages. */
 export interface Storm {
   kind: "storm";
   clients: number;
@@ -50,7 +50,7 @@ const throughput = (
   over,
 });
 
-/** By the name that the table gives them: publishers/subscribers. */
+/** The workloads by their names in the table: publishers/subscribers. */
 export const WORKLOADS: Record<string, Workload> = {
   "1/1": throughput(1, 1),
   "64/1": throughput(64, 1),

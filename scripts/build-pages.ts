@@ -1,4 +1,7 @@
-/** Makes what is served as files: the pages' scripts, the client for other pages to import, and the documents that describe the interface. wrangler runs it before it serves or deploys (wrangler.toml, [build]). */
+/**
+ * Builds the files that the server serves: the pages' scripts, the client library for other pages to import, openapi.json and
+ * asyncapi.json. wrangler runs it before it serves or deploys (wrangler.toml, [build]).
+ */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { build } from "esbuild";
@@ -24,14 +27,14 @@ const { outputFiles } = await build({
   write: false,
 });
 
-for (const { path, contents } of outputFiles) keep(path, contents);
+for (const { path, contents } of outputFiles) writeIfChanged(path, contents);
 
 const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
-keep("public/openapi.json", Buffer.from(JSON.stringify(openapi(version))));
-keep("public/asyncapi.json", Buffer.from(JSON.stringify(asyncapi(version))));
+writeIfChanged("public/openapi.json", Buffer.from(JSON.stringify(openapi(version))));
+writeIfChanged("public/asyncapi.json", Buffer.from(JSON.stringify(asyncapi(version))));
 
-/** What is unchanged stays untouched: another server may be reading it, and a watching one would reload for nothing. */
-function keep(path: string, contents: Uint8Array): void {
+/** Writes a file unless it is unchanged. Another server may be reading it, and a server that watches it would reload. */
+function writeIfChanged(path: string, contents: Uint8Array): void {
   if (existsSync(path) && readFileSync(path).equals(contents)) return;
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, contents);

@@ -1,14 +1,14 @@
 /**
- * `npm run mutate`: how much the unit tests notice. Changes the sources in one small place at a time, and runs the test files that
- * reach the place until one of them fails.
+ * `npm run mutate`: measures how many faults the unit tests detect. Makes one small change to the sources at a time, and runs the
+ * test files that reach it until one of them fails.
  *
- *   --sample N   only N mutants, chosen by the seed (default: all)
+ *   --sample N   run only N mutants, chosen by the seed (default: all)
  *   --seed S     which ones are chosen, and their order (default: 1)
  *   --only PATH  only in files below this path; may be given several times
  *   --tests NAME only test files whose path contains this; may be given several times. Quick while you write tests
  *   --jobs N     how many test files run at the same time (default: 2)
  *   --out FILE   where the report goes, as JSON (default: mutation.json)
- *   --resume     go on with the report that is there: what it holds of the chosen mutants is not run again
+ *   --resume     continue the existing report: its mutants are not run again
  *
  * The order is random, so that a run that is stopped early has tried a random sample, too. The report is written as it grows.
  */
@@ -24,9 +24,9 @@ import type { FirstIds, Outcome, Task } from "./mutation/runner.ts";
 const SOURCES = ["adapters", "archive", "auth", "channel", "http", "protocol", "settings", "shared"].map(
   (name) => `src/${name}/**/*.ts`,
 );
-/** Files that try at random what others test one by one: they run only for mutants that nothing else reaches. */
+/** Test files with random input. They run only for mutants that no other file reaches. */
 const LAST_RESORT = /\/(?:corpora|simulation)\.test\.ts$/;
-/** A file counts as failed where it takes so many times its usual time, and so many milliseconds more. */
+/** A file fails if it takes longer than its usual time multiplied by the factor, plus the grace time. */
 const TIMEOUT_FACTOR = 3;
 const TIMEOUT_GRACE_MS = 10_000;
 const START_TIMEOUT_MS = 120_000;
@@ -55,7 +55,7 @@ const { values: options } = parseArgs({
   },
 });
 
-/** A process that runs test files (mutation/runner.ts); started again where a test hangs. */
+/** A process that runs test files (mutation/runner.ts). It is started again if a test hangs. */
 class Runner {
   readonly #firstIds: FirstIds;
   #child: ChildProcess | undefined;
@@ -64,7 +64,7 @@ class Runner {
     this.#firstIds = firstIds;
   }
 
-  /** Runs a test file; undefined if it takes too long. Throws if the process ends by itself twice, or does not start. */
+  /** Runs a test file. Returns undefined if it takes too long. Throws if the process ends by itself twice, or does not start. */
   async run(task: Task, timeoutMs: number): Promise<Outcome | undefined> {
     for (let attempt = 1; attempt <= 2; attempt++) {
       const child = (this.#child ??= await this.#start());
@@ -96,7 +96,7 @@ class Runner {
   }
 }
 
-/** The next message of a process; `exit` if it ends, `timeout` if none arrives in time. */
+/** Returns the next message of a process, `exit` if the process ends, or `timeout` if no message arrives in time. */
 function messageOf(child: ChildProcess, timeoutMs: number): Promise<unknown> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => end("timeout"), timeoutMs);
@@ -133,7 +133,7 @@ function findMutants(): { mutants: Mutant[]; firstIds: FirstIds } {
   return { mutants: found, firstIds: first };
 }
 
-/** What the report says of the chosen mutants already. */
+/** Returns the chosen mutants' results that are already in the report. */
 function earlierResults(): Result[] {
   const earlier = JSON.parse(readFileSync(options.out, "utf8")) as { results: Result[] };
   const byHash = new Map(earlier.results.map((result) => [result.hash, result]));
@@ -143,7 +143,7 @@ function earlierResults(): Result[] {
   });
 }
 
-/** The mutants to try, in an order by the seed. A mutant keeps its rank when other code changes. */
+/** Returns the mutants to run, in an order that depends on the seed. A mutant keeps its rank when other code changes. */
 function choose(all: readonly Mutant[]): Mutant[] {
   const rank = ({ hash }: Mutant) => createHash("sha256").update(`${options.seed}\0${hash}`).digest("hex");
   const wanted = all.filter(
@@ -154,14 +154,14 @@ function choose(all: readonly Mutant[]): Mutant[] {
   return ranked.slice(0, Number(options.sample ?? Infinity)).map(({ mutant }) => mutant);
 }
 
-/** How a test file runs without a mutant. */
+/** A run of a test file without a mutant. */
 interface UsualRun {
   file: string;
   /** How long it takes to start, and each of its tests, in milliseconds. */
   startMs: number;
   tests: { id: string; milliseconds: number; reached: Set<number> }[];
   reachedOutside: Set<number>;
-  /** How many mutants of each source it killed: it is tried early on the others there. */
+  /** How many mutants of each source the file killed. It runs earlier for the other mutants of those sources. */
   kills: Map<string, number>;
 }
 
@@ -200,7 +200,7 @@ interface Trial {
   milliseconds: number;
 }
 
-/** What to run for a mutant, quick files first; a file counts as quicker where it has killed other mutants of the source. */
+/** Returns the files to run for a mutant, fast ones first. A file counts as faster if it has killed other mutants of the source. */
 function trialsOf({ id, file }: Mutant): Trial[] {
   const trials = files.flatMap((run) => {
     const tests = run.tests.filter(({ reached }) => run.reachedOutside.has(id) || reached.has(id));
@@ -230,7 +230,7 @@ function sum(numbers: number[]): number {
   return numbers.reduce((total, number) => total + number, 0);
 }
 
-/** Does something with each item, as many at the same time as there are runners. */
+/** Calls a function with each item, with as many calls at the same time as there are runners. */
 async function inParallel<T>(items: readonly T[], act: (item: T, runner: Runner) => Promise<void>): Promise<void> {
   const waiting = items.values();
   await Promise.all(

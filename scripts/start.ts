@@ -1,6 +1,6 @@
 /**
- * `npm start`: the server on this machine, ready to use. Makes an API key if there is none, brings the local D1 up to
- * date, and runs `wrangler dev`; every flag given goes on to it.
+ * `npm start`: runs the server on this machine. Creates an API key if there is none, applies the migrations to the local D1,
+ * and runs `wrangler dev` with all flags that were passed.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -20,26 +20,28 @@ const EXAMPLE_CONFIG = {
 };
 const EXAMPLE_DATABASE = `INSERT OR IGNORE INTO databases (name, dbo_id, config)
   VALUES ('marvel_users', ${EXAMPLE_CONFIG.dbo_id}, '${JSON.stringify(EXAMPLE_CONFIG)}')`;
-/** The migration that only a new database still lacks. */
+/** Only a new database has not applied this migration yet. */
 const FIRST_MIGRATION = "0000_messages_and_channels.sql";
 
 const flags = process.argv.slice(2);
-// Local by design: nothing is reported or looked up, and without internet nothing waits or complains.
+// Turns off wrangler's requests to the internet, so that it also works offline.
 const env = { ...process.env, WRANGLER_SEND_METRICS: "false", CLOUDFLARE_CF_FETCH_ENABLED: "false" };
 
 ensureSecrets();
 migrate();
 serve();
 
-/** Makes an API key, and a secret for the tokens of a first auth database, where there are none. */
+/** Creates an API key, and secrets for auth databases, unless they exist. */
 function ensureSecrets(): void {
   const key = ensureSecret("API_KEYS");
-  console.log(`API key: ${key === undefined ? `see API_KEYS in ${VARS_FILE}` : `${key} (new, kept in ${VARS_FILE})`}`);
+  console.log(
+    `API key: ${key === undefined ? `see API_KEYS in ${VARS_FILE}` : `${key} (new, stored in ${VARS_FILE})`}`,
+  );
   ensureSecret("AUTH_SECRET");
   ensureSecret(EXAMPLE_SECRET);
 }
 
-/** Answers the secret that it made, undefined where there was one. */
+/** Returns the new secret, or undefined if the secret already existed. */
 function ensureSecret(name: string): string | undefined {
   const vars = existsSync(VARS_FILE) ? readFileSync(VARS_FILE, "utf8") : "";
   if (new RegExp(`^\\s*${name}\\s*=`, "m").test(vars)) return undefined;
@@ -49,7 +51,7 @@ function ensureSecret(name: string): string | undefined {
   return secret;
 }
 
-/** Sets up D1 where the server will look for its data. */
+/** Applies the migrations to the local D1 that the server will use. */
 function migrate(): void {
   const { values } = parseArgs({
     args: flags,
@@ -64,7 +66,7 @@ function migrate(): void {
     .filter(([flag]) => ["persist-to", "config", "env"].includes(flag))
     .map(([flag, value]) => `--${flag}=${String(value)}`);
   const applied = d1(["migrations", "apply", "DB", "--local", ...shared]);
-  // Once only: what its user has changed or removed stays so.
+  // Only once, so that the example database is not restored after its user has changed or removed it.
   if (applied.includes(FIRST_MIGRATION)) d1(["execute", "DB", "--local", "--command", EXAMPLE_DATABASE, ...shared]);
 }
 
@@ -73,7 +75,7 @@ function d1(args: string[]): string {
   const run = spawnSync("wrangler", ["d1", ...args], { env: { ...env, CI: "true" }, encoding: "utf8" });
   if (run.status === 0) return run.stdout;
   process.stderr.write(`${run.stdout ?? ""}${run.stderr ?? ""}${run.error ? `${run.error.message}\n` : ""}`);
-  console.error("The local D1 database could not be set up.");
+  console.error("The local D1 database could not be set up. See the output of wrangler above.");
   process.exit(1);
 }
 
@@ -87,8 +89,8 @@ function serve(): void {
 }
 
 /**
- * Returns the names that the server answers at, beside localhost and IP addresses, comma-separated: those that its user gives.
- * At any other, a page of a stranger may have led the browser here by its own DNS (src/http/hosts.ts).
+ * Returns the hosts from `--ip` and `--host`, comma-separated. The server answers only at these, at localhost and at IP
+ * addresses. At any other host, a malicious page may have sent the browser here through its own DNS (src/http/hosts.ts).
  */
 function givenHosts(): string {
   const { values } = parseArgs({

@@ -1,4 +1,4 @@
-/** Does something for each number from 0 on: so many at once, each next one when one before it is done. */
+/** Calls a function for each number from 0 to `count` - 1, with `workers` calls at the same time. */
 export async function atOnce(workers: number, count: number, act: (n: number) => Promise<unknown>): Promise<void> {
   let next = 0;
   const worker = async () => {

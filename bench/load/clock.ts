@@ -1,7 +1,7 @@
-/** The load's clock, in microseconds. */
+/** Returns the load generator's time, in microseconds. */
 export const now = (): number => performance.now() * 1000;
 
-/** The value below which the share lies, of numbers that are sorted here. */
+/** Returns the value below which a share of the values lies. Sorts the values in place. */
 export function percentile(values: number[], share: number): number {
   values.sort((a, b) => a - b);
   return values[Math.min(values.length - 1, Math.floor(values.length * share))] ?? NaN;

@@ -1,4 +1,4 @@
-/** The load: does one workload against one server and prints what it saw, as JSON. It runs on a core of its own. */
+/** The load generator: runs one workload against one server, on its own core, and prints the figures as JSON. */
 import { readFileSync } from "node:fs";
 import { Figures } from "../figures.ts";
 import { messageText } from "../message.ts";
@@ -16,18 +16,18 @@ export interface Job {
   pid: number;
   dialect: keyof typeof DIALECTS;
   workload: Workload;
-  /** Seconds to measure, and before that to warm up. */
+  /** How long to measure, and how long to warm up before, in seconds. */
   seconds: number;
   warmUp: number;
 }
 
-/** Figures by name; units are in the names. */
+/** Figures by name. The names contain the units. */
 export type Outcome = Record<string, number>;
 
-/** Above this share of its core the load itself is what was measured. */
+/** If the load generator uses more than this share of its core, it was the bottleneck. */
 const SATURATED = 0.9;
 
-/** Open files that a server may need for other things than its sockets. */
+/** How many open files a server may need in addition to its sockets. */
 const FILES_OF_ITS_OWN = 500;
 
 const job = JSON.parse(process.argv[2] ?? "") as Job;
@@ -59,7 +59,9 @@ async function throughput(workload: Throughput): Promise<Outcome> {
   const end = new AbortController();
   const published = { count: 0 };
   const publishing =
-    over === "sockets" ? speak(workload, receiver, published, end.signal) : post(workload, published, end.signal);
+    over === "sockets"
+      ? publishOverSockets(workload, receiver, published, end.signal)
+      : post(workload, published, end.signal);
   await sleep(job.warmUp);
   const measured = await measure(job.seconds, () => ({
     published: published.count,
@@ -71,7 +73,7 @@ async function throughput(workload: Throughput): Promise<Outcome> {
   const sent = published.count * subscribers;
   if (!(await receiver.received(sent))) throw new Error(`${receiver.messages} of ${sent} messages arrived`);
   const { seconds, cpu, published: posts, delivered, frames } = measured;
-  if (posts === 0 || delivered === 0) throw new Error("nothing was published while it was measured");
+  if (posts === 0 || delivered === 0) throw new Error("Nothing was published during the measurement.");
   return {
     ...load(measured),
     "publishes/s": posts / seconds,
@@ -82,7 +84,7 @@ async function throughput(workload: Throughput): Promise<Outcome> {
   };
 }
 
-/** Each publisher posts its next message, or batch, once the last one is answered. */
+/** Each publisher sends its next message or batch when the previous one is answered. */
 async function post({ publishers, batch }: Throughput, done: { count: number }, end: AbortSignal): Promise<void> {
   const publisher = new Publisher(job.port, dialect, publishers);
   const publishing = Array.from({ length: publishers }, async () => {
@@ -95,20 +97,20 @@ async function post({ publishers, batch }: Throughput, done: { count: number }, 
   await Promise.all(publishing);
 }
 
-/** Frames over sockets, by turns, as many of them under way at once as there are sockets. */
-async function speak(
+/** Sends messages over sockets in turn, with at most one unanswered message per socket. */
+async function publishOverSockets(
   { publishers, subscribers }: Throughput,
   receiver: Receiver,
   done: { count: number },
   end: AbortSignal,
 ): Promise<void> {
-  const { speak: by } = dialect;
-  if (!by) throw new Error("this server takes no messages over sockets");
-  const open = () => Subscriber.open(job.port, by.open(CHANNEL), () => {});
+  const { socketPublish } = dialect;
+  if (!socketPublish) throw new Error("This server accepts no messages over sockets.");
+  const open = () => Subscriber.open(job.port, socketPublish.open(CHANNEL), () => {});
   const sockets = await Promise.all(Array.from({ length: publishers }, open));
   while (!end.aborted) {
     for (; done.count - receiver.messages / subscribers < publishers; done.count++) {
-      sockets[done.count % publishers]?.send(by.text(messageText(now())));
+      sockets[done.count % publishers]?.send(socketPublish.text(messageText(now())));
     }
     await sleep(0.001);
   }
@@ -134,7 +136,7 @@ async function paced({ subscribers, rate }: Paced): Promise<Outcome> {
   await Promise.all(pending);
   await receiver.received(count * subscribers);
   const warm = rate * job.warmUp;
-  const delivered = receiver.latencies.slice(warm * subscribers);
+  const delivered = receiver.latenciesUs.slice(warm * subscribers);
   answered.splice(0, warm);
   return {
     "answer p50 µs": percentile(answered, 0.5),
@@ -154,7 +156,7 @@ async function channels({ channels: count }: Channels): Promise<Outcome> {
 async function idle({ sockets: wanted }: Idle): Promise<Outcome> {
   const sockets = Math.min(wanted, mostSockets());
   const receiver = new Receiver();
-  // What the first sockets load and compile is not theirs.
+  // The memory that the first sockets cause by loading and compiling code does not count.
   await receiver.join(job.port, dialect, CHANNEL, 100);
   await sleep(1);
   const before = figures.memory();
@@ -165,7 +167,7 @@ async function idle({ sockets: wanted }: Idle): Promise<Outcome> {
   return { "bytes a socket": (after - before) / sockets, "CPU µs/s with all idle": cpu / 5, "idle sockets": sockets };
 }
 
-/** By the limit on open files, which servers inherit as well: workerd takes two of them for each WebSocket. */
+/** Returns the largest number of sockets. Servers inherit the limit on open files, and workerd opens two files per WebSocket. */
 function mostSockets(): number {
   const limit = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
   return Math.floor((Number(limit) - FILES_OF_ITS_OWN) / 2);
@@ -187,7 +189,7 @@ async function storm({ clients, missed }: Storm): Promise<Outcome> {
   return { ...connecting, "resume ms": resumed.ms, "CPU µs/resume": resumed.cpu / clients };
 }
 
-/** Connects many clients at once; the time until each was answered and had all that it missed. */
+/** Connects many clients at once. Measures the time until all have their answers and all missed messages. */
 async function connectAll(
   clients: number,
   subscribe: (client: number) => ReturnType<Dialect["subscribe"]>,
@@ -195,7 +197,7 @@ async function connectAll(
 ): Promise<{ ms: number; cpu: number }> {
   const receiver = new Receiver();
   const all = Promise.all([
-    receiver.open(clients, (client, hear) => Subscriber.open(job.port, subscribe(client), hear)),
+    receiver.open(clients, (client, receive) => Subscriber.open(job.port, subscribe(client), receive)),
     receiver.received(messages),
   ]);
   const { seconds, cpu } = await measure(all, () => ({}));
@@ -205,7 +207,7 @@ async function connectAll(
   return { ms: seconds * 1000, cpu };
 }
 
-/** What was counted and used over some seconds, or until something is done. */
+/** Returns the counts and the CPU time over some seconds, or until a promise settles. */
 async function measure<T extends Record<string, number>>(over: number | Promise<unknown>, count: () => T) {
   const own = process.cpuUsage();
   const [cpu, counted, start] = [figures.cpu(), count(), now()];
@@ -222,7 +224,7 @@ async function measure<T extends Record<string, number>>(over: number | Promise<
   };
 }
 
-/** How busy both sides were, and whether the figures say more of the load than of the server. */
+/** Returns how busy the server and the load generator were, and whether the load generator was the bottleneck. */
 function load({ seconds, cpu, loadShare }: { seconds: number; cpu: number; loadShare: number }): Outcome {
   return {
     "server core": cpu / 1_000_000 / seconds,
@@ -235,7 +237,7 @@ function sleep(seconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 }
 
-/** Waits for a time, exactly: by a timer until shortly before, then by turns of the event loop. */
+/** Waits until an exact time: with a timer until shortly before, and then by polling in the event loop. */
 async function until(time: number): Promise<void> {
   const left = time - now();
   if (left > 2_000) await sleep((left - 1_500) / 1_000_000);

@@ -1,10 +1,10 @@
 import { Pool } from "undici";
 import type { Dialect } from "../peers.ts";
 
-/** In the answer to a batch, for each message that was not taken. */
+/** The answer to a batch contains this text for each refused message. */
 const REFUSED = '"status":503';
 
-/** Sends POSTs over kept connections, as many at once as there are publishers. */
+/** Publishes over persistent HTTP connections, one per publisher. */
 export class Publisher {
   readonly #pool: Pool;
   readonly #dialect: Dialect;
@@ -15,8 +15,8 @@ export class Publisher {
   }
 
   /**
-   * Sends messages by one POST, and waits for its answer. Answers how many were taken: a batch may be refused in part,
-   * where a backlog has reached its bound.
+   * Publishes messages in one request and waits for the answer. Returns how many messages the server accepted: it refuses a
+   * part of a batch when the backlog has reached its limit.
    */
   async publish(channel: string, messages: string[]): Promise<number> {
     const { path, headers, body } = this.#dialect.publish(channel, messages);

@@ -7,8 +7,8 @@ const MEBIBYTE = 1024 * 1024;
 const [TEXT, CLOSE, PING, PONG] = [0x1, 0x8, 0x9, 0xa];
 
 /**
- * A WebSocket that receives (RFC 6455), by hand: it looks for marks in the bytes as they come and makes no strings, events
- * or objects of a frame. A library's receiver costs more than the fastest servers do, and would be what is measured.
+ * A minimal WebSocket client (RFC 6455). It searches the received bytes for marks and creates no strings, events or objects
+ * per frame. A library's client uses more CPU than the fastest servers, so it would limit the measurement.
  */
 export class Subscriber {
   readonly #socket: Socket;
@@ -38,15 +38,15 @@ export class Subscriber {
   }
 
   /**
-   * Connects, says what the peer wants to hear, and waits for each answer that it promises.
+   * Connects, sends the texts that the peer requires, and waits for each expected answer.
    *
-   * @param onText Called with the bytes of each text frame; they are only good during the call.
+   * @param onText Called with the bytes of each text frame. The bytes are valid only during the call.
    */
   static async open(port: number, subscription: Subscription, onText: (text: Buffer) => void): Promise<Subscriber> {
     const subscriber = new Subscriber(port, subscription, onText);
     await subscriber.#answer(HEADERS_END);
-    for (const { say, until } of subscription.hello) {
-      if (say !== undefined) subscriber.send(say);
+    for (const { send, until } of subscription.hello) {
+      if (send !== undefined) subscriber.send(send);
       if (until !== undefined) await subscriber.#answer(until);
     }
     return subscriber;
@@ -60,11 +60,13 @@ export class Subscriber {
     this.#socket.destroy();
   }
 
-  /** Waits for a text frame, or the handshake, that contains this. */
+  /** Waits for a text frame, or a handshake response, that contains a text. */
   #answer(mark: string): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiters.push({ mark, resolve });
-      this.#socket.once("close", () => reject(new Error(`closed while waiting for ${mark}`)));
+      this.#socket.once("close", () =>
+        reject(new Error(`The server closed the connection while the client waited for ${mark}.`)),
+      );
     });
   }
 
@@ -75,16 +77,17 @@ export class Subscriber {
       const end = data.indexOf(HEADERS_END);
       if (end < 0) return void (this.#rest = data);
       const head = data.subarray(0, end + HEADERS_END.length);
-      if (!head.toString().startsWith("HTTP/1.1 101")) throw new Error(`no WebSocket: ${data.toString()}`);
+      if (!head.toString().startsWith("HTTP/1.1 101"))
+        throw new Error(`The server refused the WebSocket: ${data.toString()}`);
       this.#upgraded = true;
-      this.#hear(head);
+      this.#handle(head);
       data = data.subarray(head.length);
     }
     let at = 0;
     for (;;) {
       const frame = frameAt(data, at);
       if (!frame) break;
-      if (frame.opcode === TEXT) this.#hear(data.subarray(frame.start, frame.end));
+      if (frame.opcode === TEXT) this.#handle(data.subarray(frame.start, frame.end));
       else if (frame.opcode === PING) this.#write(PONG, data.subarray(frame.start, frame.end));
       else if (frame.opcode === CLOSE) this.#socket.destroy();
       at = frame.end;
@@ -99,14 +102,14 @@ export class Subscriber {
     this.send(this.#heartbeat);
   }
 
-  #hear(text: Buffer): void {
+  #handle(text: Buffer): void {
     if (this.#waiters[0] && text.includes(this.#waiters[0].mark)) this.#waiters.shift()?.resolve();
-    // engine.io's ping, in a text frame of its own.
+    // The ping of engine.io is a text frame.
     if (text.length === 1 && text[0] === 0x32) return this.send("3");
     this.#onText(text);
   }
 
-  /** A client's frames are masked; a mask of zeros is one, too. */
+  /** Writes a frame. A client must mask its frames; a mask of zeros is valid and costs nothing. */
   #write(opcode: number, payload: Buffer): void {
     const length = payload.length < 126 ? [payload.length] : [126, payload.length >> 8, payload.length & 0xff];
     const [first = 0, ...more] = length;
@@ -116,7 +119,7 @@ export class Subscriber {
 
 const EMPTY = Buffer.alloc(0);
 
-/** The frame that begins at a position, if all of it is there. Servers send them unmasked. */
+/** Returns the unmasked frame that begins at a position, or undefined if it has not arrived completely. */
 function frameAt(data: Buffer, at: number): { opcode: number; start: number; end: number } | undefined {
   if (data.length < at + 2) return undefined;
   const opcode = (data[at] ?? 0) & 0x0f;

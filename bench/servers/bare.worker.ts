@@ -1,6 +1,6 @@
 /**
- * The floor: what the runtime itself costs. A Durable Object that numbers a message and sends one frame for it to each of
- * its hibernatable WebSockets; with STORE it writes one row first. Nothing else: no checks, no settings, no history.
+ * Measures what the runtime itself costs: a Durable Object that numbers each message and sends one frame to each of its
+ * hibernatable WebSockets. With STORE it first writes one row. It has no checks, no settings and no history.
  */
 import { DurableObject } from "cloudflare:workers";
 

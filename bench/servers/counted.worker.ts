@@ -1,4 +1,4 @@
-/** This project, counting what is billed: requests of both kinds, and rows written by the object and by D1. */
+/** This project, with counters of what Cloudflare bills: requests to the Worker and the object, and rows written by the object and D1. */
 import { Channel as Plain } from "../../src/index.ts";
 import type { Env } from "../../src/env.ts";
 import type { Counts } from "../counts.ts";
@@ -31,7 +31,7 @@ export default {
   },
 } satisfies ExportedHandler<Env>;
 
-/** A value put under a key, and an alarm set, are a row written each. */
+/** Each stored value and each alarm that is set count as one written row. */
 function countRows(storage: DurableObjectStorage): void {
   const { sql, kv } = storage;
   const [exec, put, setAlarm] = [sql.exec.bind(sql), kv.put.bind(kv), storage.setAlarm.bind(storage)];
@@ -50,7 +50,7 @@ function countRows(storage: DurableObjectStorage): void {
   };
 }
 
-/** D1 says of each statement how many rows it wrote. */
+/** D1 reports for each statement how many rows it wrote. */
 function counted<T extends object>(target: T): T {
   return new Proxy(target, {
     get(of, name) {

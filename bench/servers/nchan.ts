@@ -1,4 +1,4 @@
-/** Nchan, of Debian's libnginx-mod-nchan: one nginx worker, messages in its memory only. */
+/** Nchan from the Debian package libnginx-mod-nchan: one nginx worker that keeps messages in memory only. */
 import { spawn } from "node:child_process";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,6 +1,6 @@
 /**
- * This project as it is, but for the rate limit of strangers: on Cloudflare that is a counter of the machine itself, while
- * Miniflare emulates it by a Worker of its own, at about a millisecond a call, which says nothing of either.
+ * This project without the rate limit of anonymous clients. On Cloudflare the limit is a counter on the machine. Miniflare
+ * emulates it with another Worker, which takes about a millisecond per call and would distort the figures.
  */
 import worker, { Channel } from "../../src/index.ts";
 import type { Env } from "../../src/env.ts";

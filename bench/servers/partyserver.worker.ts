@@ -1,4 +1,4 @@
-/** partyserver as its documentation has it: hibernating, each message stored as a row of its own SQLite, then broadcast. */
+/** partyserver as in its documentation: it hibernates, stores each message as a row in its SQLite, and then broadcasts it. */
 import { routePartykitRequest, Server } from "partyserver";
 
 interface Env {

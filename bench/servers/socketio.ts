@@ -1,4 +1,4 @@
-/** socket.io on Node: a room a channel, the same SQLite file as the `ws` peer has. */
+/** socket.io on Node: one room per channel, and the same SQLite storage as the `ws` peer. */
 import { createServer } from "node:http";
 import { Server } from "socket.io";
 import { publisher, Store } from "./store.ts";
@@ -11,7 +11,7 @@ const publish = publisher(new Store(), (channel, seq, time, message) => {
 const server = createServer();
 const io = new Server(server, { transports: ["websocket"], perMessageDeflate: false });
 io.on("connection", (socket) => void socket.join(String(socket.handshake.query["channel"])));
-// socket.io has put its own handler first, and answers what is its own.
+// socket.io has registered its own handler first, which answers its own requests.
 server.on("request", (request, response) => {
   if (request.method === "POST" && request.url === "/message") void publish(request, response);
 });

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
-/** What the peers on Node share: a message is a row in SQLite, durable (WAL, synchronous=FULL) before it is answered. */
+/** The storage of the peers on Node: each message is a row in SQLite, durable (WAL, synchronous=FULL) before the answer. */
 export class Store {
   readonly #database = new DatabaseSync(join(mkdtempSync(join(tmpdir(), "bench-")), "log.sqlite"));
   readonly #insert;
@@ -25,7 +25,7 @@ export class Store {
   }
 }
 
-/** A handler of `POST /message`: stores, hands each message to `deliver` in order, and answers. */
+/** Returns a handler of `POST /message` that stores the messages, calls `deliver` with each in order, and answers. */
 export function publisher(
   store: Store,
   deliver: (channel: string, seq: number, time: number, message: unknown) => void,

@@ -1,6 +1,6 @@
 /**
- * Runs a Worker on workerd alone: Miniflare only starts it, and requests go to workerd's own socket. wrangler's dev proxy,
- * which costs five to ten times as much as what is measured here, is not in the way; nor is the static assets' router.
+ * Runs a Worker directly on workerd: Miniflare only starts it, and requests go to workerd's own socket. This avoids the static
+ * assets' router and wrangler's dev proxy, which costs five to ten times as much CPU as the measured code.
  */
 import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { convertV4MiniflareOptions, Miniflare } from "miniflare";
 import { migrate } from "../../test/support/migrations.ts";
 
-/** What a Worker needs; given as JSON. */
+/** The configuration of a Worker, passed as JSON. */
 export interface WorkerdConfig {
   script: string;
   port: number;

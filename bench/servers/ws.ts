@@ -1,4 +1,4 @@
-/** `ws` on Node: one process, one SQLite file, a Set of sockets a channel. */
+/** `ws` on Node: one process, one SQLite file, and a Set of sockets per channel. */
 import { createServer } from "node:http";
 import { type WebSocket, WebSocketServer } from "ws";
 import { publisher, Store } from "./store.ts";

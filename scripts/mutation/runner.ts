@@ -1,6 +1,6 @@
 /**
- * A process that keeps Vitest warm and runs one test file at a time, each with one mutant on. scripts/mutate.ts starts it with
- * the ids of the mutants to build in, sends it tasks and gets an outcome for each; it kills it where a test hangs.
+ * A process that keeps Vitest running and runs one test file at a time with one mutant on. scripts/mutate.ts starts it with the
+ * ids of the mutants to build in, sends it tasks, and receives an outcome for each. It kills the process if a test hangs.
  */
 import { relative } from "node:path";
 import { createVitest, type TestModule } from "vitest/node";
@@ -10,9 +10,9 @@ import { mutantsIn, withMutants } from "./mutants.ts";
 /** A test file to run. */
 export interface Task {
   file: string;
-  /** The ids of the tests to run; all where it is left out. */
+  /** The ids of the tests to run. By default all tests of the file. */
   tests?: string[];
-  /** The id of the mutant to turn on. With null none is on, and those reached are noted. */
+  /** The id of the mutant to turn on. With null, no mutant is on and the reached ones are recorded. */
   mutant: number | null;
 }
 
@@ -20,9 +20,9 @@ export interface Outcome {
   isPassed: boolean;
   /** How long each test took, in milliseconds, by its id. */
   durations: Record<string, number>;
-  /** With no mutant on: the ids of the mutants that each test reached, and those reached `outside` of tests. */
+  /** If no mutant was on: the ids of the mutants that each test reached, and of those reached `outside` of tests. */
   reached: Record<string, number[]>;
-  /** The test that failed, and with what; undefined where all passed. */
+  /** The failed test and its error. Undefined if all tests passed. */
   failure?: string;
   milliseconds: number;
 }
@@ -33,7 +33,7 @@ declare module "vitest" {
   }
 }
 
-/** Where each mutated source's ids begin. */
+/** The first mutant id of each mutated source. */
 export type FirstIds = Record<string, number>;
 
 const firstIds = JSON.parse(process.argv[2] ?? "{}") as FirstIds;
@@ -49,7 +49,7 @@ const vitest = await createVitest(
     watch: false,
     reporters: [{}],
     onConsoleLog: () => false,
-    // The cache on disk knows nothing of the mutants, and would serve them to others.
+    // The cache on disk does not tell mutated modules from others, so other runs would load them.
     fsModuleCache: false,
     bail: 1,
     maxWorkers: 1,
@@ -65,7 +65,7 @@ process.on("message", (task: Task) => {
 process.on("disconnect", () => process.exit());
 process.send?.("ready");
 
-/** Builds the mutants into the sources as they are loaded. */
+/** Returns a Vite plugin that builds the mutants into the sources when they are loaded. */
 function mutation() {
   return {
     name: "mutation",

@@ -1,8 +1,8 @@
-/** Runs before each test file of a mutation run: turns one mutant on or, with none on, notes which ones each test reaches. */
+/** Runs before each test file of a mutation run. Turns one mutant on, or records which mutants each test reaches if none is on. */
 import { afterAll, afterEach, beforeEach, inject } from "vitest";
 
 const active = inject("mutant");
-/** What was reached while no test ran: while the modules were loaded, and between tests. */
+/** The mutants that were reached outside of tests: while modules were loaded, and between tests. */
 const outside = new Set<number>();
 const reached: Record<string, Set<number>> = { outside };
 let current = outside;

@@ -2,17 +2,17 @@ import type { ChannelError } from "./errors.ts";
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 30_000;
-/** The longest pause that the server can ask for: a timer that is set for longer goes off at once. */
-const LONGEST_NAMED_PAUSE_MS = 24 * 60 * 60 * 1_000;
+/** The longest pause that the server can ask for. A timer has a maximum too: with a longer delay it fires at once. */
+const LONGEST_REQUESTED_PAUSE_MS = 24 * 60 * 60 * 1_000;
 
-/** Spaces out the attempts at a request that failed and may succeed later. */
+/** Spaces out the attempts at a request that failed but may succeed later. */
 export class Backoff {
-  /** How many attempts failed in a row. */
+  /** How many attempts in a row have failed. */
   #failures = 0;
   /** When the next attempt may be made, in milliseconds of `performance.now()`. */
   #notBefore = 0;
-  /** Whether the server named that time. */
-  #isNamed = false;
+  /** Whether the server requested that time with `Retry-After`. */
+  #isRequested = false;
   readonly #pauses = new Set<() => void>();
 
   succeeded(): void {
@@ -20,17 +20,20 @@ export class Backoff {
     this.#notBefore = 0;
   }
 
-  /** The next attempt waits as long as the server asks for; otherwise longer each time, with jitter to spread clients out. */
+  /**
+   * Delays the next attempt by `retryAfter` if the server sent it. Otherwise each failure doubles the pause, up to 30
+   * seconds, with jitter so that clients don't all retry at the same moment.
+   */
   failed({ retryAfter }: ChannelError): void {
     this.#failures += 1;
-    this.#isNamed = retryAfter !== undefined;
+    this.#isRequested = retryAfter !== undefined;
     const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#failures);
     const own = longest * (0.5 + Math.random() / 2);
-    const pause = retryAfter === undefined ? own : Math.min(LONGEST_NAMED_PAUSE_MS, retryAfter * 1_000);
+    const pause = retryAfter === undefined ? own : Math.min(LONGEST_REQUESTED_PAUSE_MS, retryAfter * 1_000);
     this.#notBefore = performance.now() + pause;
   }
 
-  /** Resolves when the next attempt may be made, or at `end()`. */
+  /** Resolves when the next attempt may be made, or when `end()` is called. */
   async pause(): Promise<void> {
     const milliseconds = this.#notBefore - performance.now();
     if (milliseconds <= 0) return;
@@ -45,14 +48,14 @@ export class Backoff {
     });
   }
 
-  /** The connection is back, so the next attempt need not wait, unless the server named a time. */
+  /** Allows the next attempt at once, because the connection is back. A pause that the server requested continues. */
   wake(): void {
-    if (this.#isNamed) return;
+    if (this.#isRequested) return;
     this.#notBefore = 0;
     this.end();
   }
 
-  /** Ends every pause: their callers have nothing to attempt any more. */
+  /** Ends every pause. The callers then find that they have nothing left to attempt. */
   end(): void {
     for (const end of this.#pauses) end();
   }

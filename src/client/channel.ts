@@ -5,7 +5,7 @@ import { Emitter } from "./emitter.ts";
 import { ChannelError } from "./errors.ts";
 import type { ChannelEvents, Status } from "./events.ts";
 import { type HistoryOptions, pagesOf } from "./history.ts";
-import { allOf, changed, NOBODY, type Presence } from "./members.ts";
+import { NO_MEMBERS, type Presence, presenceOf, updated } from "./members.ts";
 import type { ErrorPayload, JoinFrame, Message, Position, PrivateMessage, ServerFrame } from "./messages.ts";
 import { MessageSequencer, type Resumed } from "./message-sequencer.ts";
 import type { ChannelOptions, PublishOptions, SendOptions } from "./options.ts";
@@ -14,7 +14,7 @@ import { Publisher } from "./publisher.ts";
 import { jsonOf, validate } from "./schema.ts";
 import type { Server } from "./server.ts";
 
-/** A channel, joined and kept so until it is closed. Made by a client's `channel()`. */
+/** A channel that this client has joined. It reconnects and joins again until it is closed. Create one with a client's `channel()`. */
 export class Channel<In = unknown, Out = In> {
   readonly name: string;
   readonly #server: Server;
@@ -26,12 +26,12 @@ export class Channel<In = unknown, Out = In> {
   readonly #outbox: Outbox;
   readonly #publisher: Publisher;
   #status: Status = "connecting";
-  #presence = NOBODY;
+  #presence = NO_MEMBERS;
   #me: Client | undefined;
-  /** Whether the present connection has joined. */
+  /** Whether the current connection has joined. */
   #isJoined = false;
-  /** Whether it was asked why there is no connection. */
-  #asked = false;
+  /** Whether `#reportRefusal` has run since the channel was last online. */
+  #hasReportedRefusal = false;
 
   constructor(server: Server, name: string, options: ChannelOptions<In, Out>, WebSocket?: WebSocketConstructor) {
     this.name = name;
@@ -55,67 +55,72 @@ export class Channel<In = unknown, Out = In> {
       received: (frame) => this.#receive(frame),
       lost: (opened, final) => this.#lost(opened, final),
       silent: () => this.#show("offline"),
-      works: () => this.#goOn(),
+      works: () => this.#continue(),
     });
   }
 
+  /** Whether the channel is connected. */
   get status(): Status {
     return this.#status;
   }
 
-  /** This client as the others see it; undefined before it has joined. */
+  /** This client, as other clients see it. Undefined before the first join. */
   get me(): Client | undefined {
     return this.#me;
   }
 
-  /** The last `seq` seen: where an `after` would resume. */
+  /** The last `seq` that this client has reached. Pass it as `after` to resume from here. Undefined before the first join. */
   get seq(): number | undefined {
     return this.#sequencer.last;
   }
 
-  /** Who is here, where the channel was made with `presence`; a new list with each change. */
+  /** The members of the channel. Empty unless the channel was created with `presence`. Each change creates a new array. */
   get presence(): readonly Client[] {
     return this.#presence.members;
   }
 
-  /** Has a handler called with each value of a kind; answers how to take it away again. */
+  /** Calls a handler with each event of a kind. Returns a function that removes the handler. */
   on<K extends keyof ChannelEvents>(kind: K, handler: (value: ChannelEvents<Out>[K]) => void): () => void {
-    // What reaches a handler has passed the schema.
+    // Every payload that reaches a handler has passed the schema.
     return this.#events.on(kind, handler as (value: ChannelEvents[K]) => void);
   }
 
   /**
-   * Publishes an event by HTTP, exactly once: what finds no server waits, in order, and is sent again by its key until it is
-   * stored or refused. Resolves to its place once it is stored.
+   * Publishes an event over HTTP, exactly once. If the server cannot be reached or is busy, the event waits in a queue, in
+   * order. The client sends it again with the same idempotency key until the server stores or refuses it.
    *
-   * @throws ChannelError, as the rejection: what the server refused, `invalid-payload`, `queue-full`, `closed`
+   * @returns The event's position, once it is stored.
+   * @throws ChannelError with the server's error code, or `invalid-payload`, `queue-full` or `closed`. The promise rejects.
    */
   async publish(payload: In, { idempotencyKey }: PublishOptions = {}): Promise<Position> {
-    const message = this.#written(payload);
+    const message = this.#serialize(payload);
     return this.#publisher.publish(`{"channel":${JSON.stringify(this.name)},"message":${message}}`, idempotencyKey);
   }
 
   /**
-   * Sends a message over the socket, at most once: what has no connection waits, in order; what was sent is not sent again.
-   * Resolves to its place once its echo is here, and for a private one to undefined, once it is on its way.
+   * Sends a message over the socket, at most once. While there is no connection, the message waits in a queue, in order.
+   * Once it has been sent, the client does not send it again.
    *
-   * @throws ChannelError, as the rejection: what the server refused, `unconfirmed` where the connection was lost and it
-   *   cannot be told whether it was stored, `invalid-payload`, `queue-full`, `closed`
+   * @returns The message's position, once the server has delivered the message back to this client. For a private message
+   *   (`to`): undefined, as soon as it is sent.
+   * @throws ChannelError with the server's error code, or `invalid-payload`, `queue-full` or `closed`. `unconfirmed` means
+   *   that the message was sent, but it is unknown whether the server stored it. The promise rejects.
    */
   send(payload: In, options: SendOptions & { to: string }): Promise<undefined>;
   send(payload: In, options?: SendOptions & { to?: never }): Promise<Position>;
   async send(payload: In, { to, authenticated }: SendOptions = {}): Promise<Position | undefined> {
-    const text = this.#written(payload);
+    const text = this.#serialize(payload);
     const options = JSON.stringify({ channel: this.name, socketId: to, authenticated });
     const frame = `{"action":"message","options":${options},"payload":${text}}`;
     return this.#outbox.send({ text: frame, payload: text, isPrivate: to !== undefined });
   }
 
   /**
-   * Pages through what was said: forwards with `after`, otherwise backwards from the newest or from `before`. Each page is
-   * oldest first; a message whose payload the schema does not allow is left out, and reported as an `error`.
+   * Reads the channel's history, page by page. With `after` it reads forward. Otherwise it reads backward, from `before` or
+   * from the newest message. Within each page the oldest message is first. A message whose payload does not match the schema
+   * is left out and reported as an `error` event.
    *
-   * @throws ChannelError
+   * @throws ChannelError if the server refuses a request or does not answer.
    */
   async *history(options: HistoryOptions = {}): AsyncGenerator<Message<Out>[]> {
     for await (const page of pagesOf(this.#server, this.name, options)) {
@@ -123,13 +128,14 @@ export class Channel<In = unknown, Out = In> {
     }
   }
 
-  /** Leaves the channel for good. What still waits to be sent is rejected. */
+  /** Leaves the channel for good. The promises of messages that are still queued reject with `closed`. */
   close(): void {
     this.#end();
     this.#connection.close();
   }
 
-  #written(payload: In): string {
+  /** @throws ChannelError `closed` or `invalid-payload` */
+  #serialize(payload: In): string {
     if (this.#status === "closed") throw CLOSED();
     validate(this.#schema, payload);
     return jsonOf(payload);
@@ -138,7 +144,7 @@ export class Channel<In = unknown, Out = In> {
   #join(): void {
     const { history, presence } = this.#joinOptions;
     const after = this.#sequencer.last;
-    // Coming back, what was missed takes the history's place.
+    // After a reconnect the server sends the missed messages instead of the history.
     const payload = { history: history && after === undefined, presence };
     this.#connection.send(JSON.stringify({ action: "join", options: { channel: this.name, after }, payload }));
   }
@@ -152,11 +158,11 @@ export class Channel<In = unknown, Out = In> {
         return this.#sequencer.begin(frame.payload, frame.options.seq);
       case "event":
       case "message":
-        return "seq" in frame.options ? this.#live(frame as Message) : this.#whisper(frame as PrivateMessage);
+        return "seq" in frame.options ? this.#live(frame as Message) : this.#deliverPrivate(frame as PrivateMessage);
       case "presence_full":
-        return this.#showPresence(allOf(frame));
+        return this.#showPresence(presenceOf(frame));
       case "presence_update":
-        return this.#showPresence(changed(this.#presence, frame));
+        return this.#showPresence(updated(this.#presence, frame));
       case "error":
         return this.#refused(frame.payload);
       case "leave":
@@ -166,15 +172,15 @@ export class Channel<In = unknown, Out = In> {
   #joined(frame: JoinFrame): void {
     this.#me = frame.client;
     this.#isJoined = true;
-    this.#asked = false;
+    this.#hasReportedRefusal = false;
     this.#outbox.joined(frame.client.socketId, this.#sequencer.last !== undefined);
     this.#sequencer.joined(frame);
     this.#show("online");
     this.#publisher.wake();
   }
 
-  /** The connection was in doubt, and works: what waited meanwhile is sent. */
-  #goOn(): void {
+  /** The connection was in doubt and has proved to work. Sends the messages that waited meanwhile. */
+  #continue(): void {
     if (!this.#isJoined) return;
     this.#show("online");
     this.#outbox.wake();
@@ -183,7 +189,7 @@ export class Channel<In = unknown, Out = In> {
   }
 
   #live(message: Message): void {
-    // An echo confirms at once, even if its message is delivered only after the missed ones.
+    // An echo confirms a sent message at once, even if the message is delivered only after the missed ones.
     this.#outbox.stored(message);
     this.#sequencer.live(message);
   }
@@ -194,7 +200,7 @@ export class Channel<In = unknown, Out = In> {
     if (checked) this.#emit(checked.action, checked);
   }
 
-  #whisper(message: PrivateMessage): void {
+  #deliverPrivate(message: PrivateMessage): void {
     const checked = this.#checked(message);
     if (checked) this.#emit("private", checked);
   }
@@ -207,11 +213,14 @@ export class Channel<In = unknown, Out = In> {
 
   #refused({ code, message, ...details }: ErrorPayload): void {
     const error = new ChannelError(code, message, details);
-    // What was sent is told by its own promise.
+    // The promise of a sent message reports its own error.
     if (!this.#outbox.refused(error)) this.#emit("error", error);
   }
 
-  /** The message with its payload as the schema has it; undefined, and an `error`, where it does not allow it. */
+  /**
+   * Returns the message with the payload that the schema returns. If the payload does not match the schema, emits an `error`
+   * and returns undefined.
+   */
   #checked<M extends { payload: unknown }>(message: M): (M & { payload: Out }) | undefined {
     try {
       return { ...message, payload: validate(this.#schema, message.payload) };
@@ -229,20 +238,23 @@ export class Channel<In = unknown, Out = In> {
     this.#outbox.interrupt();
     if (final) return this.#end();
     this.#show("offline");
-    if (!opened) void this.#askWhy();
+    if (!opened) void this.#reportRefusal();
   }
 
-  /** A browser does not tell why a connection was refused; the history, mostly behind the same conditions, may. */
-  async #askWhy(): Promise<void> {
-    if (this.#asked) return;
-    this.#asked = true;
+  /**
+   * Emits an `error` that says why the server refused the connection. A browser hides the reason, so this requests the
+   * history over HTTP, which has mostly the same conditions.
+   */
+  async #reportRefusal(): Promise<void> {
+    if (this.#hasReportedRefusal) return;
+    this.#hasReportedRefusal = true;
     try {
       await pagesOf(this.#server, this.name, { limit: 1 }).next();
     } catch (error) {
       const { code } = error as ChannelError;
-      // Nobody is there; it will be asked again.
-      if (code === "network") this.#asked = false;
-      // A channel may show no history and yet admit its clients.
+      // The server cannot be reached, so the next failed connection tries again.
+      if (code === "network") this.#hasReportedRefusal = false;
+      // A channel can forbid its history and still admit the client.
       else if (code !== "forbidden") this.#emit("error", error as ChannelError);
     }
   }
@@ -259,7 +271,7 @@ export class Channel<In = unknown, Out = In> {
     this.#emit("presence", presence);
   }
 
-  /** Once it is closed, nothing comes any more. */
+  /** Emits nothing once the channel is closed. */
   #emit<K extends keyof ChannelEvents>(kind: K, value: ChannelEvents[K]): void {
     if (this.#status !== "closed") this.#events.emit(kind, value);
   }

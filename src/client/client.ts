@@ -18,9 +18,9 @@ export type { StandardSchemaV1 } from "@standard-schema/spec";
 export type { Token } from "./server.ts";
 
 export interface ClientOptions {
-  /** The server's origin; a page's own by default. */
+  /** The server's URL. By default the origin of the page. */
   url?: string;
-  /** A user's token or an API key, or a function that gets one; that is asked again for each connection and request. */
+  /** A user's token or an API key, or a function that returns one. The client calls the function for each connection and request. */
   token?: Token;
   /** For runtimes without a global WebSocket, such as Node before version 22. */
   WebSocket?: WebSocketConstructor;
@@ -28,14 +28,14 @@ export interface ClientOptions {
 
 export interface ChannelsClient {
   /**
-   * Joins a channel, and stays in it over lost connections until it is closed.
+   * Joins a channel. If the connection is lost, the channel reconnects, until you close it.
    *
    * @throws Error if the runtime has no WebSocket and none was passed to `createClient`
    */
   channel: <In = unknown, Out = In>(name: string, options?: ChannelOptions<In, Out>) => Channel<In, Out>;
 }
 
-/** A client of one server. It costs nothing until a channel is joined; each channel is a connection of its own. */
+/** Returns a client of one server. It connects only when you join a channel. Each channel has its own connection. */
 export function createClient({ url = location.origin, token, WebSocket }: ClientOptions = {}): ChannelsClient {
   const server = new Server(url, token);
   return {

@@ -5,29 +5,29 @@ import { watchNetwork } from "./network.ts";
 import type { Server } from "./server.ts";
 import { HeartbeatMonitor } from "./heartbeat-monitor.ts";
 
-/** An attempt to connect that is younger, in milliseconds, is not replaced when the network returns. */
+/** When the network returns, an attempt to connect that began less than this ago is not replaced. */
 const FRESH_MS = 1_000;
 
-/** A WebSocket constructor, for where there is no global one. */
+/** A WebSocket constructor, for runtimes without a global one. */
 export type WebSocketConstructor = new (url: string, protocols?: string | string[]) => object;
 
 interface ConnectionDeps {
   server: Server;
   channel: string;
   WebSocket: WebSocketConstructor | undefined;
-  /** There is a new connection; it has not joined yet. */
+  /** Called when a new connection is open. It has not joined yet. */
   opened: () => void;
   /** Called with each frame, in order. */
   received: (frame: ServerFrame) => void;
-  /** @param opened Whether the connection had been open. @param final Whether none will follow. */
+  /** @param opened Whether the connection had been open. @param final Whether the client will not reconnect. */
   lost: (opened: boolean, final: boolean) => void;
-  /** The browser lost its network, and the connection is silent. It may still turn out to work. */
+  /** Called when the browser has lost its network and the connection is silent. The connection may still work. */
   silent: () => void;
-  /** The connection may have been silent, or dead; it works. */
+  /** Called when a connection that was in doubt has proved to work. */
   works: () => void;
 }
 
-/** A channel's socket, which comes back by itself until it is closed, here or for good by the server. */
+/** A channel's socket. It reconnects until the client closes it, or until the server closes it with a final code. */
 export class Connection {
   readonly #deps: ConnectionDeps;
   readonly #heartbeat: HeartbeatMonitor;
@@ -52,7 +52,7 @@ export class Connection {
     });
   }
 
-  /** Answers whether there was a connection to send it over. One of which it is unknown whether it works is none. */
+  /** Returns whether the text was sent. A connection that is in doubt sends nothing. */
   send(text: string): boolean {
     return !this.#heartbeat.isInDoubt && this.#socket.send(text);
   }
@@ -78,7 +78,7 @@ export class Connection {
         ...(WebSocket && { WebSocket }),
       },
     );
-    // One that was replaced has nothing to say any more.
+    // The events of a socket that was replaced are ignored.
     const current =
       <E>(act: (event: E) => void) =>
       (event: E) =>
@@ -95,7 +95,7 @@ export class Connection {
       "close",
       current(({ code }: { code: number }) => this.#lost(this.#isFinal(code))),
     );
-    // Mostly it follows a close; a token that cannot be had, or cannot be offered, makes an error alone.
+    // An error usually follows a close. A missing token, or one that cannot be a subprotocol, causes an error alone.
     socket.addEventListener(
       "error",
       current(() => this.#lost(false)),
@@ -103,7 +103,7 @@ export class Connection {
     return socket;
   }
 
-  /** Replaces the socket. One of its own that waits for its next attempt could not be woken. */
+  /** Replaces the socket, because a ReconnectingWebSocket that waits for its next attempt cannot be woken. */
   #reconnect(): void {
     if (this.#state === "open") this.#lost(false);
     // A handler may have closed the channel.
@@ -119,7 +119,7 @@ export class Connection {
     if (!isFresh) this.#reconnect();
   }
 
-  /** Each attempt begins with the question for the subprotocols, and so for the token. */
+  /** ReconnectingWebSocket calls this at the start of each attempt, to get the subprotocols and so the token. */
   #begin(): Promise<string[]> {
     this.#attempt();
     return this.#deps.server.protocols();
@@ -137,7 +137,7 @@ export class Connection {
   }
 
   #receive(text: string): void {
-    if (this.#heartbeat.heard(text)) return;
+    if (this.#heartbeat.received(text)) return;
     const frames = JSON.parse(text) as ServerFrame | ServerFrame[];
     for (const frame of Array.isArray(frames) ? frames : [frames]) this.#deps.received(frame);
   }
@@ -157,7 +157,7 @@ export class Connection {
     this.#endNetworkWatch();
   }
 
-  /** An expired token is final, unless another one can be asked for. */
+  /** An expired token is final, unless the client can get a new one. */
   #isFinal(code: number): boolean {
     return isFinal(code) && !(code === CLOSE.expired && this.#deps.server.renewsToken);
   }

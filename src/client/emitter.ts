@@ -1,15 +1,15 @@
-/** Hands values to the handlers of their kind. */
+/** Calls the handlers of a kind with each value of that kind. */
 export class Emitter<Events> {
   readonly #handlers = new Map<keyof Events, Set<unknown>>();
 
-  /** Answers how to take the handler away again. */
+  /** Returns a function that removes the handler. */
   on<K extends keyof Events>(kind: K, handler: (value: Events[K]) => void): () => void {
     const handlers = this.#handlers.get(kind) ?? new Set();
     this.#handlers.set(kind, handlers.add(handler));
     return () => void handlers.delete(handler);
   }
 
-  /** A handler that throws is reported as uncaught, and keeps nobody else from its turn. */
+  /** If a handler throws, the error is reported as uncaught, and the other handlers are still called. */
   emit<K extends keyof Events>(kind: K, value: Events[K]): void {
     for (const handler of this.#handlers.get(kind) ?? []) {
       try {

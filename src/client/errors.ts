@@ -1,15 +1,15 @@
 import type { ErrorCode } from "../protocol/errors.ts";
 
 /**
- * What goes wrong on this side of the wire.
+ * The errors that the client itself reports.
  *
- * - `network`: the server gave no answer.
- * - `unexpected`: what answered is not this server.
+ * - `network`: the server did not answer.
+ * - `unexpected`: the answer did not come from this server, for example from a proxy.
  * - `token`: the token function failed.
- * - `invalid-payload`: a payload that does not satisfy the channel's schema, or is no JSON.
- * - `queue-full`: more waits to be sent than may wait.
- * - `unconfirmed`: sent over the socket, but whether it was stored is not known.
- * - `closed`: the channel was closed before it was sent.
+ * - `invalid-payload`: the payload does not match the channel's schema, or cannot be written as JSON.
+ * - `queue-full`: too many messages are waiting to be sent.
+ * - `unconfirmed`: the message was sent over the socket, but it is unknown whether the server stored it.
+ * - `closed`: the channel was closed before the message was stored.
  */
 export type ClientErrorCode =
   | "network"
@@ -21,18 +21,18 @@ export type ClientErrorCode =
   | "closed";
 
 export interface ErrorDetails {
-  /** The HTTP status, where the answer had one. */
+  /** The HTTP status. Undefined if the error did not come as an HTTP response. */
   status?: number;
-  /** The field that is wrong: `message`, `options.after`. */
+  /** The wrong field, such as `message` or `options.after`. */
   field?: string;
-  /** The bound that was passed. */
+  /** The limit that was exceeded. */
   limit?: number;
-  /** Seconds after which it may succeed. */
+  /** Seconds to wait before the next attempt. */
   retryAfter?: number;
   cause?: unknown;
 }
 
-/** Everything that a channel can fail with. `code` is for programs, `message` for people. */
+/** The error of every failed operation of a channel. `code` is for programs, `message` for people. */
 export class ChannelError extends Error {
   override readonly name = "ChannelError";
   readonly status: number | undefined;
@@ -53,17 +53,17 @@ export class ChannelError extends Error {
   }
 }
 
-/** Whether the very same request may succeed soon. A quota that is used up is only renewed at midnight. */
+/** Returns whether the same request may succeed soon. A used-up quota is not renewed until midnight, so it doesn't count. */
 export function isRetryable({ code, status = 0 }: ChannelError): boolean {
   if (code === "quota-exceeded") return false;
   return code === "network" || code === "token" || status === 429 || status >= 500;
 }
 
-/** What an answer other than 2xx says: a problem (RFC 9457), or something in between that speaks no JSON. */
-export async function errorOf(answer: Response): Promise<ChannelError> {
-  const { status } = answer;
-  const problem = (await answer.json().catch(() => ({}))) as Problem;
-  const seconds = Number(answer.headers.get("Retry-After") ?? NaN);
+/** Returns the error of a response other than 2xx. The body is a problem (RFC 9457), or comes from a proxy and may not be JSON. */
+export async function errorOf(response: Response): Promise<ChannelError> {
+  const { status } = response;
+  const problem = (await response.json().catch(() => ({}))) as Problem;
+  const seconds = Number(response.headers.get("Retry-After") ?? NaN);
   const retryAfter = problem.retryAfter ?? (seconds >= 0 ? seconds : undefined);
   const code = /^\/problems\/([\w-]+)$/.exec(problem.type ?? "")?.[1] as ErrorCode | undefined;
   return new ChannelError(code ?? "unexpected", problem.detail ?? `The server answered ${status}.`, {

@@ -3,22 +3,24 @@ import type { Presence } from "./members.ts";
 import type { Message, PrivateMessage, ServerFrame } from "./messages.ts";
 import type { Resumed } from "./message-sequencer.ts";
 
-/** `closed` is for good: by `close()`, or by a server that will not have this client. */
+/** `closed` is final: you called `close()`, or the server refused this client for good. */
 export type Status = "connecting" | "online" | "offline" | "closed";
 
 export interface ChannelEvents<Payload = unknown> {
-  /** Published by `POST /message`: each once, in the channel's order. */
+  /** Each published message, once, in the order of `seq`. */
   event: Message<Payload>;
-  /** Sent by a client over its socket: each once, in the same order. */
+  /** Each message that a client sent over its socket, once, in the order of `seq`. */
   message: Message<Payload>;
-  /** For this client alone, from another one. */
+  /** Each private message, which another client sent to this client only. */
   private: PrivateMessage<Payload>;
+  /** Each change of `status`. */
   status: Status;
-  /** The connection was lost and is back; all that could be had of what was missed has been delivered. */
+  /** The channel has reconnected, and all missed messages that are available have been delivered. */
   resumed: Resumed;
+  /** Each change of the members. Requires the option `presence`. */
   presence: Presence;
-  /** What was refused, but for what a promise tells: publishes, sends, history. The channel goes on. */
+  /** Each error that no promise reports (`publish`, `send` and `history` reject theirs). The channel stays open. */
   error: ChannelError;
-  /** Every frame as it came. */
+  /** Every frame, as the server sent it. */
   frame: ServerFrame;
 }

@@ -1,73 +1,77 @@
 import { Heartbeat, HEARTBEAT_REQUEST } from "../protocol/heartbeat.ts";
 
-/** In milliseconds (CON7). */
+/** CON7 */
 const HEARTBEAT_INTERVAL_MS = 20_000;
-/** For how many milliseconds a connection in doubt may be silent until it counts as dead. */
+/** A connection in doubt counts as dead after this much silence. */
 const DEAD_AFTER_MS = 3_000;
-/** The same after the browser lost its network: until that is shown, and until the connection is dead once the network is back. */
+/**
+ * After the browser has lost its network: the silence until the channel shows `offline`. Once the network is back: the
+ * silence until the connection counts as dead.
+ */
 const SILENT_AFTER_MS = 1_000;
 
-interface Line {
-  /** Answers whether there was a way to send it. */
+interface HeartbeatMonitorDeps {
+  /** Returns whether the text was sent. */
   send: (text: string) => boolean;
-  /** The browser lost its network, and nothing was received since. */
+  /** Called when the browser has lost its network and nothing was received since. */
   silent: () => void;
-  /** The connection was in doubt, and works. */
+  /** Called when a connection that was in doubt has proved to work. */
   works: () => void;
+  /** Called when the connection is dead. */
   dead: () => void;
 }
 
-/** A connection of which it is unknown whether it still works. */
+/** The state of a connection while it is in doubt: it may no longer work. */
 interface Doubt {
-  /** How many answers to heartbeats prove that it works: one that was on its way before proves nothing. */
+  /** How many heartbeat answers are needed. An answer to an earlier heartbeat may have been on its way already and proves nothing. */
   answers: number;
-  /** Whether the browser has no network, by what it says. */
+  /** Whether the browser reports that it has no network. */
   isLost: boolean;
   silence: Countdown | undefined;
   death: Countdown;
 }
 
-/** Notices a connection that is dead though nobody closed it, and tells the server how far this client has read. */
+/** Detects a connection that died without being closed. Its heartbeats also confirm to the server how much this client has read. */
 export class HeartbeatMonitor {
-  readonly #line: Line;
+  readonly #deps: HeartbeatMonitorDeps;
   readonly #heartbeat: Heartbeat;
   #timer: ReturnType<typeof setInterval> | undefined;
-  /** Whether anything was heard since the timer last went off. */
-  #heard = false;
+  /** Whether anything was received since the timer last fired. */
+  #hasReceived = false;
   #doubt: Doubt | undefined;
 
-  constructor(line: Line) {
-    this.#line = line;
-    this.#heartbeat = new Heartbeat(() => line.send(HEARTBEAT_REQUEST));
+  constructor(deps: HeartbeatMonitorDeps) {
+    this.#deps = deps;
+    this.#heartbeat = new Heartbeat(() => deps.send(HEARTBEAT_REQUEST));
   }
 
-  /** Whether the connection is being checked. Until then nothing should be sent that must not be sent twice. */
+  /** Whether the connection is being checked. Meanwhile, don't send anything that must not be sent twice. */
   get isInDoubt(): boolean {
     return this.#doubt !== undefined;
   }
 
-  /** Begins, or begins anew, on a connection that was just opened. */
+  /** Starts to monitor a connection that was just opened. */
   start(): void {
     this.stop();
     this.#heartbeat.reset();
     this.#timer = setInterval(() => this.#tick(), HEARTBEAT_INTERVAL_MS);
   }
 
-  /** Notes what was received; answers whether it was a heartbeat's answer. */
-  heard(text: string): boolean {
-    this.#heard = true;
+  /** Notes a received text. Returns whether it was the answer to a heartbeat. */
+  received(text: string): boolean {
+    this.#hasReceived = true;
     const isAnswer = this.#heartbeat.heard(text);
-    if (this.#doubt) this.#hear(this.#doubt, isAnswer);
+    if (this.#doubt) this.#updateDoubt(this.#doubt, isAnswer);
     return isAnswer;
   }
 
-  /** Checks the connection after the browser lost its network. It may be wrong, or get it back in a moment. */
+  /** Checks the connection after the browser reported that it has no network. The browser may be wrong, or soon be online again. */
   networkLost(): void {
     const doubt = this.#startDoubt();
     if (doubt.isLost) return;
     doubt.isLost = true;
     doubt.death.restart(DEAD_AFTER_MS);
-    doubt.silence ??= new Countdown(SILENT_AFTER_MS, () => this.#line.silent());
+    doubt.silence ??= new Countdown(SILENT_AFTER_MS, () => this.#deps.silent());
   }
 
   /** Checks the connection after the network changed, or after the page was shown again. */
@@ -85,8 +89,8 @@ export class HeartbeatMonitor {
 
   #tick(): void {
     if (!this.#heartbeat.waiting) this.#heartbeat.beat();
-    else if (!this.#heard) this.#line.dead();
-    this.#heard = false;
+    else if (!this.#hasReceived) this.#deps.dead();
+    this.#hasReceived = false;
   }
 
   #startDoubt(): Doubt {
@@ -94,20 +98,20 @@ export class HeartbeatMonitor {
       answers: this.#heartbeat.waiting ? 2 : 1,
       isLost: false,
       silence: undefined,
-      death: new Countdown(DEAD_AFTER_MS, () => this.#line.dead()),
+      death: new Countdown(DEAD_AFTER_MS, () => this.#deps.dead()),
     };
     this.#heartbeat.beat();
     return this.#doubt;
   }
 
-  #hear(doubt: Doubt, isAnswer: boolean): void {
+  #updateDoubt(doubt: Doubt, isAnswer: boolean): void {
     if (isAnswer) doubt.answers -= 1;
     if (doubt.answers === 0) {
       this.#endDoubt();
-      return this.#line.works();
+      return this.#deps.works();
     }
     if (isAnswer) this.#heartbeat.beat();
-    // The answer may be slow behind much else.
+    // The answer may be late, because other frames are ahead of it.
     doubt.silence?.restart();
     doubt.death.restart();
   }
@@ -119,7 +123,7 @@ export class HeartbeatMonitor {
   }
 }
 
-/** Calls a function after some time, unless it is stopped or restarted before. */
+/** Calls a function after some time, unless it is stopped before. `restart` begins the time again. */
 class Countdown {
   readonly #end: () => void;
   #milliseconds: number;

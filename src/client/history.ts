@@ -3,24 +3,24 @@ import type { Message } from "./messages.ts";
 import type { Server } from "./server.ts";
 
 export interface HistoryOptions {
-  /** Read forwards, from behind this `seq`. */
+  /** Read forward: only messages after this `seq`. */
   after?: number;
-  /** Read backwards, from before this `seq`; together with `after`: where to end. */
+  /** Read backward: only messages before this `seq`. Together with `after`, read forward and stop before this `seq`. */
   before?: number;
-  /** Messages a page, 1 to 1,000 (HIS2). */
+  /** Messages per page, 1 to 1,000 (HIS2). By default 100. */
   limit?: number;
 }
 
 interface Page {
   messages: Message[];
-  /** The path of the page that follows in the same direction, null after the last page. */
+  /** The path of the next page in the same direction. Null on the last page. */
   next: string | null;
 }
 
 /**
  * Reads one page of a channel's history.
  *
- * @throws ChannelError
+ * @throws ChannelError if the server refuses the request or does not answer.
  */
 export function readPage(server: Server, channel: string, range: HistoryOptions): Promise<Page> {
   const { after, before, limit = 100 } = range;
@@ -30,10 +30,10 @@ export function readPage(server: Server, channel: string, range: HistoryOptions)
 }
 
 /**
- * Pages through a channel's history: each page oldest first; forwards with `after`, otherwise from the newest, or from
- * `before`, backwards.
+ * Reads a channel's history, page by page: forward with `after`, otherwise backward from `before` or from the newest message.
+ * Within each page the oldest message is first.
  *
- * @throws ChannelError
+ * @throws ChannelError if the server refuses a request or does not answer.
  */
 export async function* pagesOf(server: Server, channel: string, range: HistoryOptions): AsyncGenerator<Message[]> {
   let page = await readPage(server, channel, range);
@@ -44,7 +44,7 @@ export async function* pagesOf(server: Server, channel: string, range: HistoryOp
   }
 }
 
-/** The position after which the page at a path begins. */
+/** Returns the position after which the page at a path begins. */
 export function positionOf(path: string): number {
   return Number(new URLSearchParams(path.slice(path.indexOf("?"))).get("after"));
 }

@@ -1,27 +1,27 @@
 import type { Client } from "../protocol/frames.ts";
 import type { ServerFrame } from "./messages.ts";
 
-/** Who is on a channel, as far as a client is told (PROTOCOL.md, PRE). */
+/** The members of a channel (PROTOCOL.md, PRE). */
 export interface Presence {
-  /** At most 1,000 are listed at first (PRE5). */
+  /** The members that this client knows of. The server lists at most 1,000 when the client joins (PRE5). */
   members: readonly Client[];
-  /** How many there are. */
+  /** The number of all members. */
   total: number;
-  /** Who came or went just now; left out where the whole list is new. */
+  /** The member that has just joined or left. Undefined when the server has sent the whole list. */
   change?: { action: "join" | "leave"; client: Client };
 }
 
 type FullFrame = Extract<ServerFrame, { action: "presence_full" }>;
 type UpdateFrame = Extract<ServerFrame, { action: "presence_update" }>;
 
-export const NOBODY: Presence = { members: [], total: 0 };
+export const NO_MEMBERS: Presence = { members: [], total: 0 };
 
-export function allOf({ options, payload }: FullFrame): Presence {
+export function presenceOf({ options, payload }: FullFrame): Presence {
   return { members: payload.presence, total: options.total };
 }
 
-/** A new list, so that whoever holds the old one can tell. */
-export function changed({ members, total }: Presence, { payload }: UpdateFrame): Presence {
+/** Returns the presence after an update. Its array is a new one, so that React and others notice the change. */
+export function updated({ members, total }: Presence, { payload }: UpdateFrame): Presence {
   const { action, presence: client } = payload;
   const others = members.filter(({ socketId }) => socketId !== client.socketId);
   const known = others.length < members.length;

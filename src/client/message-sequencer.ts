@@ -4,56 +4,57 @@ import { positionOf, readPage } from "./history.ts";
 import type { JoinFrame, Message } from "./messages.ts";
 import type { Server } from "./server.ts";
 
-/** What a channel that came back tells about the time in between. */
+/** What a channel reports after it has reconnected. */
 export interface Resumed {
-  /** How many messages were missed and have been delivered now. */
+  /** How many missed messages have been delivered. */
   missed: number;
-  /** Whether that is all; false where the server can no longer give, or does not show, what was missed. */
+  /** Whether these are all missed messages. False if the server could not, or may not, send some of them. */
   complete: boolean;
 }
 
 interface MessageSequencerDeps {
   server: Server;
   channel: string;
-  /** The last `seq` seen in an earlier life. */
+  /** The last `seq` that was received before this channel was created, for example before a reload. */
   after: number | undefined;
   /** Called with each message once, in the order of `seq`. */
   deliver: (message: Message) => void;
+  /** Called when the missed messages have been delivered. */
   resumed: (resumed: Resumed) => void;
 }
 
-/** How many live messages are held while missed ones are read by pages, and how much JSON text, in UTF-16 units. */
+/** The limits of the live messages that are held while the client pages through missed ones; characters are UTF-16 units of JSON. */
 export const MAX_HELD_MESSAGES = 1_000;
 export const MAX_HELD_CHARACTERS = 4 * 1024 * 1024;
 
-/** Messages in a page of missed ones: as many as the server allows (HIS2). */
-const PAGE_SIZE = 1_000;
+/** The largest page that the server allows (HIS2). */
+const PAGE_MESSAGES = 1_000;
 
 /** Missed messages that the server replays after the join (RES1). */
 interface Replay {
-  /** The channel's last `seq` at the join: messages up to here were missed, later ones are live. */
+  /** The channel's last `seq` at the join. Messages up to this `seq` were missed; later ones are live. */
   joinedAt: number;
-  /** How many messages are still to come. */
+  /** How many messages have not arrived yet. */
   left: number;
 }
 
-/** Missed messages that are read by pages (RES2). */
+/** Missed messages that the client reads page by page (RES2). */
 interface CatchUp extends Pick<Replay, "joinedAt"> {
-  /** Pages are read up to this `seq`. Every later message is held, or has yet to be received. */
+  /** The client reads pages up to this `seq`. Every later message is in `held` or has not arrived yet. */
   until: number;
   held: Message[];
   heldCharacters: number;
 }
 
-/** Makes each message come once and in order, whatever happens to connections in between. */
+/** Delivers each message once and in order, even if the connection is lost in between. */
 export class MessageSequencer {
   readonly #deps: MessageSequencerDeps;
   readonly #backoff = new Backoff();
-  /** The last `seq` seen; undefined before the first join. */
+  /** The last `seq` received. Undefined before the first join. */
   #last: number | undefined;
   #replay: Replay | undefined;
   #catchUp: CatchUp | undefined;
-  /** How many missed messages were delivered since the last `resumed`, over however many connections. */
+  /** How many missed messages were delivered since the last `resumed`, over all connections since then. */
   #missed = 0;
   #isClosed = false;
 
@@ -62,24 +63,24 @@ export class MessageSequencer {
     this.#last = deps.after;
   }
 
-  /** The last `seq` seen: where to resume. */
+  /** The last `seq` received. Resume after it. */
   get last(): number | undefined {
     return this.#last;
   }
 
-  /** The connection is lost. The next one goes on after `last`. */
+  /** Call this when the connection is lost. The next one resumes after `last`. */
   interrupt(): void {
     this.#replay = undefined;
     this.#catchUp = undefined;
     this.#backoff.end();
   }
 
-  /** The network may be back, so a page that failed is requested again without a pause. */
+  /** Call this when the network may be back. A page that failed is then requested again at once. */
   wake(): void {
     this.#backoff.wake();
   }
 
-  /** Delivers nothing more; `last` stays at the last message delivered. */
+  /** Delivers nothing more. `last` stays at the last message that was delivered. */
   close(): void {
     this.#isClosed = true;
     this.interrupt();
@@ -95,13 +96,13 @@ export class MessageSequencer {
     } else if (reason === "too-far-behind") {
       void this.#readMissed(seq);
     } else {
-      // The numbering begins again at a position that is ahead; a channel without history goes on with what is live.
+      // This client was ahead of the channel, or the channel shows no history: continue with live messages only.
       this.#last = seq;
       this.#resume(false);
     }
   }
 
-  /** Starts at `seq`, the channel's last one, after the history that was asked for. */
+  /** Delivers the requested history and continues after `seq`, the channel's last one. */
   begin(history: readonly Message[], seq: number): void {
     for (const message of history) this.#deliver(message);
     this.#moveTo(seq);
@@ -126,16 +127,16 @@ export class MessageSequencer {
     if (!this.#replay || this.#replay.left > 0) return;
     const { joinedAt } = this.#replay;
     this.#replay = undefined;
-    // The last of what was missed may have been for others only.
+    // The last missed messages may not have been visible to this client.
     this.#moveTo(joinedAt);
     this.#resume(true);
   }
 
-  /** Delivers page by page what cannot be replayed; live messages are held meanwhile. */
+  /** Reads missed messages page by page, if the server does not replay them. Holds live messages meanwhile. */
   async #readMissed(joinedAt: number): Promise<void> {
     const catchUp = { joinedAt, until: joinedAt, held: [], heldCharacters: 0 };
     this.#catchUp = catchUp;
-    // The connection is as new as this catch-up.
+    // The connection is new, so the first page need not wait.
     this.#backoff.wake();
     const isComplete = await this.#readPages(catchUp);
     if (this.#catchUp !== catchUp) return;
@@ -166,18 +167,18 @@ export class MessageSequencer {
   async #readPage(catchUp: CatchUp): Promise<void> {
     const { until } = catchUp;
     const after = this.#last ?? 0;
-    const range = { after, before: until + 1, limit: PAGE_SIZE };
+    const range = { after, before: until + 1, limit: PAGE_MESSAGES };
     const { messages, next } = await readPage(this.#deps.server, this.#deps.channel, range);
     this.#backoff.succeeded();
     if (this.#catchUp !== catchUp) return;
-    // A page may be empty, as its messages were for others only: the position moves all the same.
+    // A page is empty if none of its messages is visible to this client. The position still moves.
     const end = next === null ? until : positionOf(next);
-    if (!(end > after)) throw new ChannelError("unexpected", "A page of history leads back to itself.");
+    if (!(end > after)) throw new ChannelError("unexpected", "The next page of the history is the same page again.");
     for (const message of messages) this.#deliver(message);
     this.#moveTo(end);
   }
 
-  /** Holds a live message for later. Where that is too much, nothing is held: history has those messages, too. */
+  /** Holds a live message for later. Beyond the limits it drops all held messages, and the client reads them from the history. */
   #hold(message: Message, catchUp: CatchUp): void {
     catchUp.held.push(message);
     catchUp.heldCharacters += JSON.stringify(message).length;

@@ -1,17 +1,17 @@
 import type { ErrorCode } from "../protocol/errors.ts";
 import type { Client } from "../protocol/frames.ts";
 
-/** A stored message as the wire carries it (PROTOCOL.md, FRA1). */
+/** A stored message, as the server sends it (PROTOCOL.md, FRA1). */
 export interface Message<Payload = unknown> {
-  /** `event`: published by `POST /message`. `message`: sent by a client over its socket. */
+  /** `event`: published over HTTP. `message`: sent by a client over its socket. */
   action: "event" | "message";
-  /** Who sent it, where that is known. */
+  /** The sender, if it is known. */
   client?: Client;
   options: { channel: string; seq: number; time: string };
   payload: Payload;
 }
 
-/** A message for this client alone; it is not stored and has no `seq` (FRA5). */
+/** A message for this client only. It is not stored and has no `seq` (FRA5). */
 export interface PrivateMessage<Payload = unknown> {
   action: "message";
   client: Client;
@@ -19,14 +19,14 @@ export interface PrivateMessage<Payload = unknown> {
   payload: Payload;
 }
 
-/** Where a message stands in its channel. */
+/** A message's position in its channel, and when it was stored. */
 export interface Position {
   seq: number;
   /** RFC 3339, UTC. */
   time: string;
 }
 
-/** The answer to a join: where the channel stands, who this client is, how resuming went (JOI2, RES). */
+/** The answer to a join: the channel's last `seq`, this client's identity, and how the client resumes (JOI2, RES). */
 export interface JoinFrame {
   action: "join";
   client: Client;
@@ -41,7 +41,7 @@ export interface JoinFrame {
   payload: { history: boolean; presence: boolean };
 }
 
-/** Everything that a server sends, but for the answers to heartbeats. */
+/** Every frame that the server sends. Answers to heartbeats are plain text, not frames. */
 export type ServerFrame =
   | Message
   | PrivateMessage
@@ -56,7 +56,7 @@ export type ServerFrame =
     }
   | { action: "error"; options: { channel?: string }; payload: ErrorPayload };
 
-/** What an `error` frame says (ERR2). */
+/** The payload of an `error` frame (ERR2). */
 export interface ErrorPayload {
   code: ErrorCode;
   message: string;

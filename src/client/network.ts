@@ -1,11 +1,11 @@
 interface NetworkHandlers {
-  /** The browser says that it has no network. It may be wrong. */
+  /** Called when the browser reports that it has no network. The browser may be wrong. */
   lost: () => void;
-  /** The network has changed, or the page is shown again: what was known of a connection may no longer be true. */
+  /** Called when the network has changed or the page is visible again. A connection may no longer work then. */
   changed: () => void;
 }
 
-/** What the client uses of a browser. Other runtimes lack some of it, which TypeScript's own types don't say. */
+/** The browser APIs that the client uses. All are optional, because other runtimes lack some of them. */
 interface Runtime extends Partial<EventSource> {
   document?: EventSource & { visibilityState: string };
 }
@@ -14,7 +14,7 @@ interface EventSource {
   addEventListener: (type: string, handler: () => void, options: { signal: AbortSignal }) => void;
 }
 
-/** Reports what a browser says of its network. Other runtimes, Node for one, report nothing. Returns a function that ends it. */
+/** Reports changes of the browser's network. Other runtimes, such as Node, report nothing. Returns a function that ends the reports. */
 export function watchNetwork({ lost, changed }: NetworkHandlers): () => void {
   const runtime = globalThis as unknown as Runtime;
   const { document } = runtime;

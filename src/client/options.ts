@@ -1,24 +1,24 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 
 export interface ChannelOptions<In = unknown, Out = In> {
-  /** Ask for the latest messages on the first join. */
+  /** Receive the latest messages on the first join. */
   history?: boolean;
-  /** Ask who is here, and be told who comes and goes. */
+  /** Receive the members of the channel, and each member that joins or leaves. */
   presence?: boolean;
-  /** Resume behind this `seq`, which was seen in an earlier life. */
+  /** Resume after this `seq`, for example the last one that was received before a reload. */
   after?: number;
-  /** What payloads must be, by any validator that speaks Standard Schema; it must validate synchronously. */
+  /** Validates every payload. Any validator that implements Standard Schema and validates synchronously. */
   schema?: StandardSchemaV1<In, Out>;
 }
 
 export interface PublishOptions {
-  /** Stands for this message and no other; a fresh one by default (IDM1). */
+  /** Identifies this message, so that repeating the publish stores it once (IDM1). By default a new random key. */
   idempotencyKey?: string;
 }
 
 export interface SendOptions {
-  /** The socketId of the one client that it is for. It is not stored then. */
+  /** Makes the message private: only the client with this `socketId` receives it, and it is not stored. */
   to?: string;
-  /** For authenticated clients only (FRA4). */
+  /** Deliver the message only to authenticated clients (FRA4). */
   authenticated?: boolean;
 }

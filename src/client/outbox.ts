@@ -2,49 +2,49 @@ import { ChannelError } from "./errors.ts";
 import type { Message, Position } from "./messages.ts";
 import { type Entry, Queue } from "./queue.ts";
 
-/** How long a message may be without its echo while there is a connection, in milliseconds. */
+/** How long the outbox waits for the echo of a message while there is a connection. */
 const ECHO_TIMEOUT_MS = 30_000;
 
 interface Outgoing extends Entry<Position | undefined> {
-  /** The payload's JSON, by which its echo is known. */
+  /** The payload's JSON, which identifies the echo. */
   payload: string;
-  /** For one client alone: neither stored nor echoed. */
+  /** Whether the message is for one client only. The server neither stores nor echoes such a message. */
   isPrivate: boolean;
 }
 
 /**
- * Sends messages over the socket. That carries no key, so what may have been stored is never sent again: the echo, with its
- * `seq`, says that a message was stored. One is sent behind the echo of the other, so that order is kept and an `error`
- * frame can be told to whom it belongs.
+ * Sends messages over the socket. A frame has no idempotency key, so a message that the server may have stored is never sent
+ * again. The echo, with its `seq`, confirms that a message was stored. Each message waits for the echo of the previous one:
+ * this keeps the order, and shows which message an `error` frame is about.
  */
 export class Outbox {
   readonly #transmit: (frame: string) => boolean;
   readonly #queue = new Queue<Position | undefined, Outgoing>();
-  /** This client's id on the channel; undefined while it has not joined. */
+  /** This client's id on the channel. Undefined while it has not joined. */
   #socketId: string | undefined;
-  /** The id by which the queue's first was sent, where that waits for its echo. */
+  /** The `socketId` that sent the first message of the queue. Undefined if no message waits for its echo. */
   #sentAs: string | undefined;
-  /** The last echo: a message may be noted when it arrives and once more when it is delivered. */
+  /** The last echo. The same echo may be noted twice: when it arrives and when it is delivered. */
   #lastEcho: { socketId: string; seq: number } | undefined;
-  /** Private messages sent since the last echo: an `error` frame may be for one of them. */
+  /** How many private messages were sent since the last echo. An `error` frame may be about one of them. */
   #privates = 0;
-  /** Ends the waiting for an echo, or for the server to take more. */
+  /** Ends the wait for an echo, or the pause that a `rate-limited` error asked for. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   #paused = false;
 
-  /** @param transmit Answers whether there was a connection to send it over. */
+  /** @param transmit Sends a frame. Returns false if there is no connection. */
   constructor(transmit: (frame: string) => boolean) {
     this.#transmit = transmit;
   }
 
-  /** Resolves to the message's place once its echo is here; a private one's to undefined, once it is on its way. */
+  /** Resolves to the message's position once its echo has arrived. For a private message, to undefined once it is sent. */
   send(message: Pick<Outgoing, "text" | "payload" | "isPrivate">): Promise<Position | undefined> {
-    const place = this.#queue.add(message);
+    const position = this.#queue.add(message);
     this.#next();
-    return place;
+    return position;
   }
 
-  /** @param isResuming Whether `resumed` follows: until then the echo may be among what was missed, however long that takes. */
+  /** @param isResuming Whether `resumed()` follows. Until then the echo may be one of the missed messages, so no timeout runs. */
   joined(socketId: string, isResuming: boolean): void {
     this.#socketId = socketId;
     this.#privates = 0;
@@ -52,23 +52,23 @@ export class Outbox {
     else if (!isResuming) this.#expectEcho();
   }
 
-  /** The connection takes messages again. */
+  /** Call this when the connection can send messages again. */
   wake(): void {
     this.#next();
   }
 
-  /** The connection is lost. Whether what was sent over it was stored will be seen from what was missed. */
+  /** Call this when the connection is lost. The missed messages will show whether the sent message was stored. */
   interrupt(): void {
     this.#socketId = undefined;
     if (!this.#paused) this.#stopTimer();
   }
 
-  /** All that was missed is here; what was sent over the lost connection and is not among it has no echo to come. */
+  /** Call this when all missed messages have arrived. If the sent message is not one of them, its echo will not arrive. */
   resumed(): void {
     if (this.#sentAs !== undefined && this.#sentAs !== this.#socketId) this.#giveUp();
   }
 
-  /** Notes a stored message, once or twice: it may be the echo of the one that was sent. */
+  /** Notes a stored message, once or twice. It may be the echo of the sent message. */
   stored({ action, client, options: { seq, time }, payload }: Message): void {
     if (this.#sentAs === undefined || action !== "message" || client?.socketId !== this.#sentAs) return;
     if (this.#lastEcho?.socketId === this.#sentAs && seq <= this.#lastEcho.seq) return;
@@ -78,7 +78,7 @@ export class Outbox {
     this.#settle()?.resolve({ seq, time });
   }
 
-  /** Notes an `error` frame, which answers the oldest message not answered yet; answers whether that is seen to here. */
+  /** Notes an `error` frame, which is about the oldest unanswered message. Returns whether that message's promise handles it. */
   refused(error: ChannelError): boolean {
     if (this.#privates > 0) this.#privates -= 1;
     else if (this.#sentAs !== undefined) {
@@ -118,7 +118,7 @@ export class Outbox {
     if (this.#timer !== undefined) clearTimeout(this.#timer);
   }
 
-  /** What was refused was not stored (ERR3), so it may be sent again. */
+  /** Sends the first message again after a pause. The server refused it, so it did not store it (ERR3). */
   #sendAgain(seconds: number): void {
     this.#stopTimer();
     this.#sentAs = undefined;
@@ -130,11 +130,11 @@ export class Outbox {
   }
 
   #giveUp(): void {
-    const message = "The message was sent, but whether it was stored is not known.";
+    const message = "The message was sent, but it is unknown whether the server stored it.";
     this.#settle()?.reject(new ChannelError("unconfirmed", message));
   }
 
-  /** Ends the waiting for an echo; answers what it was for. The next one's turn has come. */
+  /** Ends the wait for an echo and sends the next message. Returns the message that waited. */
   #settle(): Outgoing | undefined {
     this.#stopTimer();
     this.#sentAs = undefined;

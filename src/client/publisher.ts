@@ -9,8 +9,8 @@ interface Publication extends Entry<Position> {
 }
 
 /**
- * Publishes by HTTP, one message behind the other so that their order is kept. What finds no server, or one that is busy,
- * is sent again by the same idempotency key until it is stored or refused: so each is stored once (IDM1).
+ * Publishes over HTTP, one message after the other, so that their order is kept. If the server cannot be reached or is busy,
+ * the message is sent again with the same idempotency key until the server stores or refuses it. So it is stored once (IDM1).
  */
 export class Publisher {
   readonly #server: Server;
@@ -22,14 +22,14 @@ export class Publisher {
     this.#server = server;
   }
 
-  /** @param text The body, JSON. @param key Stands for this message and no other (IDM1). */
+  /** @param text The body, JSON. @param key The idempotency key of this message (IDM1). */
   publish(text: string, key: string = newKey()): Promise<Position> {
-    const place = this.#queue.add({ text, key });
+    const position = this.#queue.add({ text, key });
     if (!this.#running) void this.#run();
-    return place;
+    return position;
   }
 
-  /** There is a connection again, so the next attempt need not wait. */
+  /** Call this when there is a connection again. The next attempt is then made at once. */
   wake(): void {
     this.#backoff.wake();
   }
@@ -49,7 +49,7 @@ export class Publisher {
     this.#running = false;
   }
 
-  /** Sends it once. What has to be sent again stays in the queue. */
+  /** Sends a message once. If it has to be sent again, it stays in the queue. */
   async #attempt(entry: Publication): Promise<void> {
     const headers = { "Content-Type": "application/json", "Idempotency-Key": entry.key };
     try {
@@ -69,5 +69,5 @@ export class Publisher {
   }
 }
 
-/** 128 bits by chance, as a UUID has; randomUUID is not there for pages that were loaded by plain HTTP. */
+/** Returns 128 random bits. `crypto.randomUUID` is missing on pages that were loaded over plain HTTP. */
 const newKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");

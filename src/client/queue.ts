@@ -1,23 +1,23 @@
 import { ChannelError } from "./errors.ts";
 
-/** How many messages may wait to be sent, and how much text of theirs, in UTF-16 units. */
+/** The limits of the messages that wait to be sent. Characters are UTF-16 units of their JSON. */
 export const MAX_QUEUED_MESSAGES = 1_000;
 export const MAX_QUEUED_CHARACTERS = 4 * 1024 * 1024;
 
-/** Something that waits to be sent, and the promise of whoever sent it. */
+/** A message that waits to be sent, and the functions that settle its promise. */
 export interface Entry<T> {
-  /** What goes over the wire. */
+  /** The text that is sent. */
   text: string;
   resolve: (value: T) => void;
   reject: (error: ChannelError) => void;
 }
 
-/** What waits to be sent, in order and within bounds. */
+/** The messages that wait to be sent, in order and within limits. */
 export class Queue<T, E extends Entry<T> = Entry<T>> {
   readonly #entries: E[] = [];
   #text = 0;
 
-  /** @throws ChannelError `queue-full` with the bound, as the rejection of the promise. */
+  /** @throws ChannelError `queue-full` with the limit that was exceeded. */
   add(entry: Omit<E, "resolve" | "reject">): Promise<T> {
     const text = this.#text + entry.text.length;
     if (this.#entries.length >= MAX_QUEUED_MESSAGES) throw full("messages", MAX_QUEUED_MESSAGES);
@@ -26,12 +26,12 @@ export class Queue<T, E extends Entry<T> = Entry<T>> {
     return new Promise((resolve, reject) => this.#entries.push({ ...entry, resolve, reject } as unknown as E));
   }
 
-  /** The one whose turn it is. */
+  /** The next message to send. */
   get first(): E | undefined {
     return this.#entries[0];
   }
 
-  /** Takes the first one off; it is settled by whoever takes it. */
+  /** Removes the first message and returns it. The caller settles its promise. */
   take(): E | undefined {
     const entry = this.#entries.shift();
     this.#text -= entry?.text.length ?? 0;
@@ -44,5 +44,9 @@ export class Queue<T, E extends Entry<T> = Entry<T>> {
 }
 
 function full(what: string, limit: number): ChannelError {
-  return new ChannelError("queue-full", `At most ${limit} ${what} may wait to be sent.`, { limit });
+  return new ChannelError(
+    "queue-full",
+    `At most ${limit} ${what} may wait to be sent. Send again when earlier messages have been sent.`,
+    { limit },
+  );
 }

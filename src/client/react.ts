@@ -5,7 +5,7 @@ import type { ChannelsClient } from "./client.ts";
 import { ChannelStore, type Snapshot } from "./store.ts";
 
 export interface UseChannelOptions<In = unknown, Out = In> extends ChannelOptions<In, Out> {
-  /** How many messages are held, the latest; 1,000 by default. */
+  /** How many of the latest messages the hook keeps. By default 1,000. */
   keep?: number;
 }
 
@@ -15,9 +15,9 @@ export interface UseChannel<In = unknown, Out = In> extends Snapshot<Out> {
 }
 
 /**
- * A channel in a component: joined while it is mounted, and rendered anew with each change.
+ * Joins a channel while the component is mounted, and renders the component again with each change.
  *
- * @param client Made once, outside of the component. The same holds for `options.schema`.
+ * @param client Create it once, outside the component. Create `options.schema` there, too.
  */
 export function useChannel<In = unknown, Out = In>(
   client: ChannelsClient,
@@ -26,9 +26,9 @@ export function useChannel<In = unknown, Out = In>(
 ): UseChannel<In, Out> {
   const { history = false, presence = false, after, schema, keep = 1_000 } = options;
   const store = useMemo(() => {
-    const wishes = { history, presence, ...(after !== undefined && { after }), ...(schema && { schema }) };
-    return new ChannelStore<In, Out>({ client, name, options: wishes, keep });
-    // Where to begin matters when the channel is first joined, and never again.
+    const joinOptions = { history, presence, ...(after !== undefined && { after }), ...(schema && { schema }) };
+    return new ChannelStore<In, Out>({ client, name, options: joinOptions, keep });
+    // A change of `after` has no effect: it matters only at the first join.
   }, [client, name, history, presence, schema, keep]);
   const snapshot = useSyncExternalStore(store.subscribe, store.snapshot, store.snapshot);
   return { ...snapshot, publish: store.publish, send: store.send };

@@ -2,9 +2,10 @@ import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { ChannelError } from "./errors.ts";
 
 /**
- * Holds a payload against the caller's schema; without one everything passes.
+ * Validates a payload. Returns the value that the schema returns, or the payload itself if there is no schema.
  *
- * @throws ChannelError `invalid-payload`, whose `field` is the dotted path of what is wrong.
+ * @throws ChannelError `invalid-payload`, whose `field` is the dotted path of the wrong part
+ * @throws TypeError if the schema validates asynchronously
  */
 export function validate<Out>(schema: StandardSchemaV1<unknown, Out> | undefined, payload: unknown): Out {
   if (!schema) return payload as Out;
@@ -19,7 +20,11 @@ export function validate<Out>(schema: StandardSchemaV1<unknown, Out> | undefined
   });
 }
 
-/** A payload as JSON text. */
+/**
+ * Returns a payload as JSON text.
+ *
+ * @throws ChannelError `invalid-payload`
+ */
 export function jsonOf(payload: unknown): string {
   let text: string | undefined;
   let cause: unknown;

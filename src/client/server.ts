@@ -1,10 +1,9 @@
 import { SUBPROTOCOL } from "../protocol/subprotocol.ts";
 import { ChannelError, errorOf } from "./errors.ts";
 
-/** A credential, or how to get one; asked anew for each request and each connection, since tokens expire. */
+/** A credential, or a function that returns one. The client calls it for each request and connection, because tokens expire. */
 export type Token = string | (() => string | Promise<string>);
 
-/** After how many milliseconds without an answer a request is given up. */
 const REQUEST_TIMEOUT_MS = 20_000;
 
 interface JsonRequest {
@@ -13,37 +12,38 @@ interface JsonRequest {
   body?: string;
 }
 
-/** The server as a client sees it: where it is, and the credential that it is shown. */
+/** Sends requests to the server, with the client's credential. */
 export class Server {
   readonly #url: string;
   readonly #token: Token | undefined;
 
-  /** @param url Its origin. */
+  /** @param url The server's origin, with or without a trailing slash. */
   constructor(url: string, token: Token | undefined) {
     this.#url = url.replace(/\/+$/, "");
     this.#token = token;
   }
 
-  /** Whether a token that has expired may be followed by a fresh one. */
+  /** Whether the client can get a new token after one has expired. */
   get renewsToken(): boolean {
     return typeof this.#token === "function";
   }
 
-  /** Where a channel's socket is; coalesced frames are asked for. */
+  /** Returns the URL of a channel's socket, with batch frames turned on. */
   socketUrl(channel: string): string {
     return `${this.#url.replace(/^http/, "ws")}/channels/${encodeURIComponent(channel)}/socket?frames=batch`;
   }
 
-  /** The subprotocols to offer: browsers can send a credential with a WebSocket in no other way. */
+  /** Returns the subprotocols to offer. A browser can send a credential with a WebSocket only as a subprotocol. */
   async protocols(): Promise<string[]> {
     const token = await this.#credential();
     return token === undefined ? [SUBPROTOCOL] : [SUBPROTOCOL, token];
   }
 
   /**
-   * Makes a request, and answers with what the JSON of its answer holds.
+   * Sends a request and returns the parsed JSON of the response.
    *
-   * @throws ChannelError, with the server's problem, or `network` or `token` where there was no answer.
+   * @throws ChannelError with the server's error code, `network` if the server did not answer within 20 seconds, or `token`
+   *   if the token function failed
    */
   async request<T>(path: string, { headers, ...init }: JsonRequest = {}): Promise<T> {
     const token = await this.#credential();
@@ -53,9 +53,9 @@ export class Server {
       signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
     };
     try {
-      const answer = await fetch(`${this.#url}${path}`, all);
-      if (!answer.ok) throw await errorOf(answer);
-      return (await answer.json()) as T;
+      const response = await fetch(`${this.#url}${path}`, all);
+      if (!response.ok) throw await errorOf(response);
+      return (await response.json()) as T;
     } catch (cause) {
       if (cause instanceof ChannelError) throw cause;
       throw new ChannelError("network", "The server did not answer.", { cause });
@@ -67,7 +67,9 @@ export class Server {
     try {
       return await this.#token();
     } catch (cause) {
-      throw new ChannelError("token", "There is no token to be had just now.", { cause });
+      throw new ChannelError("token", "The token function failed, so nothing was sent. See the error's cause.", {
+        cause,
+      });
     }
   }
 }

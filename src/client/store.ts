@@ -6,19 +6,20 @@ import type { ChannelsClient } from "./client.ts";
 import { ChannelError } from "./errors.ts";
 import type { Message, Position } from "./messages.ts";
 
-/** A channel as it stands at one moment; a new object with each change. */
+/** The state of a channel at one moment. Each change creates a new snapshot. */
 export interface Snapshot<Payload> {
-  /** The latest events and messages, in order. */
+  /** The latest events and messages, in the order of `seq`. */
   messages: readonly Message<Payload>[];
+  /** The members of the channel. */
   presence: readonly Client[];
-  /** This client as the others see it; undefined before it has joined. */
+  /** This client, as other clients see it. Undefined before the first join. */
   me: Client | undefined;
   status: Status;
-  /** The latest error since the channel went online. */
+  /** The latest error. Cleared when the channel is online. */
   error: ChannelError | undefined;
 }
 
-interface Opening<In, Out> {
+interface ChannelStoreDeps<In, Out> {
   client: ChannelsClient;
   name: string;
   options: ChannelOptions<In, Out>;
@@ -27,24 +28,24 @@ interface Opening<In, Out> {
 }
 
 /**
- * A channel as a store that may be subscribed to. It is joined while somebody is subscribed; whoever comes back later goes on
- * behind the last message seen.
+ * A channel as a store, for React's `useSyncExternalStore`. It joins the channel while it has listeners. When it joins again,
+ * it resumes after the last message that it received.
  */
 export class ChannelStore<In, Out> {
-  readonly #opening: Opening<In, Out>;
+  readonly #deps: ChannelStoreDeps<In, Out>;
   readonly #listeners = new Set<() => void>();
   #channel: Channel<In, Out> | undefined;
   #snapshot: Snapshot<Out> = { messages: [], presence: [], me: undefined, status: "connecting", error: undefined };
-  /** What changed since the snapshot; undefined where nothing did. */
+  /** The changes since the snapshot. Undefined if nothing has changed. */
   #changes: (Partial<Snapshot<Out>> & { arrived: Message<Out>[] }) | undefined;
 
-  constructor(opening: Opening<In, Out>) {
-    this.#opening = opening;
+  constructor(deps: ChannelStoreDeps<In, Out>) {
+    this.#deps = deps;
   }
 
   readonly snapshot = (): Snapshot<Out> => this.#snapshot;
 
-  /** Answers how to unsubscribe. */
+  /** Calls a listener after each change. Returns a function that removes the listener. */
   readonly subscribe = (listener: () => void): (() => void) => {
     this.#listeners.add(listener);
     this.#channel ??= this.#open();
@@ -62,11 +63,11 @@ export class ChannelStore<In, Out> {
 
   #joined(): Channel<In, Out> {
     if (this.#channel) return this.#channel;
-    throw new ChannelError("closed", "Nothing that uses the channel is mounted.");
+    throw new ChannelError("closed", "No component that uses the channel is mounted, so nothing was sent.");
   }
 
   #open(): Channel<In, Out> {
-    const { client, name, options } = this.#opening;
+    const { client, name, options } = this.#deps;
     const after = this.#snapshot.messages.at(-1)?.options.seq ?? options.after;
     const channel = client.channel(name, { ...options, ...(after !== undefined && { after }) });
     const arrived = (message: Message<Out>) => this.#change({}, message);
@@ -83,23 +84,23 @@ export class ChannelStore<In, Out> {
   #close(): void {
     this.#channel?.close();
     this.#channel = undefined;
-    this.#tell();
+    this.#notify();
     this.#snapshot = { ...this.#snapshot, status: "connecting", presence: [] };
   }
 
-  /** Tells the listeners once of all that changes in one go: a history of 1,000 messages is one change. */
+  /** Notifies the listeners once for all changes of one task: a history of 1,000 messages is one change. */
   #change(change: Partial<Snapshot<Out>>, message?: Message<Out>): void {
-    if (!this.#changes) queueMicrotask(() => this.#tell());
+    if (!this.#changes) queueMicrotask(() => this.#notify());
     const arrived = this.#changes?.arrived ?? [];
     if (message) arrived.push(message);
     this.#changes = { ...this.#changes, ...change, arrived };
   }
 
-  #tell(): void {
+  #notify(): void {
     if (!this.#changes) return;
     const { arrived, ...change } = this.#changes;
     this.#changes = undefined;
-    const messages = [...this.#snapshot.messages, ...arrived].slice(-this.#opening.keep);
+    const messages = [...this.#snapshot.messages, ...arrived].slice(-this.#deps.keep);
     this.#snapshot = { ...this.#snapshot, ...change, ...(arrived.length > 0 && { messages }) };
     for (const listener of this.#listeners) listener();
   }

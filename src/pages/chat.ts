@@ -1,8 +1,8 @@
 import { createClient, type Message, type Resumed, type Status } from "../client/client.ts";
 import { lineOf } from "./chat/line.ts";
-import { Older } from "./chat/older.ts";
+import { OlderMessages } from "./chat/older.ts";
 import { PendingMessages } from "./chat/pending-messages.ts";
-import { People } from "./chat/people.ts";
+import { MemberList } from "./chat/member-list.ts";
 import { Timeline } from "./chat/timeline.ts";
 import { Unread } from "./chat/unread.ts";
 import { element } from "./dom.ts";
@@ -14,7 +14,7 @@ const STATUS: Record<Status, string> = {
   connecting: "Connecting…",
   online: "Online",
   offline: "Offline: reconnecting…",
-  closed: "Closed: reload the page to come back",
+  closed: "Closed: reload the page to reconnect",
 };
 
 const status = element("status", HTMLElement);
@@ -27,9 +27,9 @@ const text = element("text", HTMLTextAreaElement);
 const room = createClient().channel(CHANNEL, { presence: true });
 const timeline = new Timeline(log, element("messages", HTMLOListElement));
 const unread = new Unread(timeline, log, element("jump", HTMLButtonElement));
-const people = new People(room, element("here-title", HTMLElement), element("here", HTMLElement));
-const own = new PendingMessages(room, element("on-their-way", HTMLOListElement));
-const older = new Older({
+const members = new MemberList(room, element("members-title", HTMLElement), element("members", HTMLElement));
+const pending = new PendingMessages(room, element("pending", HTMLOListElement));
+const older = new OlderMessages({
   room,
   log,
   notice: element("older", HTMLElement),
@@ -56,23 +56,23 @@ function submit(event: SubmitEvent): void {
   event.preventDefault();
   if (text.value.trim() === "") return;
   localStorage.setItem(NAME_KEY, name.value);
-  own.say({ name: name.value, text: text.value });
+  pending.send({ name: name.value, text: text.value });
   text.value = "";
   text.focus();
-  timeline.toEnd();
+  timeline.scrollToEnd();
 }
 
 function show(message: Message): void {
-  const inSight = timeline.atEnd;
+  const wasAtEnd = timeline.atEnd;
   const added = line(message);
-  const crowded = timeline.append(added);
-  if (crowded) older.start();
-  if (!people.isMine(message)) unread.note(added, inSight);
+  const hasRemoved = timeline.append(added);
+  if (hasRemoved) older.start();
+  if (!members.isMine(message)) unread.note(added, wasAtEnd);
 }
 
 function line(message: Message): HTMLLIElement {
-  people.heard(message);
-  return lineOf(message, people.isMine(message));
+  members.noteName(message);
+  return lineOf(message, members.isMine(message));
 }
 
 function showStatus(now: Status): void {
@@ -80,15 +80,13 @@ function showStatus(now: Status): void {
   status.textContent = STATUS[now];
   if (now !== "online") return;
   showError(undefined);
-  // Where the live messages begin is known now, and so where history ends.
+  // The channel's position is known now, so older messages can be read before it.
   if (timeline.oldest === undefined) older.start();
 }
 
 function showResumed({ missed, complete }: Resumed): void {
-  const caughtUp = missed === 0 ? "nothing was said meanwhile" : `${missed} caught up`;
-  status.textContent = complete
-    ? `Online: you missed nothing (${caughtUp})`
-    : "Online: some messages could not be caught up";
+  const received = missed === 0 ? "no new messages" : `${missed} new ${missed === 1 ? "message" : "messages"}`;
+  status.textContent = complete ? `Online: you missed nothing (${received})` : "Online: some messages are missing";
 }
 
 function showError(message: string | undefined): void {

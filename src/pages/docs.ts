@@ -1,19 +1,19 @@
 import "swagger-ui-dist/swagger-ui.css";
 import SwaggerUI from "swagger-ui-dist/swagger-ui-es-bundle.js";
 
-/** The API reference: what /openapi.json says, to read and to try. */
+/** The API reference: shows /openapi.json in Swagger UI. */
 SwaggerUI({
   url: "openapi.json",
   dom_id: "#reference",
   deepLinking: true,
   defaultModelsExpandDepth: 0,
   tryItOutEnabled: true,
-  // Else the document would be shown to a validator on the internet.
+  // Otherwise Swagger UI would send the document to a validator on the internet.
   validatorUrl: null,
   plugins: [onlyRequests],
 });
 
-/** Offers "Try it out" for each operation but those that open a WebSocket, which a request of a page cannot do. */
+/** Hides "Try it out" for the operations that open a WebSocket, because Swagger UI sends only HTTP requests. */
 function onlyRequests(): object {
   return { statePlugins: { spec: { wrapSelectors: { allowTryItOutFor: () => isRequest } } } };
 }

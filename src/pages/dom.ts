@@ -1,4 +1,4 @@
-/** A new element. Its content goes in as text, never as markup. */
+/** Returns a new element. Its content is text, never markup. */
 export function create<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   className = "",
@@ -10,7 +10,7 @@ export function create<K extends keyof HTMLElementTagNameMap>(
   return node;
 }
 
-/** The element of the page that has this id. */
+/** Returns the page's element with this id. Throws an Error if it is missing or has another type. */
 export function element<T extends HTMLElement>(id: string, type: new () => T): T {
   const found = document.querySelector(`#${id}`);
   if (!(found instanceof type)) throw new Error(`the page has no ${type.name} #${id}`);

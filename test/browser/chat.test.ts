@@ -14,20 +14,20 @@ beforeAll(async () => {
 }, 300_000);
 afterAll(() => browser.close());
 
-interface Looks {
+interface View {
   viewport?: { width: number; height: number };
   colorScheme?: "light" | "dark";
 }
 
-/** A tab with the chat open and online, closed with its test; what goes wrong in it fails the test. */
-async function open(url: string, { viewport = { width: 1000, height: 700 }, colorScheme }: Looks = {}): Promise<Page> {
+/** Opens the chat in a tab and waits until it is online. Closes the tab at the end of the test. An error in the page fails the test. */
+async function open(url: string, { viewport = { width: 1000, height: 700 }, colorScheme }: View = {}): Promise<Page> {
   const page = await browser.newPage({ viewport, ...(colorScheme && { colorScheme }) });
   const errors: string[] = [];
   page.on("pageerror", (error) => errors.push(error.message));
   page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
   onTestFinished(async () => {
     await page.close();
-    // A network that fails is what some tests are about.
+    // Some tests make the network fail.
     expect(errors.filter((text) => !text.includes("net::ERR_"))).toEqual([]);
   });
   await page.goto(url);
@@ -36,10 +36,10 @@ async function open(url: string, { viewport = { width: 1000, height: 700 }, colo
 }
 
 const online = (page: Page) => page.locator("#status", { hasText: /^Online/ }).waitFor();
-const said = (page: Page, text: string) => page.locator("#messages").getByText(text, { exact: true });
-const onTheirWay = (page: Page) => page.getByRole("list", { name: "On their way" });
+const shown = (page: Page, text: string) => page.locator("#messages").getByText(text, { exact: true });
+const pending = (page: Page) => page.getByRole("list", { name: "Being sent" });
 const focused = (page: Page) => page.evaluate(() => document.activeElement?.id);
-const texts = (page: Page) => page.locator("#messages .said").allTextContents();
+const texts = (page: Page) => page.locator("#messages .content").allTextContents();
 
 async function say(page: Page, text: string, name = "Carol"): Promise<void> {
   await page.getByLabel("Your name").fill(name);
@@ -47,36 +47,36 @@ async function say(page: Page, text: string, name = "Carol"): Promise<void> {
   await page.getByLabel("Message", { exact: true }).press("Enter");
 }
 
-/** Has the server side publish so many lines, `mark 1` and on. */
+/** Publishes `count` events with the API key: `mark 1`, `mark 2` and so on. */
 async function fill(at: Target, mark: string, count: number): Promise<void> {
   const batch = Array.from({ length: count }, (_, n) => ({ channel: ROOM, message: `${mark} ${n + 1}` }));
   expect((await call(at, "POST", "/messages", batch)).status).toBe(200);
 }
 
 describe("the chat page", () => {
-  it("shows in every tab what is said in one, and the history after a reload", async () => {
+  it("shows a message in every tab, and the history after a reload", async () => {
     const { url } = target();
     const [one, two] = [await open(url), await open(url)];
     const greeting = `Higher, further, faster ${crypto.randomUUID()}`;
     const reply = `On your left ${crypto.randomUUID()}`;
     await say(one, greeting);
-    await said(two, greeting).waitFor();
+    await shown(two, greeting).waitFor();
     await say(two, reply, "Sam");
-    for (const page of [one, two]) await said(page, reply).waitFor();
+    for (const page of [one, two]) await shown(page, reply).waitFor();
     expect(await texts(one)).toEqual(await texts(two));
 
     await one.reload();
     await online(one);
-    await said(one, reply).waitFor();
+    await shown(one, reply).waitFor();
     expect(await texts(one)).toEqual(await texts(two));
     await one.locator("li.mine", { hasText: greeting }).waitFor();
     expect(await one.locator("li.mine", { hasText: reply }).count()).toBe(0);
   });
 
-  it("shows who said what, and what the server side published apart from that, whatever JSON it is", async () => {
+  it("shows the sender of each message, and any JSON that an API key publishes as an event", async () => {
     const page = await open(target().url);
     const mark = crypto.randomUUID();
-    await say(page, `said ${mark}`, "Wanda");
+    await say(page, `text ${mark}`, "Wanda");
     await page.locator("li.message", { hasText: mark }).getByText("Wanda", { exact: true }).waitFor();
     for (const message of [`plain ${mark}`, { mark, n: 1 }, [mark], null]) await publish(target(), ROOM, message);
     for (const json of [`plain ${mark}`, JSON.stringify({ mark, n: 1 }), JSON.stringify([mark])]) {
@@ -88,7 +88,7 @@ describe("the chat page", () => {
       .waitFor();
   });
 
-  it("shows an event as the server's only if an API key published it (EVT4)", async () => {
+  it("shows an event as the backend's only if an API key published it (EVT4)", async () => {
     const page = await open(target().url);
     const mark = crypto.randomUUID();
     await publish(target(), ROOM, `genuine ${mark}`);
@@ -98,13 +98,13 @@ describe("the chat page", () => {
     const line = (text: string) =>
       page.locator("#messages li", { has: page.getByText(`${text} ${mark}`, { exact: true }) });
     await line("forged, named").waitFor();
-    const shown = async (text: string) => [
+    const lineOf = async (text: string) => [
       await line(text).locator(".who").textContent(),
       await line(text).locator(".badge").count(),
     ];
-    expect(await shown("genuine")).toEqual(["Server", 1]);
-    expect(await shown("forged")).toEqual(["Guest", 0]);
-    expect(await shown("forged, named")).toEqual(["Server", 0]);
+    expect(await lineOf("genuine")).toEqual(["Server", 1]);
+    expect(await lineOf("forged")).toEqual(["Guest", 0]);
+    expect(await lineOf("forged, named")).toEqual(["Server", 0]);
     // Otherwise it would be shown as part of the message above.
     expect(await line("forged, named").evaluate(({ classList }) => classList.contains("follows"))).toBe(false);
   });
@@ -113,30 +113,30 @@ describe("the chat page", () => {
     const page = await open(target().url);
     const attack = `<img src=x onerror="document.title='owned'"><b>${crypto.randomUUID()}</b>`;
     await say(page, attack, "<i>Loki</i>");
-    await said(page, attack).waitFor();
-    expect(await page.locator("#messages img, #messages b, #messages i, #here i").count()).toBe(0);
+    await shown(page, attack).waitFor();
+    expect(await page.locator("#messages img, #messages b, #messages i, #members i").count()).toBe(0);
     expect(await page.title()).not.toContain("owned");
   });
 
-  it("shows who is here, by the names under which they spoke", { timeout: START_TIMEOUT_MS }, async () => {
+  it("lists the members with the names from their messages", { timeout: START_TIMEOUT_MS }, async () => {
     // Other test files open the room on the shared server.
     const server = await Server.start();
     onTestFinished(() => server.remove());
     const [one, two] = [await open(server.url), await open(server.url)];
     for (const page of [one, two]) await page.getByText("2 here", { exact: true }).waitFor();
     await say(two, `me too ${crypto.randomUUID()}`, "Bucky");
-    const here = one.getByRole("list", { name: "2 here" });
-    await here.getByText("Bucky", { exact: true }).waitFor();
-    await here.getByText("you", { exact: true }).waitFor();
+    const members = one.getByRole("list", { name: "2 here" });
+    await members.getByText("Bucky", { exact: true }).waitFor();
+    await members.getByText("you", { exact: true }).waitFor();
     await two.close();
     await one.getByText("1 here", { exact: true }).waitFor();
-    expect(await one.locator("#here").getByText("Bucky").count()).toBe(0);
+    expect(await one.locator("#members").getByText("Bucky").count()).toBe(0);
   });
 
   it("can be used by keyboard alone", async () => {
     const page = await open(target().url);
     const text = `typed ${crypto.randomUUID()}`;
-    for (const expected of ["log", "here"]) {
+    for (const expected of ["log", "members"]) {
       await page.keyboard.press("Shift+Tab");
       expect(await focused(page)).toBe(expected);
     }
@@ -151,11 +151,11 @@ describe("the chat page", () => {
       }
     }
     await page.keyboard.press("Space");
-    await said(page, `${text}\nin two lines`).waitFor();
+    await shown(page, `${text}\nin two lines`).waitFor();
     await expect.poll(() => focused(page)).toBe("text");
   });
 
-  it("is ready for typing at once: the name on the first visit, the message once there is a name", async () => {
+  it("focuses the name field on the first visit, and the message field once a name is stored", async () => {
     const page = await open(target().url);
     expect(await focused(page)).toBe("name");
     await page.keyboard.type("Wanda");
@@ -177,7 +177,7 @@ describe("the chat page", () => {
     await expect.poll(() => lines.count()).toBe(3);
     const directions = (part: string) =>
       lines.locator(part).evaluateAll((nodes) => nodes.map((node) => getComputedStyle(node).direction));
-    expect(await directions(".said")).toEqual(["rtl", "ltr", "rtl"]);
+    expect(await directions(".content")).toEqual(["rtl", "ltr", "rtl"]);
     expect(await directions(".who")).toEqual(["rtl", "ltr", "rtl"]);
     await page.getByLabel("Message", { exact: true }).fill("\u05e9\u05dc\u05d5\u05dd");
     expect(await page.locator("#text").evaluate((node) => getComputedStyle(node).direction)).toBe("rtl");
@@ -199,7 +199,7 @@ describe("the chat page", () => {
     }
   });
 
-  it("tells a screen reader what is what", async () => {
+  it("names its parts for screen readers", async () => {
     const page = await open(target().url);
     await page.getByRole("heading", { level: 1, name: "Marvel chat room" }).waitFor();
     await page.getByRole("status").filter({ hasText: "Online" }).waitFor();
@@ -238,15 +238,15 @@ describe("the chat page", () => {
 });
 
 describe("a room with a past", () => {
-  it("loads older messages as one scrolls up, each once and in order, and what is read stays in its place", async () => {
+  it("loads older messages when the reader scrolls up, each once and in order, without moving the messages in sight", async () => {
     const mark = crypto.randomUUID();
     await fill(target(), mark, 180);
     const page = await open(target().url);
-    await said(page, `${mark} 180`).waitFor();
-    expect(await said(page, `${mark} 1`).count()).toBe(0);
+    await shown(page, `${mark} 180`).waitFor();
+    expect(await shown(page, `${mark} 1`).count()).toBe(0);
     // Before each step the first line in sight is noted; the older ones above it must not move it.
     for (;;) {
-      if ((await said(page, `${mark} 1`).count()) > 0) break;
+      if ((await shown(page, `${mark} 1`).count()) > 0) break;
       const moved = await page.evaluate(async () => {
         const log = document.querySelector("#log");
         const first = document.querySelector("#messages li");
@@ -265,14 +265,14 @@ describe("a room with a past", () => {
         });
         return Math.abs(first.getBoundingClientRect().top - before);
       });
-      // A line that turns out to go on where an older one left off loses its head, and no more.
+      // A line that continues an older message's group only loses its name line.
       expect(moved).toBeLessThan(40);
     }
     const lines = (await texts(page)).filter((text) => text.startsWith(mark));
     expect(lines).toEqual(Array.from({ length: 180 }, (_, n) => `${mark} ${n + 1}`));
   });
 
-  it("says where older messages could not be loaded, and tries again when asked to", async () => {
+  it("says that older messages could not be loaded, and loads them when the reader clicks Try again", async () => {
     const mark = crypto.randomUUID();
     await fill(target(), mark, 60);
     const page = await browser.newPage();
@@ -282,27 +282,27 @@ describe("a room with a past", () => {
     await page.getByText("could not be loaded").waitFor();
     await page.unroute("**/messages?*");
     await page.getByRole("button", { name: "Try again" }).click();
-    await said(page, `${mark} 60`).waitFor();
+    await shown(page, `${mark} 60`).waitFor();
   });
 
-  it("marks what came while one read further up, and counts it in the title", async () => {
+  it("marks messages that arrive while the reader is further up, and counts them in the title", async () => {
     const mark = crypto.randomUUID();
     await fill(target(), mark, 40);
     const page = await open(target().url);
-    await said(page, `${mark} 40`).waitFor();
+    await shown(page, `${mark} 40`).waitFor();
     await page.locator("#log").evaluate((log) => (log.scrollTop = log.scrollHeight / 2));
     await fill(target(), `new ${mark}`, 2);
     const jump = page.getByRole("button", { name: "2 new messages" });
     await jump.waitFor();
     expect(await page.title()).toMatch(/^\(2\) /);
-    expect(await page.locator(".unread + li .said").textContent()).toBe(`new ${mark} 1`);
+    expect(await page.locator(".unread + li .content").textContent()).toBe(`new ${mark} 1`);
     await jump.click();
     await jump.waitFor({ state: "hidden" });
     expect(await page.title()).toMatch(/^Marvel/);
-    await said(page, `new ${mark} 2`).isVisible();
+    await shown(page, `new ${mark} 2`).isVisible();
   });
 
-  it("marks what came while the tab was hidden", async () => {
+  it("counts messages that arrive while the tab is hidden", async () => {
     const page = await open(target().url);
     const hide = (hidden: boolean) =>
       page.evaluate((value) => {
@@ -317,12 +317,12 @@ describe("a room with a past", () => {
   });
 });
 
-// What breaks here is a way that carries plain HTTP.
-describe.runIf(target().url.startsWith("http://"))("a chat whose browser loses its network", () => {
+// FaultyProxy can only break plain HTTP.
+describe.runIf(target().url.startsWith("http://"))("the chat page without a network", () => {
   // Far less than the regular heartbeat needs to notice it, and than the longest pauses between attempts.
   const soon = { timeout: 10_000 };
 
-  it("shows that it is offline and then online again, and each message once; twice in a row", async () => {
+  it("shows offline, then online, and each message once; twice in a row", async () => {
     const proxy = await FaultyProxy.to(target().url);
     onTestFinished(() => proxy.close());
     const page = await open(proxy.url);
@@ -330,25 +330,25 @@ describe.runIf(target().url.startsWith("http://"))("a chat whose browser loses i
     const lines: string[] = [];
     for (const round of [1, 2]) {
       const published = `published meanwhile ${round} ${crypto.randomUUID()}`;
-      const spoken = `said meanwhile ${round} ${crypto.randomUUID()}`;
-      // Chromium's emulation fires the events and fails requests; the way makes the open connection silent.
+      const spoken = `sent meanwhile ${round} ${crypto.randomUUID()}`;
+      // Chromium's emulation fires the events and fails requests; the proxy makes the open connection silent.
       await page.context().setOffline(true);
       proxy.hold();
       await status.filter({ hasText: /^Offline/ }).waitFor(soon);
       await publish(target(), ROOM, published);
       await say(page, spoken);
-      await onTheirWay(page).getByText("Waiting for a connection…").waitFor();
+      await pending(page).getByText("Waiting for a connection…").waitFor();
       proxy.abandon();
       await page.context().setOffline(false);
       await status.filter({ hasText: /^Online/ }).waitFor(soon);
-      for (const text of [published, spoken]) await said(page, text).waitFor();
+      for (const text of [published, spoken]) await shown(page, text).waitFor();
       lines.push(published, spoken);
     }
     expect((await texts(page)).filter((text) => text.includes("meanwhile"))).toEqual(lines);
-    await expect.poll(() => onTheirWay(page).getByRole("listitem").count()).toBe(0);
+    await expect.poll(() => pending(page).getByRole("listitem").count()).toBe(0);
   });
 
-  it("loses nothing when the network is away for a moment, and keeps its connection; twice in a row", async () => {
+  it("loses no message and keeps its connection when the network is lost for a moment; twice in a row", async () => {
     const proxy = await FaultyProxy.to(target().url);
     onTestFinished(() => proxy.close());
     const page = await open(proxy.url);
@@ -363,7 +363,7 @@ describe.runIf(target().url.startsWith("http://"))("a chat whose browser loses i
       await say(page, `${text} ${mark}`);
       await fire("online");
       proxy.release();
-      await said(page, `${text} ${mark}`).waitFor();
+      await shown(page, `${text} ${mark}`).waitFor();
       await page.locator("#status", { hasText: /^Online/ }).waitFor();
       lines.push(`${text} ${mark}`);
     }
@@ -372,48 +372,48 @@ describe.runIf(target().url.startsWith("http://"))("a chat whose browser loses i
   });
 });
 
-describe("a chat whose server is away, or refuses", () => {
+describe("the chat page without a server, or with one that refuses", () => {
   let server: Server;
   beforeAll(async () => {
     server = await Server.start();
   });
   afterAll(() => server.remove());
 
-  it("comes back by itself with all that was missed, and sends what waited (RES1)", async () => {
+  it("reconnects, shows all missed messages, and sends the messages that waited (RES1)", async () => {
     const page = await open(server.url);
     await say(page, "before");
-    await said(page, "before").waitFor();
+    await shown(page, "before").waitFor();
     await server.kill();
     await page.locator("#status", { hasText: "Offline" }).waitFor();
-    await say(page, "said without a connection");
-    await onTheirWay(page).getByText("Waiting for a connection…").waitFor();
+    await say(page, "sent without a connection");
+    await pending(page).getByText("Waiting for a connection…").waitFor();
     await server.run();
     await publish(server, ROOM, "while you were away");
     await page.getByRole("status").filter({ hasText: "you missed nothing" }).waitFor();
-    for (const text of ["while you were away", "said without a connection"]) await said(page, text).waitFor();
-    expect((await texts(page)).toSorted()).toEqual(["before", "said without a connection", "while you were away"]);
-    expect(await onTheirWay(page).getByRole("listitem").count()).toBe(0);
+    for (const text of ["while you were away", "sent without a connection"]) await shown(page, text).waitFor();
+    expect((await texts(page)).toSorted()).toEqual(["before", "sent without a connection", "while you were away"]);
+    expect(await pending(page).getByRole("listitem").count()).toBe(0);
   });
 
-  it("keeps a text that was refused, says why, and sends it again when asked to", async () => {
+  it("keeps a refused message, says why, and sends it again when the user clicks Send again", async () => {
     const page = await open(server.url);
     const settings = { anonymous_clients: true, presence: true, message_history: 100 };
     const allow = (active: boolean) =>
       call(server, "PUT", `/channels/${ROOM}`, { ...settings, public_messaging: { active } });
     expect((await allow(false)).status).toBe(200);
     await say(page, "do not lose me");
-    await onTheirWay(page).getByText("do not lose me").waitFor();
-    await onTheirWay(page).getByText("Not sent.").waitFor();
+    await pending(page).getByText("do not lose me").waitFor();
+    await pending(page).getByText("Not sent.").waitFor();
     expect((await allow(true)).status).toBe(200);
     await page.getByRole("button", { name: "Send again" }).click();
-    await said(page, "do not lose me").waitFor();
-    expect(await onTheirWay(page).getByRole("listitem").count()).toBe(0);
+    await shown(page, "do not lose me").waitFor();
+    expect(await pending(page).getByRole("listitem").count()).toBe(0);
   });
 });
 
 describe("a page's own WebSocket", () => {
   it.each([[(token: string) => [token]], [(token: string) => ["durable-channels.v1", token]]])(
-    "brings a token as subprotocol, and the browser keeps the connection (AUT4, CON5)",
+    "sends a token as subprotocol, and the browser keeps the connection (AUT4, CON5)",
     async (protocols) => {
       const { token, channel } = await tokenFor(target(), newChannel(), 42);
       const page = await open(target().url);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { ServerFrame } from "../../src/client/client.ts";
-import { Feed, KEPT, matches, WAITING } from "../../src/pages/console/feed.ts";
+import { Feed, MAX_SHOWN, matches, MAX_WAITING } from "../../src/pages/console/feed.ts";
 import { mistakeIn } from "../../src/pages/console/json.ts";
 import { hrefOf, parseRoute } from "../../src/pages/console/route.ts";
 import { ceilingOf } from "../../src/pages/console/scale.ts";
@@ -16,15 +16,15 @@ const frames = (from: number, to: number) => run(from, to).map(frame);
 const payloadsOf = ({ entries }: Feed) => entries.map((entry) => entry.frame.payload);
 
 describe("the console's feed of frames", () => {
-  it("keeps the latest ones, and no more than so many", () => {
+  it("keeps the latest frames, up to its limit", () => {
     const feed = new Feed();
-    for (const n of run(1, KEPT + 10)) feed.add([frame(n)], n);
-    expect(payloadsOf(feed)).toEqual(run(11, KEPT + 10));
-    feed.add(frames(1, KEPT + 5), 0);
-    expect(payloadsOf(feed)).toEqual(run(6, KEPT + 5));
+    for (const n of run(1, MAX_SHOWN + 10)) feed.add([frame(n)], n);
+    expect(payloadsOf(feed)).toEqual(run(11, MAX_SHOWN + 10));
+    feed.add(frames(1, MAX_SHOWN + 5), 0);
+    expect(payloadsOf(feed)).toEqual(run(6, MAX_SHOWN + 5));
   });
 
-  it("gives each frame a number that stays, however many come", () => {
+  it("gives each frame a number that never changes", () => {
     const feed = new Feed();
     feed.add(frames(1, 3), 0);
     feed.pause();
@@ -33,7 +33,7 @@ describe("the console's feed of frames", () => {
     expect(feed.entries.map(({ id }) => id)).toEqual([1, 2, 3, 4, 5]);
   });
 
-  it("shows nothing new while it is paused, and all of it on going on", () => {
+  it("shows no new frames while it is paused, and all of them after Resume", () => {
     const feed = new Feed();
     feed.add(frames(1, 2), 0);
     feed.pause();
@@ -43,14 +43,14 @@ describe("the console's feed of frames", () => {
     expect([payloadsOf(feed), feed.paused, feed.waiting]).toEqual([[1, 2, 3, 4, 5], false, 0]);
   });
 
-  it("lets no more wait than it can hold, drops the oldest, and counts them", () => {
+  it("drops the oldest waiting frames beyond its limit, and counts them", () => {
     const feed = new Feed();
     feed.pause();
-    feed.add(frames(1, WAITING), 0);
-    feed.add(frames(WAITING + 1, WAITING + 7), 0);
-    expect([feed.waiting, feed.dropped]).toEqual([WAITING, 7]);
+    feed.add(frames(1, MAX_WAITING), 0);
+    feed.add(frames(MAX_WAITING + 1, MAX_WAITING + 7), 0);
+    expect([feed.waiting, feed.dropped]).toEqual([MAX_WAITING, 7]);
     feed.resume();
-    expect(payloadsOf(feed)).toEqual(run(WAITING + 8 - KEPT, WAITING + 7));
+    expect(payloadsOf(feed)).toEqual(run(MAX_WAITING + 8 - MAX_SHOWN, MAX_WAITING + 7));
     feed.pause();
     expect(feed.dropped).toBe(0);
   });
@@ -62,16 +62,19 @@ describe("the console's feed of frames", () => {
     ["", "LEFT", true],
     ["event", "right", false],
     ["", '"text":"on', true],
-  ])("is filtered by action %s and text %s", (action, text, expected) => {
+  ])("can be filtered by action %s and text %s", (action, text, expected) => {
     const entry = { id: 1, at: 0, frame: frame({ text: "On your left" }) };
     expect(matches(entry, action, text)).toBe(expected);
   });
 });
 
-describe("the console's look at JSON", () => {
-  it.each(["1", '"text"', "null", '{"a":[1,2,{"b":"\\n"}]}', " [ ] "])("takes what the server takes: %s", (text) => {
-    expect(mistakeIn(text)).toBeUndefined();
-  });
+describe("the console's JSON check", () => {
+  it.each(["1", '"text"', "null", '{"a":[1,2,{"b":"\\n"}]}', " [ ] "])(
+    "accepts JSON that the server accepts: %s",
+    (text) => {
+      expect(mistakeIn(text)).toBeUndefined();
+    },
+  );
 
   it.each([
     ['{"a":1,}', 1, 8],
@@ -82,12 +85,12 @@ describe("the console's look at JSON", () => {
     ["", 1, 1],
     ["// no comments\n1", 1, 1],
     ['"line\nbreak"', 1, 1],
-  ])("says in which line and column a mistake is: %j", (text, line, column) => {
+  ])("reports the line and column of an error: %j", (text, line, column) => {
     expect(mistakeIn(text)).toMatchObject({ line, column });
   });
 
   it.each(["01", "1.", ".5", "+1", "NaN", "'a'", "tru", '"\\x"', '"\t"', "[1 2]", '{"a" 1}', "\u00a01"])(
-    "finds a mistake in whatever JSON.parse does not take: %j",
+    "finds an error in every text that JSON.parse refuses: %j",
     (text) => {
       expect(mistakeIn(text)?.reason).toMatch(/\w/);
     },
@@ -97,13 +100,13 @@ describe("the console's look at JSON", () => {
     ["1e999", /IEEE 754/],
     ["[".repeat(65) + "]".repeat(65), /64 levels/],
     [`"${"x".repeat(70_000)}"`, /65536 bytes/],
-  ])("knows the server's bounds: %#", (text, reason) => {
+  ])("knows the server's limits: %#", (text, reason) => {
     expect(mistakeIn(text)).toEqual({ reason: expect.stringMatching(reason) });
   });
 });
 
-describe("the console's addresses", () => {
-  it("name a channel whatever is in its name, and a view", () => {
+describe("the console's URLs", () => {
+  it("hold any channel name, and a view", () => {
     for (const channel of ["room/42", "a,b;c:d@e+f=g~h", "x"]) {
       const route = parseRoute(hrefOf(channel, "history"));
       expect(route).toEqual({ page: "channel", channel, tab: "history" });
@@ -118,7 +121,7 @@ describe("the console's addresses", () => {
     ["#/channels/room", { page: "channel", channel: "room", tab: "live" }],
     ["#/channels/room/nonsense", { page: "channel", channel: "room", tab: "live" }],
     ["#/channels/room%2F*/live", { page: "channel", channel: "room/*", tab: "settings" }],
-  ])("lead somewhere, whatever is typed: %s", (hash, route) => {
+  ])("open a page, even if they are not valid: %s", (hash, route) => {
     expect(parseRoute(hash)).toEqual(route);
   });
 });
@@ -133,7 +136,7 @@ describe("a chart's scale", () => {
     [[100], 100],
     [[101], 200],
     [[9_999], 10_000],
-  ])("ends with a round number that nothing passes: %j → %d", (values, top) => {
+  ])("ends with a round number that no point exceeds: %j → %d", (values, top) => {
     expect(ceilingOf(values.map((value, at) => ({ at, value })))).toBe(top);
   });
 });

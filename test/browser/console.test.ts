@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { call, join, newChannel, newRoom, publish, publishAnonymously, target, tokenFor } from "../e2e/support.ts";
 import { launch } from "../support/chromium.ts";
 import {
-  atTheDoor,
+  openSignIn,
   describedBy,
   newDatabase,
   newSettings,
@@ -34,15 +34,15 @@ const publishAll = async (channel: string, messages: unknown[]) => {
 describe("signing in to the console", () => {
   it.each([
     ["wrong-key", "The API key is not valid."],
-    ["clé", "An API key has no spaces and none but ASCII characters."],
-  ])("tells plainly that a key is none: %s", async (key, words) => {
-    const page = await atTheDoor(browser);
+    ["clé", "An API key contains visible ASCII characters only: no spaces, no accents."],
+  ])("says why a key is not accepted: %s", async (key, words) => {
+    const page = await openSignIn(browser);
     await signIn(page, key);
     await page.getByRole("alert").getByText(words, { exact: true }).waitFor();
     expect(await page.evaluate(() => sessionStorage.length)).toBe(0);
   });
 
-  it("keeps the key in this tab's session alone, shows it nowhere, and forgets it on signing out", async () => {
+  it("keeps the key only in this tab's session, shows it nowhere, and forgets it on sign-out", async () => {
     const { apiKey } = target();
     const page = await open(browser, "");
     await page.reload();
@@ -55,8 +55,8 @@ describe("signing in to the console", () => {
     expect(await page.evaluate(() => sessionStorage.length)).toBe(0);
   });
 
-  it("is asked for anew where the server no longer takes the key", async () => {
-    const page = await atTheDoor(browser);
+  it("is required again if the server no longer accepts the key", async () => {
+    const page = await openSignIn(browser);
     await page.evaluate(() => sessionStorage.setItem("api-key", "revoked"));
     await page.reload();
     await page.getByRole("alert").filter({ hasText: "no longer valid" }).waitFor();
@@ -65,7 +65,7 @@ describe("signing in to the console", () => {
 });
 
 describe("channels and their settings", () => {
-  it("are listed page by page, with what they allow", async () => {
+  it("are listed page by page with their descriptions", async () => {
     const prefix = `A${crypto.randomUUID()}`;
     const names = Array.from({ length: 60 }, (_, index) => `${prefix}/${String(index).padStart(2, "0")}`);
     await Promise.all(
@@ -87,7 +87,7 @@ describe("channels and their settings", () => {
     await Promise.all(names.map((name) => call(target(), "DELETE", `/channels/${encodeURIComponent(name)}`)));
   });
 
-  it("are created with every setting there is", async () => {
+  it("can be created with every setting", async () => {
     const database = await newDatabase();
     const channel = newChannel();
     const page = await open(browser, "#/new");
@@ -120,7 +120,7 @@ describe("channels and their settings", () => {
     });
   });
 
-  it("are for a pattern, too, which has nothing else", async () => {
+  it("can be created for a pattern, whose page shows only its settings", async () => {
     const pattern = `${newChannel()}/*`;
     const page = await open(browser, "#/new");
     await page.getByLabel("Channel or pattern").fill(pattern);
@@ -130,7 +130,7 @@ describe("channels and their settings", () => {
     expect(await page.getByRole("navigation").count()).toBe(0);
   });
 
-  it("are shown as they are, and changed", async () => {
+  it("are shown and can be changed", async () => {
     const channel = await newSettings({ presence: true, message_history: 25 });
     const page = await openChannel(browser, channel, "settings");
     await expect.poll(() => page.getByRole("checkbox", { name: "Presence" }).isChecked()).toBe(true);
@@ -141,7 +141,7 @@ describe("channels and their settings", () => {
     expect(await settingsOf(channel)).toMatchObject({ presence: false, message_history: 25 });
   });
 
-  it("that are wrong say so at their field, in the server's words (ERR1)", async () => {
+  it("show the server's error at the wrong field (ERR1)", async () => {
     const database = await newDatabase();
     const page = await open(browser, "#/new");
     await page.getByLabel("Channel or pattern").fill("room//42");
@@ -159,7 +159,7 @@ describe("channels and their settings", () => {
     expect(await describedBy(missing)).toBe(`There is no auth database ${database}.`);
   });
 
-  it("are deleted once that is confirmed, and not before", async () => {
+  it("are deleted only after the user confirms", async () => {
     const channel = await newSettings({ description: "to go" });
     const page = await openChannel(browser, channel, "settings");
     const remove = page.getByRole("button", { name: "Delete", exact: true });
@@ -178,7 +178,7 @@ describe("channels and their settings", () => {
 });
 
 describe("the live view", () => {
-  it("shows frames as they come, the newest first, and their whole JSON", async () => {
+  it("shows frames as they arrive, the newest first, with their whole JSON", async () => {
     const channel = newChannel();
     await publish(target(), channel, "before");
     const page = await openChannel(browser, channel, "live");
@@ -194,7 +194,7 @@ describe("the live view", () => {
     });
   });
 
-  it("says who published an event: nobody if it was an API key (EVT4)", async () => {
+  it("shows the sender of an event, and none if an API key published it (EVT4)", async () => {
     const channel = await newRoom(target());
     const page = await openChannel(browser, channel, "live");
     await publish(target(), channel, "by the server");
@@ -203,7 +203,7 @@ describe("the live view", () => {
     expect([await senderOf("by anybody"), await senderOf("by the server")]).toEqual(["anonymous", ""]);
   });
 
-  it("is filtered by action and by text", async () => {
+  it("can be filtered by action and by text", async () => {
     const channel = newChannel();
     const page = await openChannel(browser, channel, "live");
     const client = await join(target(), channel);
@@ -220,12 +220,12 @@ describe("the live view", () => {
     client.socket.close();
   });
 
-  it("can be paused: what comes is counted, and shown on going on", async () => {
+  it("can be paused: it counts new frames, and shows them after Resume", async () => {
     const channel = newChannel();
     const page = await openChannel(browser, channel, "live");
     await page.getByRole("button", { name: "Pause" }).click();
     await publishAll(channel, ["one", "two", "three"]);
-    await page.getByRole("status").filter({ hasText: "Paused: 3 wait" }).waitFor();
+    await page.getByRole("status").filter({ hasText: "Paused: 3 waiting" }).waitFor();
     expect(await rows(page).filter({ hasText: "three" }).count()).toBe(0);
     await page.getByRole("button", { name: "Resume" }).click();
     await rows(page).filter({ hasText: "three" }).waitFor();
@@ -244,7 +244,7 @@ describe("the live view", () => {
 });
 
 describe("the presence view", () => {
-  it("shows who is here, as they come and go", async () => {
+  it("shows members as they join and leave", async () => {
     const { channel, token } = await tokenFor(target(), newChannel(), 42, { name: "Carol" });
     const page = await openChannel(browser, channel, "presence");
     await page.getByText("Nobody is here").waitFor();
@@ -256,7 +256,7 @@ describe("the presence view", () => {
     const row = page.getByRole("row").filter({ hasText: "Carol" });
     await row.waitFor();
     expect(await row.getByRole("cell").first().textContent()).toBe("42");
-    await page.getByText("1 client is here.").waitFor();
+    await page.getByText("1 member is here.").waitFor();
     carol.close();
     await page.getByText("Nobody is here").waitFor();
   });
@@ -274,22 +274,22 @@ describe("the history view", () => {
     const page = await openChannel(browser, channel, "history");
     await page.getByLabel("Text", { exact: true }).fill("needle");
     await page.getByLabel("Text", { exact: true }).press("Enter");
-    await page.getByRole("status").filter({ hasText: "there are older ones" }).waitFor();
+    await page.getByRole("status").filter({ hasText: "have not been searched yet" }).waitFor();
     while (await page.getByRole("button", { name: "Older messages" }).isVisible()) {
       const before = await rows(page).count();
       await page.getByRole("button", { name: "Older messages" }).click();
       await page
         .getByRole("status")
-        .filter({ hasText: /older ones|that is all/ })
+        .filter({ hasText: /searched yet|no older ones/ })
         .waitFor();
       expect(await rows(page).count()).toBeGreaterThan(before);
     }
-    await page.getByText("240 messages: that is all.").waitFor();
+    await page.getByText("240 messages, no older ones.").waitFor();
     const found = await page.locator(".frames:visible .preview").allTextContents();
     expect(found).toEqual(Array.from({ length: 240 }, (_, index) => `Needle ${2390 - index * 10}`));
   });
 
-  it("can be stopped, and gone on with", async () => {
+  it("can stop a search and continue it", async () => {
     const channel = newChannel();
     for (const part of ["old", "new"]) {
       await publishAll(
@@ -298,7 +298,7 @@ describe("the history view", () => {
       );
     }
     const page = await openChannel(browser, channel, "history");
-    // The second request gets its answer only once the search was stopped.
+    // The second request gets its answer only after the search was stopped.
     let answer = () => {};
     const stopped = new Promise<void>((resolve) => (answer = resolve));
     await page.route(/before=/, async (route) => {
@@ -312,26 +312,29 @@ describe("the history view", () => {
     const late = page.waitForResponse(/before=/);
     answer();
     await (await late).finished();
-    await page.getByRole("status").filter({ hasText: "1 message, and there are older ones" }).waitFor();
+    await page
+      .getByRole("status")
+      .filter({ hasText: "1 message. Older messages have not been searched yet." })
+      .waitFor();
     expect(await rows(page).count()).toBe(1);
     await page.getByRole("button", { name: "Older messages" }).click();
-    await page.getByText("2 messages: that is all.").waitFor();
+    await page.getByText("2 messages, no older ones.").waitFor();
   });
 
-  it("finds messages of a time, by the reader's clock", async () => {
+  it("finds messages by local time", async () => {
     const channel = newChannel();
     await publish(target(), channel, "long said");
     const page = await openChannel(browser, channel, "history");
     await page.getByLabel("Until").fill("2001-01-01T00:00:00");
     await page.getByRole("button", { name: "Search" }).click();
-    await page.getByText("0 messages: that is all.").waitFor();
+    await page.getByText("0 messages, no older ones.").waitFor();
     await page.getByLabel("Until").fill("");
     await page.getByLabel("Since").fill("2001-01-01T00:00:00");
     await page.getByRole("button", { name: "Search" }).click();
     await rows(page).filter({ hasText: "long said" }).waitFor();
   });
 
-  it("says at the field what is wrong", async () => {
+  it("shows an error at its field", async () => {
     const page = await openChannel(browser, newChannel(), "history");
     await page.getByLabel("Text", { exact: true }).fill("x".repeat(300));
     await page.getByRole("button", { name: "Search" }).click();
@@ -342,7 +345,7 @@ describe("the history view", () => {
 });
 
 describe("the publish view", () => {
-  it("publishes JSON as it was typed, and says where it is", async () => {
+  it("publishes JSON as it was typed, and shows its position", async () => {
     const channel = newChannel();
     const page = await openChannel(browser, channel, "publish");
     await page.getByLabel("Message", { exact: true }).fill('{"text": "On your left", "n": 1.50}');
@@ -363,13 +366,13 @@ describe("the publish view", () => {
     await rows(page).filter({ hasText: '{ "not": JSON' }).waitFor();
   });
 
-  it("says in which line and column a mistake is, and goes there", async () => {
+  it("shows the line and column of an error, and moves the cursor there", async () => {
     const page = await openChannel(browser, newChannel(), "publish");
     const editor = page.getByLabel("Message", { exact: true });
     await editor.fill('{\n  "a": 1\n  "b": 2\n}');
     expect(await describedBy(editor)).toBe("Line 3, column 3: comma expected.");
     expect(await page.getByRole("button", { name: "Publish" }).isDisabled()).toBe(true);
-    await page.getByRole("button", { name: "Go to the mistake" }).click();
+    await page.getByRole("button", { name: "Go to the error" }).click();
     expect(await editor.evaluate((area) => (area as HTMLTextAreaElement).selectionStart)).toBe(13);
     await editor.fill('{"a":1}');
     await page.getByRole("button", { name: "Format" }).click();
@@ -381,7 +384,7 @@ describe("the publish view", () => {
     ["[".repeat(65) + "]".repeat(65), "64 levels"],
     [`"${"x".repeat(66_000)}"`, "65536 bytes"],
     [`"${"x".repeat(65_500)}"`, "of at most 65,536 bytes"],
-  ])("tells the server's bounds before it is sent: %#", async (text, words) => {
+  ])("reports exceeded limits before the message is sent: %#", async (text, words) => {
     const page = await openChannel(browser, newChannel(), "publish");
     const editor = page.getByLabel("Message", { exact: true });
     await editor.fill(text);
@@ -389,7 +392,7 @@ describe("the publish view", () => {
     expect(await page.getByRole("button", { name: "Publish" }).isDisabled()).toBe(true);
   });
 
-  it("sends with a key once, however often, and says at the field that a key was used (IDM1, IDM2)", async () => {
+  it("stores a message with a key once, and shows at the field that a key was already used (IDM1, IDM2)", async () => {
     const page = await openChannel(browser, newChannel(), "publish");
     await page.getByRole("button", { name: "New key" }).click();
     for (const _ of ["once", "again"]) {
@@ -403,7 +406,7 @@ describe("the publish view", () => {
     expect(await describedBy(key)).toContain("another message");
   });
 
-  it("says at the field that a key cannot be sent", async () => {
+  it("shows at the field that a key has characters that cannot be sent", async () => {
     const page = await openChannel(browser, newChannel(), "publish");
     await page.getByLabel("Idempotency-Key").fill("clé →");
     await page.getByRole("button", { name: "Publish" }).click();
@@ -412,7 +415,7 @@ describe("the publish view", () => {
     expect(await describedBy(key)).toContain("visible ASCII");
   });
 
-  it("publishes in a user's name, and says at the field that a database is not the channel's (EVT2, EVT4)", async () => {
+  it("publishes in a user's name, and shows at the field that a database is not the channel's (EVT2, EVT4)", async () => {
     const [own, other] = [await newDatabase(), await newDatabase()];
     const channel = await newSettings({ database: own });
     const page = await openChannel(browser, channel, "publish");
@@ -432,24 +435,24 @@ describe("the publish view", () => {
 });
 
 describe("the stats view", () => {
-  it("shows where the channel stands, as charts and as tables, and keeps up", async () => {
+  it("shows the channel's statistics as charts and tables, and updates them", async () => {
     const channel = newChannel();
     await publishAll(channel, [1, 2, 3, 4, 5]);
     const page = await openChannel(browser, channel, "stats");
     const number = (name: string) => page.locator(".numbers div").filter({ hasText: name }).locator("dd");
-    await page.getByRole("img", { name: "Messages a minute, last hour" }).waitFor();
+    await page.getByRole("img", { name: "Messages per minute, last hour" }).waitFor();
     expect(await number("Last seq").textContent()).toMatch(/^5/);
     await page.getByText("As a table").first().click();
-    const cells = await page.getByRole("region", { name: "Messages a minute" }).getByRole("row").allTextContents();
+    const cells = await page.getByRole("region", { name: "Messages per minute" }).getByRole("row").allTextContents();
     expect(cells.length).toBe(61);
     expect(cells.slice(1, 3).join(" ")).toContain("5");
     await publishAll(channel, [6, 7]);
     await number("Last seq").filter({ hasText: /^7/ }).waitFor();
     await number("Archived up to").filter({ hasText: /^7/ }).waitFor();
-    await page.getByRole("img", { name: "Backlog of the archive" }).waitFor();
+    await page.getByRole("img", { name: "Backlog since" }).waitFor();
   });
 
-  it("asks only while it can be seen", async () => {
+  it("sends requests only while it is visible", async () => {
     const page = await open(browser, "");
     await page.clock.install();
     let asked = 0;

@@ -31,7 +31,7 @@ async function tryOut(block: Locator): Promise<string> {
 }
 
 describe("the API reference at /docs (SRV2)", () => {
-  it("shows every operation, and needs nothing but this server and its strict policy", async () => {
+  it("shows every operation, using only this server and its strict policy", async () => {
     const { url } = target();
     const page = await browser.newPage({ viewport: { width: 1100, height: 900 } });
     const faults: string[] = [];

@@ -12,7 +12,7 @@ beforeAll(async () => {
 }, 300_000);
 afterAll(() => browser.close());
 
-it("a page of the server's own imports /client.js, and uses a channel", async () => {
+it("a page that the server serves imports /client.js and uses a channel", async () => {
   const page = await browser.newPage();
   onTestFinished(() => page.close());
   await page.goto(target().url);
@@ -31,7 +31,7 @@ describe("a page of another origin", () => {
   beforeAll(async () => void (server = await Server.start()));
   afterAll(() => server.remove());
 
-  it("imports /client.js, learns why it is refused, and is let in once its origin is allowed (LIM9)", async () => {
+  it("imports /client.js, receives the reason for a refusal, and is admitted once its origin is allowed (LIM9)", async () => {
     const page = await browser.newPage();
     onTestFinished(() => page.close());
     // Chromium leads every name below localhost to this machine, yet only `localhost` itself is allowed by default.

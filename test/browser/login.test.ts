@@ -10,7 +10,7 @@ import { onlyBlockOf } from "../support/documents.ts";
 import { freePort } from "../support/port.ts";
 
 const DOCUMENT = readFileSync("docs/guides/authentication.md", "utf8");
-/** What the page tells its reader to run and to type. */
+/** The commands and inputs that the page shows. */
 const [, COMMAND = "", NAME = "", PASSWORD = ""] =
   /Run `([^`]+)` and open .*?Log in as `(\w+)` with the\s+password `([^`]+)`/s.exec(DOCUMENT) ?? [];
 
@@ -64,14 +64,14 @@ const noticeOf = (page: Page) => page.getByRole("status").textContent();
 const itemsOf = (page: Page) => page.locator("li").allTextContents();
 
 describe("the login page of docs/guides/authentication.md", () => {
-  it("tells a visitor to log in, and shows nothing of the channel", async () => {
+  it("asks a visitor to log in, and shows nothing of the channel", async () => {
     await call(server, "POST", "/message", { channel: "hq", message: "secret" });
     const page = await visit();
     expect(await itemsOf(page)).toEqual([]);
     expect(await page.getByRole("button", { name: "Send" }).isVisible()).toBe(false);
   });
 
-  it("refuses a wrong password, and a name that nobody has", async () => {
+  it("refuses a wrong password, and an unknown name", async () => {
     const page = await visit();
     await logIn(page, "guess");
     await expect.poll(() => noticeOf(page)).toBe("Wrong name or password.");
@@ -81,7 +81,7 @@ describe("the login page of docs/guides/authentication.md", () => {
     );
   });
 
-  it("lets a user in, who sends and receives in the private channel, and is still logged in after a reload", async () => {
+  it("admits a user to the private channel, also after a reload", async () => {
     const [one, two] = [await visit(), await visit()];
     for (const page of [one, two]) {
       await logIn(page);

@@ -6,7 +6,7 @@ import { newSettings, open, openChannel, rows } from "./console-support.ts";
 
 const ROOM = "marvel_chat_room";
 
-/** Texts that set `owned` where a page takes them for markup, an address or code. */
+/** Texts that set `owned` if a page uses them as markup, a URL or code. */
 const ATTACKS = [
   `<script>window.owned=1</script>`,
   `<img src=x onerror="window.owned=1">`,
@@ -38,7 +38,7 @@ async function expectText(page: Page, attack: () => Promise<unknown>): Promise<v
 }
 
 describe("markup in messages, names and settings is text", () => {
-  it("in the chat: as message, as name, as an event's key, and in the history after a reload", async () => {
+  it("in the chat: as a message, as a name, as an event's key, and in the history after a reload", async () => {
     const page = await browser.newPage();
     const online = page.locator("#status", { hasText: /^Online/ });
     const mark = crypto.randomUUID();
@@ -46,11 +46,11 @@ describe("markup in messages, names and settings is text", () => {
     const areAllShown = () => shown.nth(2 * ATTACKS.length - 1).waitFor();
     await page.goto(target().url);
     await online.waitFor();
-    const stranger = await openSocket(target(), `/channels/${ROOM}/socket`);
-    stranger.send({ action: "join" });
+    const anonymousClient = await openSocket(target(), `/channels/${ROOM}/socket`);
+    anonymousClient.send({ action: "join" });
     await expectText(page, async () => {
       for (const text of ATTACKS) {
-        stranger.send({ action: "message", payload: { name: text, text: `${text} ${mark}` } });
+        anonymousClient.send({ action: "message", payload: { name: text, text: `${text} ${mark}` } });
         await shown.filter({ hasText: text }).first().waitFor();
         await publish(target(), ROOM, { [text]: [text, mark] });
       }
@@ -59,7 +59,7 @@ describe("markup in messages, names and settings is text", () => {
     await page.reload();
     await online.waitFor();
     await expectText(page, areAllShown);
-    stranger.socket.close();
+    anonymousClient.socket.close();
     await page.close();
   });
 

@@ -74,12 +74,12 @@ describe("the first page of your own (README.md)", () => {
     writeFileSync(join(directory, "index.html"), how(SNIPPET.replaceAll("localhost:8787", `localhost:${port}`)));
   }
 
-  it("is what the playground holds", () => {
+  it("is the same as the playground's page", () => {
     expect(readFileSync("playground/index.html", "utf8")).toBe(`${SNIPPET}\n`);
     expect(SNIPPET.split("\n").length).toBeLessThanOrEqual(25);
   });
 
-  it("shows what was said, what is published over HTTP, and what it publishes itself", async () => {
+  it("shows the history, messages published over HTTP, and its own messages", async () => {
     await say(server, "Before.");
     const page = await openPage(address);
     await expect.poll(() => itemsOf(page)).toEqual(["Sam: Before."]);
@@ -94,7 +94,7 @@ describe("the first page of your own (README.md)", () => {
     await expect.poll(() => itemsOf(other)).toEqual(all);
   });
 
-  it("is edited and reloaded", async () => {
+  it("can be edited and reloaded", async () => {
     const page = await openPage(address);
     edit((text) => text.replace("<h1>Marvel chat room</h1>", "<h1>Edited</h1>"));
     await page.reload();
@@ -111,7 +111,7 @@ describe("the first page of your own (README.md)", () => {
     edit((text) => text);
   });
 
-  it("is served to this machine only", async () => {
+  it("is available on this machine only", async () => {
     const { port } = new URL(address);
     expect((await fetch(address)).status).toBe(200);
     const others = Object.values(networkInterfaces()).flatMap((all = []) =>

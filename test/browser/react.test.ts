@@ -39,7 +39,7 @@ async function present(channel: string): Promise<number> {
 }
 
 describe("useChannel, under StrictMode", () => {
-  it("renders history, then what comes, each once and the latest only; publishes and sends", async () => {
+  it("renders the history and then new messages, each once and only the latest; publishes and sends", async () => {
     const name = await newRoom(target());
     for (const text of ["one", "two"]) await publish(target(), name, text);
     const page = await openRooms(name);
@@ -54,7 +54,7 @@ describe("useChannel, under StrictMode", () => {
     await expect.poll(() => texts(page)).toEqual(["two", "three", "published", "sent", "six"]);
   });
 
-  it("knows who is here and itself among them, joins once, and leaves where it is unmounted", async () => {
+  it("knows the members and itself, joins once, and leaves when it is unmounted", async () => {
     const name = await newRoom(target());
     const page = await openRooms(name);
     await page.locator("#here", { hasText: "1 true" }).waitFor();
@@ -63,7 +63,7 @@ describe("useChannel, under StrictMode", () => {
     await expect.poll(() => present(name)).toBe(0);
   });
 
-  it("changes the channel with its name", async () => {
+  it("changes the channel when the name changes", async () => {
     const names = [await newRoom(target()), await newRoom(target())];
     for (const name of names) await publish(target(), name, `said in ${name}`);
     const page = await openRooms(...names);
@@ -74,7 +74,7 @@ describe("useChannel, under StrictMode", () => {
     for (const name of names) await expect.poll(() => present(name)).toBe(0);
   });
 
-  it("shows what was refused", async () => {
+  it("shows a refusal", async () => {
     const page = await openRooms(newChannel());
     await page.locator("#error", { hasText: "unauthorized" }).waitFor();
   });

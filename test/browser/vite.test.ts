@@ -77,7 +77,7 @@ describe.runIf(target().url.startsWith("http://"))(
   "the React app of docs/guides/client.md, made with Vite step by step",
   () => {
     it(
-      "is online on a port of its own, and shows what it publishes (LIM9)",
+      "is online on its own port, and shows its own messages (LIM9)",
       async () => {
         const [making, running] = blocksOf("docs/guides/client.md", "sh");
         const url = await start(await makeApp(making?.code ?? ""), running?.code ?? "");

@@ -50,7 +50,7 @@ const settled = (page: Page, condition: string) =>
   expect.poll(() => page.evaluate(condition), { timeout: 30_000 }).toBe(true);
 
 describe("Xano's own client in a browser", () => {
-  it("joins, with history and presence; sends; gets messages and events apart; leaves", async () => {
+  it("joins with history and presence, sends, receives messages and events separately, and leaves", async () => {
     const channel = newChannel();
     const open = { anonymous_clients: true, presence: true, message_history: 25, public_messaging: { active: true } };
     await call(target(), "PUT", `/channels/${encodeURIComponent(channel)}`, open);
@@ -75,14 +75,14 @@ describe("Xano's own client in a browser", () => {
     expect(await one.evaluate(`actions.filter(({ handler }) => handler === "error")`)).toEqual([]);
   });
 
-  it("is known by its token, and told in its error handler where that is not enough", async () => {
+  it("is identified by its token, and receives an error if the token is not enough", async () => {
     const { channel, token } = await tokenFor(target(), newChannel(), 42);
-    const [user, stranger] = [await openPage(), await openPage()];
+    const [user, anonymousClient] = [await openPage(), await openPage()];
     await user.evaluate(`joinChannel(${JSON.stringify(channel)}, ${JSON.stringify(token)})`);
     await settled(user, `actions.some(({ action, client }) => action === "join" && client.permissions.row_id === 42)`);
-    await stranger.evaluate(`joinChannel(${JSON.stringify(channel)})`);
+    await anonymousClient.evaluate(`joinChannel(${JSON.stringify(channel)})`);
     await settled(
-      stranger,
+      anonymousClient,
       `actions.some(({ handler, payload }) => handler === "error" && payload.code === "unauthorized")`,
     );
   });

@@ -6,8 +6,8 @@ import { Inbox } from "../support/frames.ts";
 import { serve } from "../support/serve.ts";
 import { call, newChannel, target, tokenFor } from "./support.ts";
 
-describe("from a blank database to an authenticated private channel (docs/guides/authentication.md)", () => {
-  it("takes a database, a channel's settings and a token; strangers stay outside", async () => {
+describe("a private channel on a new server (docs/guides/authentication.md)", () => {
+  it("needs a database, settings and a token, and does not admit anonymous clients", async () => {
     const { token, channel } = await tokenFor(target(), newChannel(), 42, { name: "Carol" });
     const bearer = { ...target(), apiKey: token };
     expect((await call(bearer, "POST", "/message", { channel, message: "Carol here" })).status).toBe(201);
@@ -50,8 +50,8 @@ async function membersOf(jwks_url: string): Promise<(token: string) => Promise<R
 }
 
 // A deployment cannot reach an issuer on this machine.
-describe.runIf(target().url.startsWith("http://127.0.0.1"))("an issuer's key set, fetched for real", () => {
-  it("verifies its tokens, is fetched once for many, and an unknown key is refused", async () => {
+describe.runIf(target().url.startsWith("http://127.0.0.1"))("an issuer's key set, fetched over HTTP", () => {
+  it("verifies tokens, is fetched once for many of them, and refuses an unknown key", async () => {
     const { publicKey, privateKey } = await generateKeyPair("ES256", { extractable: true });
     const keys = [{ ...(await exportJWK(publicKey)), kid: "first", alg: "ES256" }];
     let fetched = 0;
@@ -72,7 +72,7 @@ describe.runIf(target().url.startsWith("http://127.0.0.1"))("an issuer's key set
     ["is an error", (_, response) => response.writeHead(500).end()],
     ["is no key set", (_, response) => response.end("<html>")],
     ["is cut off", (_, response) => response.destroy()],
-  ])("that %s makes 503, in bounded time", async (_, listener) => {
+  ])("causes a 503 within limited time if it %s", async (_, listener) => {
     const { privateKey } = await generateKeyPair("ES256", { extractable: true });
     const ask = await membersOf(await serve(listener));
     const token = await new SignJWT({ sub: "1" })

@@ -19,12 +19,12 @@ async function flood(channel: string, count: number): Promise<void> {
 }
 
 describe("a client that reads nothing", () => {
-  it("is closed with 1013, then resumes; nobody else notices (CON7, RES1)", async () => {
+  it("is closed with 1013 and then resumes, without affecting other clients (CON7, RES1)", async () => {
     const channel = newChannel();
     const [slow, quick] = [await joined(channel), await joined(channel)];
     const count = Math.ceil(MAX_UNCONFIRMED_CHARACTERS / TEXT.length) + 20;
     slow.socket.pause();
-    // The other one keeps its heartbeat, each only behind the answer to the last (CON3).
+    // The other client keeps sending heartbeats, each only after the answer to the previous one (CON3).
     let received = 0;
     quick.send("ping");
     const reading = (async () => {
@@ -54,7 +54,7 @@ describe("a client of many channels that reads nothing", () => {
     return socket;
   }
 
-  it("is closed with 1013, so that the Worker holds no more for it; then it resumes (CON7, MUX1)", async () => {
+  it("is closed with 1013, so the Worker buffers no more for it, and then resumes (CON7, MUX1)", async () => {
     const channel = await newRoom(target());
     const slow = await joinedMultiplexed(channel);
     await slow.frame();
@@ -74,7 +74,7 @@ describe("a client of many channels that reads nothing", () => {
     expect((await returned.frame()).options.seq).toBe(seen.length + 1);
   });
 
-  it("is closed by what all of its channels send together", async () => {
+  it("is closed because of the text of all its channels together", async () => {
     const channels = await Promise.all(Array.from({ length: 4 }, () => newRoom(target())));
     const [first = ""] = channels;
     const slow = await joinedMultiplexed(first);
@@ -89,7 +89,7 @@ describe("a client of many channels that reads nothing", () => {
 });
 
 describe("the answer to a heartbeat", () => {
-  it("waits in line behind what was sent before it: so the next heartbeat confirms that (CON3)", async () => {
+  it("arrives after everything sent before it, so the next heartbeat confirms that text (CON3)", async () => {
     const channel = newChannel();
     const socket = await joined(channel);
     socket.socket.pause();

@@ -4,7 +4,7 @@ import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocketServer } from "ws";
 import { MAX_QUEUED_MESSAGES, type ChannelError, type Position } from "../../src/client/client.ts";
 import { MAX_HELD_CHARACTERS, MAX_HELD_MESSAGES } from "../../src/client/message-sequencer.ts";
-import { enter, failure, heard, joined, until } from "../support/client.ts";
+import { failure, joinChannel, openChannel, payloadsOf, until } from "../support/client.ts";
 import { serve } from "../support/serve.ts";
 import { FaultyProxy } from "../support/faulty-proxy.ts";
 import { call, history, newChannel, newRoom, publish, target } from "./support.ts";
@@ -20,10 +20,10 @@ const stored = async (channel: string) =>
 
 // What breaks here is a proxy that carries plain HTTP.
 describe.runIf(target().url.startsWith("http://"))("a channel whose connection is lost", () => {
-  it("comes back by itself, with what it missed before anything new, and says so (RES1)", async () => {
+  it("reconnects, delivers the missed messages before new ones, and reports it (RES1)", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
-    const room = await joined(proxy, name);
-    const [events, statuses, resumed] = [heard(room, "event"), vi.fn(), vi.fn()];
+    const room = await joinChannel(proxy, name);
+    const [events, statuses, resumed] = [payloadsOf(room, "event"), vi.fn(), vi.fn()];
     const joins: unknown[] = [];
     room.on("frame", (frame) => frame.action === "join" && joins.push(frame.options.resumed));
     room.on("status", statuses);
@@ -43,10 +43,10 @@ describe.runIf(target().url.startsWith("http://"))("a channel whose connection i
     expect(joins).toEqual([true]);
   });
 
-  it("knows anew who is here (PRE1)", async () => {
+  it("receives the current members again (PRE1)", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
-    const room = await joined(proxy, name, { presence: true });
-    const other = await joined(target(), name);
+    const room = await joinChannel(proxy, name, { presence: true });
+    const other = await joinChannel(target(), name);
     await until(() => room.presence.length === 2);
     proxy.block();
     other.close();
@@ -77,8 +77,8 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
       if (isPage(path)) requested.push([events.length, room.seq]);
       return true;
     });
-    const room = enter(proxy, name, { after: 1 });
-    const [events, resumed] = [heard(room, "event"), vi.fn()];
+    const room = openChannel(proxy, name, { after: 1 });
+    const [events, resumed] = [payloadsOf(room, "event"), vi.fn()];
     room.on("resumed", resumed);
     await until(() => resumed.mock.calls.length);
     expect(requested).toEqual([
@@ -90,13 +90,13 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
     expect(resumed).toHaveBeenCalledExactlyOnceWith({ missed: 2_500, complete: true });
   });
 
-  it("catches up though the network fails on every second page", async () => {
+  it("catches up even if the network fails on every second page", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 4_001);
     let requests = 0;
     proxy.examine((path) => !isPage(path) || ++requests % 2 === 1);
-    const room = enter(proxy, name, { after: 1 });
-    const [events, resumed, joins] = [heard(room, "event"), vi.fn(), vi.fn()];
+    const room = openChannel(proxy, name, { after: 1 });
+    const [events, resumed, joins] = [payloadsOf(room, "event"), vi.fn(), vi.fn()];
     room.on("resumed", resumed);
     room.on("frame", ({ action }) => action === "join" && joins());
     await until(() => resumed.mock.calls.length);
@@ -108,7 +108,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
     expect([requests, joins.mock.calls.length]).toEqual([7, 1]);
   });
 
-  it("goes on from the last page where the connection is lost twice meanwhile", async () => {
+  it("continues after the last page when the connection is lost twice meanwhile", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 4_501);
     const positions: (string | null)[] = [];
@@ -120,8 +120,8 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
       if (isFirst && (after === "1001" || after === "2001")) proxy.cut();
       return true;
     });
-    const room = enter(proxy, name, { after: 1 });
-    const [events, resumed] = [heard(room, "event"), vi.fn()];
+    const room = openChannel(proxy, name, { after: 1 });
+    const [events, resumed] = [payloadsOf(room, "event"), vi.fn()];
     room.on("resumed", resumed);
     await until(() => resumed.mock.calls.length);
     expect(events).toEqual(numbers(2, 4_501));
@@ -129,7 +129,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
     expect(resumed).toHaveBeenCalledExactlyOnceWith({ missed: 4_500, complete: true });
   });
 
-  it("counts what it missed once where the last of it is replayed over a second connection", async () => {
+  it("counts each missed message once if a second connection replays the last of them", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 1_501);
     let cut = false;
@@ -140,8 +140,8 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
       }
       return true;
     });
-    const room = enter(proxy, name, { after: 1 });
-    const [events, resumed] = [heard(room, "event"), vi.fn()];
+    const room = openChannel(proxy, name, { after: 1 });
+    const [events, resumed] = [payloadsOf(room, "event"), vi.fn()];
     room.on("resumed", resumed);
     await until(() => resumed.mock.calls.length);
     expect(events).toEqual(numbers(2, 1_501));
@@ -151,7 +151,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
   it.each([
     ["messages", MAX_HELD_MESSAGES + 200, ""],
     ["characters", 80, "x".repeat(MAX_HELD_CHARACTERS / 70)],
-  ])("holds a bounded number of %s for later, and reads the others from history", async (_, count, padding) => {
+  ])("holds a limited number of %s for later, and reads the others from the history", async (_, count, padding) => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 1_501);
     const [requested, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
@@ -163,7 +163,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
       await released.promise;
       return true;
     });
-    const room = enter(proxy, name, { after: 1 });
+    const room = openChannel(proxy, name, { after: 1 });
     const seen: unknown[] = [];
     const resumed = vi.fn();
     room.on("event", ({ options }) => seen.push(options.seq));
@@ -188,7 +188,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
     expect(ends[1]).toBeGreaterThan(1_501);
   });
 
-  it("confirms what it sends meanwhile, one echo for one message", async () => {
+  it("confirms the messages that it sends meanwhile, one echo for each message", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 1_501);
     const released = Promise.withResolvers<void>();
@@ -196,7 +196,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
       if (isPage(path)) await released.promise;
       return true;
     });
-    const room = await joined(proxy, name, { after: 1 });
+    const room = await joinChannel(proxy, name, { after: 1 });
     const places = [await room.send("the same"), await room.send("the same")];
     expect(room.seq).toBe(1);
     const third = room.send("the same");
@@ -205,7 +205,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
     await until(() => room.seq === 1_504);
   });
 
-  it("ends where a handler closes it: `seq` is that of the last message delivered, and no page follows", async () => {
+  it("stops when a handler closes it: `seq` is the last message delivered, and no more pages are read", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     await fill(name, 2_501);
     const paths: string[] = [];
@@ -213,8 +213,8 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
       if (isPage(path)) paths.push(path);
       return true;
     });
-    const room = enter(proxy, name, { after: 1 });
-    const events = heard(room, "event");
+    const room = openChannel(proxy, name, { after: 1 });
+    const events = payloadsOf(room, "event");
     room.on("event", ({ payload }) => payload === 500 && room.close());
     await until(() => room.status === "closed");
     expect([events.length, room.seq]).toEqual([499, 500]);
@@ -225,7 +225,7 @@ describe.runIf(target().url.startsWith("http://"))("a channel that is too far be
 });
 
 describe("a server that is busy while a channel catches up", () => {
-  it("is asked for the page again when it said, over the same connection", async () => {
+  it("gets the request for the page again after its Retry-After, over the same connection", async () => {
     const pages: number[] = [];
     const http = createServer((_, response) => {
       pages.push(performance.now());
@@ -250,8 +250,8 @@ describe("a server that is busy while a channel catches up", () => {
       socket.once("message", () => socket.send(JSON.stringify(join)));
     });
     await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
-    const room = enter({ url: `http://127.0.0.1:${(http.address() as AddressInfo).port}` }, "a/b", { after: 1 });
-    const [events, resumed] = [heard(room, "event"), vi.fn()];
+    const room = openChannel({ url: `http://127.0.0.1:${(http.address() as AddressInfo).port}` }, "a/b", { after: 1 });
+    const [events, resumed] = [payloadsOf(room, "event"), vi.fn()];
     room.on("resumed", resumed);
     await until(() => resumed.mock.calls.length);
     expect(events).toEqual([2, 3]);
@@ -262,9 +262,9 @@ describe("a server that is busy while a channel catches up", () => {
 });
 
 describe.runIf(target().url.startsWith("http://"))("a publish", () => {
-  it("waits while there is no proxy to the server, then goes in order", async () => {
+  it("waits while the server cannot be reached, and is then sent in order", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
-    const room = await joined(proxy, name);
+    const room = await joinChannel(proxy, name);
     proxy.block();
     const places = [1, 2, 3].map((n) => room.publish(n));
     await until(() => room.status === "offline");
@@ -273,11 +273,11 @@ describe.runIf(target().url.startsWith("http://"))("a publish", () => {
     expect(await stored(name)).toEqual([1, 2, 3]);
   });
 
-  it("whose answer is lost is sent again by the same key, and stored once (IDM1)", async () => {
+  it("is sent again with the same key if its answer is lost, and is stored once (IDM1)", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
-    const room = await joined(proxy, name);
-    const witness = await joined(target(), name);
-    const events = heard(witness, "event");
+    const room = await joinChannel(proxy, name);
+    const witness = await joinChannel(target(), name);
+    const events = payloadsOf(witness, "event");
     proxy.lose("answers");
     const place = room.publish("once");
     await until(() => events.length);
@@ -287,15 +287,15 @@ describe.runIf(target().url.startsWith("http://"))("a publish", () => {
     expect(await stored(name)).toEqual(["once", "next"]);
   });
 
-  it("waits at most so many at a time, and says how many", async () => {
+  it("is rejected if too many wait, and the error has the limit", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     proxy.block();
-    const room = enter(proxy, name);
+    const room = openChannel(proxy, name);
     const places = Array.from({ length: MAX_QUEUED_MESSAGES }, (_, n) => failure(room.publish(n)));
     expect(await failure(room.publish("one more"))).toMatchObject({ code: "queue-full", limit: MAX_QUEUED_MESSAGES });
     room.close();
     for (const place of places) expect(await place).toMatchObject({ code: "closed" });
-    const large = enter(proxy, name);
+    const large = openChannel(proxy, name);
     const text = "x".repeat(1024 * 1024);
     for (let n = 0; n < 3; n++) void failure(large.publish(text));
     expect(await failure(large.publish(text))).toMatchObject({ code: "queue-full" });
@@ -303,7 +303,7 @@ describe.runIf(target().url.startsWith("http://"))("a publish", () => {
 });
 
 describe("a server that is busy", () => {
-  it("is left alone as long as it asks for, then sent the same message with the same key", async () => {
+  it("gets no request during its Retry-After, and then the same message with the same key", async () => {
     const attempts: { at: number; key: unknown }[] = [];
     const busy = await serve((request, response) => {
       if (request.url !== "/message") return void response.writeHead(404).end();
@@ -311,40 +311,40 @@ describe("a server that is busy", () => {
       if (attempts.length === 1) response.writeHead(503, { "Retry-After": "1" }).end("<html>busy</html>");
       else response.writeHead(201).end('{"channel":"a","seq":7,"time":"2026-11-24T10:00:00.000Z"}');
     });
-    const place: Position = await enter({ url: busy }, "a").publish(1);
+    const place: Position = await openChannel({ url: busy }, "a").publish(1);
     expect(place).toEqual({ seq: 7, time: "2026-11-24T10:00:00.000Z" });
     const [first, second] = attempts;
     expect(second?.key).toBe(first?.key);
     expect((second?.at ?? 0) - (first?.at ?? 0)).toBeGreaterThanOrEqual(999);
   });
 
-  it("that refuses for good is not asked again", async () => {
+  it("gets no second request after a final refusal", async () => {
     let attempts = 0;
     const closed = await serve((request, response) => {
       if (request.url === "/message") attempts += 1;
       response.writeHead(403).end("<html>");
     });
-    const room = enter({ url: closed }, "a");
+    const room = openChannel({ url: closed }, "a");
     expect(await failure(room.publish(1))).toMatchObject({ code: "unexpected", status: 403 });
     expect(attempts).toBe(1);
   });
 });
 
-describe.runIf(target().url.startsWith("http://"))("a send, which carries no key", () => {
-  it("waits while there is no connection, then goes in order", async () => {
+describe.runIf(target().url.startsWith("http://"))("a send, which has no idempotency key", () => {
+  it("waits while there is no connection, and is then sent in order", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     proxy.block();
-    const room = enter(proxy, name);
+    const room = openChannel(proxy, name);
     const places = [1, 2, 3].map((n) => room.send(n));
     proxy.open();
     expect((await Promise.all(places)).map(({ seq }) => seq)).toEqual([1, 2, 3]);
     expect(await stored(name)).toEqual([1, 2, 3]);
   });
 
-  it("whose echo is lost is confirmed by what was missed, and not sent again", async () => {
+  it("is confirmed by the missed messages if its echo is lost, and is not sent again", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
-    const [room, witness] = [await joined(proxy, name), await joined(target(), name)];
-    const messages = heard(witness, "message");
+    const [room, witness] = [await joinChannel(proxy, name), await joinChannel(target(), name)];
+    const messages = payloadsOf(witness, "message");
     proxy.lose("answers");
     const [first, second] = [room.send("first"), room.send("second")];
     await until(() => messages.length);
@@ -353,9 +353,9 @@ describe.runIf(target().url.startsWith("http://"))("a send, which carries no key
     expect(await stored(name)).toEqual(["first", "second"]);
   });
 
-  it("that is not among what was missed is unconfirmed, and not sent again", async () => {
+  it("is unconfirmed if it is not one of the missed messages, and is not sent again", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
-    const room = await joined(proxy, name);
+    const room = await joinChannel(proxy, name);
     proxy.lose("requests");
     const lost = failure(room.send("lost"));
     proxy.cut();
@@ -366,14 +366,14 @@ describe.runIf(target().url.startsWith("http://"))("a send, which carries no key
 });
 
 describe("a token function", () => {
-  it("that fails is asked again, and a publish waits for it", async () => {
+  it("is called again if it fails, and a publish waits for it", async () => {
     const name = await newRoom(target());
     let failures = 2;
     const token = async () => {
       if (failures-- > 0) throw new Error("the issuer is away");
       return target().apiKey;
     };
-    const room = enter({ ...target(), token }, name);
+    const room = openChannel({ ...target(), token }, name);
     const errors: ChannelError[] = [];
     room.on("error", (error) => errors.push(error));
     expect(await room.publish("patient")).toMatchObject({ seq: 1 });
@@ -382,9 +382,9 @@ describe("a token function", () => {
   });
 });
 
-describe("an address where nobody answers", () => {
-  it("is tried again and again, and closing ends it", async () => {
-    const room = enter({ url: "http://127.0.0.1:9" }, newChannel());
+describe("a server that cannot be reached", () => {
+  it("is tried repeatedly until the channel is closed", async () => {
+    const room = openChannel({ url: "http://127.0.0.1:9" }, newChannel());
     await until(() => room.status === "offline");
     const waiting = failure(room.publish(1));
     room.close();
@@ -393,7 +393,7 @@ describe("an address where nobody answers", () => {
   });
 });
 
-/** A server that speaks the protocol from a script: it answers whatever it hears with the next of these texts. */
+/** A scripted server, which answers each received frame with the next of these texts. */
 async function recite(...texts: string[]): Promise<{ url: string; heard: string[] }> {
   const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
   onTestFinished(() => server.close());
@@ -416,7 +416,7 @@ const event = (seq: number) => ({
 });
 
 describe("frames", () => {
-  it("may come several in an array, which the client asks for; frames and arrays keep their order", async () => {
+  it("may arrive in arrays, which the client asks for; frames and arrays keep their order", async () => {
     const client = { socketId: "me", permissions: { dbo_id: 0, row_id: 0 }, extras: {} };
     const join = { action: "join", client, options: { channel: "a/b", seq: 1 }, payload: { history: false } };
     const echo = { ...event(5), action: "message", client, payload: "said" };
@@ -425,8 +425,8 @@ describe("frames", () => {
       JSON.stringify(event(4)),
       JSON.stringify([echo, event(6)]),
     );
-    const room = await joined(server, "a/b");
-    const [events, frames] = [heard(room, "event"), [] as string[]];
+    const room = await joinChannel(server, "a/b");
+    const [events, frames] = [payloadsOf(room, "event"), [] as string[]];
     room.on("frame", ({ action }) => frames.push(action));
     await room.send("psst", { to: "somebody" });
     expect(await room.send("said")).toMatchObject({ seq: 5 });

@@ -1,7 +1,7 @@
 import { getEventListeners } from "node:events";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import type { Channel } from "../../src/client/client.ts";
-import { enter, heard, joined, until } from "../support/client.ts";
+import { joinChannel, openChannel, payloadsOf, until } from "../support/client.ts";
 import { FaultyProxy } from "../support/faulty-proxy.ts";
 import { call, history, newRoom, publish, target } from "./support.ts";
 
@@ -59,11 +59,11 @@ const stored = async (channel: string) =>
 
 // What breaks here is a way that carries plain HTTP.
 describe.runIf(target().url.startsWith("http://"))("a browser that loses its network", () => {
-  it("shows it soon, and comes back as soon as the network does, with each message once; twice in a row", async () => {
+  it("soon shows offline, and reconnects as soon as the network returns, with each message once; twice in a row", async () => {
     const browser = new FakeBrowser();
     const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];
-    const room = await joined(proxy, name);
-    const [events, messages, statuses] = [heard(room, "event"), heard(room, "message"), statusesOf(room)];
+    const room = await joinChannel(proxy, name);
+    const [events, messages, statuses] = [payloadsOf(room, "event"), payloadsOf(room, "message"), statusesOf(room)];
     for (const round of [1, 2]) {
       proxy.hold();
       browser.fire("offline");
@@ -85,11 +85,11 @@ describe.runIf(target().url.startsWith("http://"))("a browser that loses its net
     expect(sockets()).toBe(3);
   });
 
-  it("for a moment, keeps its connection and what was under proxy over it; twice in a row", async () => {
+  it("for a moment keeps its connection and the messages that were on their way; twice in a row", async () => {
     const browser = new FakeBrowser();
     const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];
-    const room = await joined(proxy, name);
-    const [messages, statuses] = [heard(room, "message"), statusesOf(room)];
+    const room = await joinChannel(proxy, name);
+    const [messages, statuses] = [payloadsOf(room, "message"), statusesOf(room)];
     const joins = vi.fn();
     room.on("frame", ({ action }) => action === "join" && joins());
     for (const round of [1, 2]) {
@@ -111,25 +111,25 @@ describe.runIf(target().url.startsWith("http://"))("a browser that loses its net
     expect([sockets(), joins.mock.calls.length]).toEqual([1, 0]);
   });
 
-  it("and is wrong about it stays online, and sends", async () => {
+  it("only according to its own report stays online, and sends", async () => {
     const browser = new FakeBrowser();
     vi.stubGlobal("navigator", { onLine: false });
     const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];
-    const room = await joined(proxy, name);
+    const room = await joinChannel(proxy, name);
     const statuses = statusesOf(room);
     for (const round of [1, 2]) {
       browser.fire("offline");
       expect(await room.send("sent")).toMatchObject({ seq: round });
     }
     expect([statuses, sockets()]).toEqual([[], 1]);
-    const other = enter(proxy, name);
+    const other = openChannel(proxy, name);
     await soon(() => other.status === "online");
   });
 
   it("drops a connection that stays silent without waiting for the network to return", async () => {
     const browser = new FakeBrowser();
     const { proxy, sockets } = await countingWay();
-    const room = await joined(proxy, await newRoom(target()));
+    const room = await joinChannel(proxy, await newRoom(target()));
     const statuses = statusesOf(room);
     proxy.hold();
     browser.fire("offline");
@@ -158,7 +158,7 @@ describe.runIf(target().url.startsWith("http://"))("a browser whose network retu
   it.each(SIGNS)("keeps a connection that works: %s", async (_, give) => {
     const browser = new FakeBrowser();
     const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];
-    const room = await joined(proxy, name);
+    const room = await joinChannel(proxy, name);
     const statuses = statusesOf(room);
     for (const round of [1, 2]) {
       give(browser);
@@ -170,8 +170,8 @@ describe.runIf(target().url.startsWith("http://"))("a browser whose network retu
   it.each(SIGNS)("replaces a connection that is dead, twice in a row: %s", async (_, give) => {
     const browser = new FakeBrowser();
     const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];
-    const room = await joined(proxy, name);
-    const [statuses, messages] = [statusesOf(room), heard(room, "message")];
+    const room = await joinChannel(proxy, name);
+    const [statuses, messages] = [statusesOf(room), payloadsOf(room, "message")];
     for (const round of [1, 2]) {
       proxy.abandon();
       give(browser);
@@ -182,33 +182,36 @@ describe.runIf(target().url.startsWith("http://"))("a browser whose network retu
     expect([await stored(name), messages, sockets()]).toEqual([[1, 2], [1, 2], 3]);
   });
 
-  it.each(SIGNS.slice(1, 3))("connects without the pause between attempts, and once: %s", async (_, give) => {
-    // The pauses are as long as can be: after the fifth attempt almost five seconds.
-    const random = vi.spyOn(Math, "random").mockReturnValue(0.999);
-    onTestFinished(() => random.mockRestore());
-    const browser = new FakeBrowser();
-    const proxy = await FaultyProxy.to(target().url);
-    onTestFinished(() => proxy.close());
-    let [attempts, isBroken] = [0, true];
-    proxy.examine((path) => {
-      if (path.includes("/socket")) attempts += 1;
-      return !isBroken;
-    });
-    const room = enter(proxy, await newRoom(target()));
-    await until(() => attempts === 5);
-    await until(() => room.status === "offline");
-    browser.show("hidden");
-    isBroken = false;
-    give(browser);
-    await vi.waitUntil(() => attempts === 6, { timeout: 3_000, interval: 5 });
-    await until(() => room.status === "online");
-    expect(attempts).toBe(6);
-  });
+  it.each(SIGNS.slice(1, 3))(
+    "connects at once, and only once, without the pause between attempts: %s",
+    async (_, give) => {
+      // The pauses are as long as can be: after the fifth attempt almost five seconds.
+      const random = vi.spyOn(Math, "random").mockReturnValue(0.999);
+      onTestFinished(() => random.mockRestore());
+      const browser = new FakeBrowser();
+      const proxy = await FaultyProxy.to(target().url);
+      onTestFinished(() => proxy.close());
+      let [attempts, isBroken] = [0, true];
+      proxy.examine((path) => {
+        if (path.includes("/socket")) attempts += 1;
+        return !isBroken;
+      });
+      const room = openChannel(proxy, await newRoom(target()));
+      await until(() => attempts === 5);
+      await until(() => room.status === "offline");
+      browser.show("hidden");
+      isBroken = false;
+      give(browser);
+      await vi.waitUntil(() => attempts === 6, { timeout: 3_000, interval: 5 });
+      await until(() => room.status === "online");
+      expect(attempts).toBe(6);
+    },
+  );
 
-  it("does nothing where the page is hidden", async () => {
+  it("does nothing while the page is hidden", async () => {
     const browser = new FakeBrowser();
     const { proxy, sockets } = await countingWay();
-    const room = await joined(proxy, await newRoom(target()));
+    const room = await joinChannel(proxy, await newRoom(target()));
     const statuses = statusesOf(room);
     browser.show("hidden");
     expect(await room.send("sent")).toMatchObject({ seq: 1 });
@@ -216,12 +219,12 @@ describe.runIf(target().url.startsWith("http://"))("a browser whose network retu
   });
 });
 
-describe("what the client listens to in a browser", () => {
-  it("is left alone once the channel is closed, here or by the server", async () => {
+describe("the client's listeners in a browser", () => {
+  it("are removed once the channel is closed by the client or by the server", async () => {
     const browser = new FakeBrowser();
     const [one, two] = [
-      await joined(target(), await newRoom(target())),
-      await joined(target(), await newRoom(target())),
+      await joinChannel(target(), await newRoom(target())),
+      await joinChannel(target(), await newRoom(target())),
     ];
     expect(browser.listeners).toBe(6);
     one.close();
@@ -235,10 +238,10 @@ describe("what the client listens to in a browser", () => {
     expect([one.status, two.status]).toEqual(["closed", "closed"]);
   });
 
-  it("is left alone by a handler that closes the channel when the connection is lost", async () => {
+  it("are removed if a handler closes the channel when the connection is lost", async () => {
     const browser = new FakeBrowser();
     const { proxy, sockets } = await countingWay();
-    const room = await joined(proxy, await newRoom(target()));
+    const room = await joinChannel(proxy, await newRoom(target()));
     room.on("status", () => room.close());
     proxy.hold();
     browser.fire("offline");

@@ -3,16 +3,16 @@ import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocket } from "ws";
 import { type ChannelError, createClient } from "../../src/client/client.ts";
 import { ChannelStore } from "../../src/client/store.ts";
-import { enter, failure, heard, joined, until } from "../support/client.ts";
+import { failure, joinChannel, openChannel, payloadsOf, until } from "../support/client.ts";
 import { call, history, newChannel, newRoom, publish, target, tokenFor } from "./support.ts";
 
 const path = (channel: string) => `/channels/${encodeURIComponent(channel)}`;
 
 describe("a channel", () => {
-  it("hears what the server side published and what clients sent, apart, and each once (FRA1)", async () => {
+  it("receives published events and clients' messages separately, each once (FRA1)", async () => {
     const name = await newRoom(target());
-    const [one, two] = [await joined(target(), name), await joined(target(), name)];
-    const [events, messages] = [heard(two, "event"), heard(two, "message")];
+    const [one, two] = [await joinChannel(target(), name), await joinChannel(target(), name)];
+    const [events, messages] = [payloadsOf(two, "event"), payloadsOf(two, "message")];
     await publish(target(), name, "from the server");
     await one.send({ from: "a client" });
     await two.publish("by HTTP");
@@ -20,23 +20,23 @@ describe("a channel", () => {
     expect([events, messages]).toEqual([["from the server", "by HTTP"], [{ from: "a client" }]]);
   });
 
-  it("answers a publish and a send with the message's place, once it is stored (PUB2)", async () => {
-    const room = await joined(target(), await newRoom(target()));
+  it("resolves a publish and a send to the message's position once it is stored (PUB2)", async () => {
+    const room = await joinChannel(target(), await newRoom(target()));
     const places = [await room.publish("one"), await room.send("two")];
     expect(places.map(({ seq }) => seq)).toEqual([1, 2]);
     const stored = (await history(target(), room.name)).messages.map(({ options: { seq, time } }) => ({ seq, time }));
     expect(places).toEqual(stored);
   });
 
-  it("fails at once where anonymous clients have used up their quota (LIM14)", async () => {
-    const room = await joined(target(), await newRoom(target(), { anonymous_bytes_per_day: 0 }));
+  it("rejects at once if anonymous clients have used up their quota (LIM14)", async () => {
+    const room = await joinChannel(target(), await newRoom(target(), { anonymous_bytes_per_day: 0 }));
     await expect(room.publish("one")).rejects.toMatchObject({ code: "quota-exceeded", status: 429 });
     await expect(room.send("two")).rejects.toMatchObject({ code: "quota-exceeded" });
   });
 
   it("confirms a send on a channel whose messages only authenticated clients receive (FRA2)", async () => {
-    const room = await joined(target(), await newRoom(target(), { auth_channel: true }));
-    const messages = heard(room, "message");
+    const room = await joinChannel(target(), await newRoom(target(), { auth_channel: true }));
+    const messages = payloadsOf(room, "message");
     const places = [await room.send("one"), await room.send("one")];
     expect(places.map(({ seq }) => seq)).toEqual([1, 2]);
     await publish(target(), room.name, "for users only");
@@ -44,11 +44,11 @@ describe("a channel", () => {
     expect(messages).toEqual(["one", "one", "two"]);
   });
 
-  it("brings the history that it was asked for first, then goes on live (JOI4)", async () => {
+  it("delivers the requested history first, and then live messages (JOI4)", async () => {
     const name = await newRoom(target());
     for (const n of [1, 2]) await publish(target(), name, n);
-    const room = enter(target(), name, { history: true });
-    const events = heard(room, "event");
+    const room = openChannel(target(), name, { history: true });
+    const events = payloadsOf(room, "event");
     await until(() => events.length === 2);
     await publish(target(), name, 3);
     await until(() => events.length === 3);
@@ -56,38 +56,38 @@ describe("a channel", () => {
     expect(room.seq).toBe(3);
   });
 
-  it("goes on behind the `seq` of an earlier life (RES1)", async () => {
+  it("resumes after the `seq` that is passed as `after` (RES1)", async () => {
     const name = await newRoom(target());
     for (const n of [1, 2, 3]) await publish(target(), name, n);
-    const room = enter(target(), name, { after: 1 });
+    const room = openChannel(target(), name, { after: 1 });
     const resumed = vi.fn();
     room.on("resumed", resumed);
-    const events = heard(room, "event");
+    const events = payloadsOf(room, "event");
     await until(() => resumed.mock.calls.length);
     expect(resumed).toHaveBeenCalledExactlyOnceWith({ missed: 2, complete: true });
     expect(events).toEqual([2, 3]);
   });
 
-  it("reads by pages what it is too far behind to be replayed, and mixes up nothing (RES2)", async () => {
+  it("reads missed messages page by page if there are too many to replay, and keeps the order (RES2)", async () => {
     const name = await newRoom(target());
     const count = 1_500;
     for (const from of [0, 750]) {
       const batch = Array.from({ length: 750 }, (_, n) => ({ channel: name, message: from + n + 1 }));
       expect((await call(target(), "POST", "/messages", batch)).status).toBe(200);
     }
-    const room = enter(target(), name, { after: 1 });
-    const events = heard(room, "event");
+    const room = openChannel(target(), name, { after: 1 });
+    const events = payloadsOf(room, "event");
     await until(() => room.status === "online");
     await publish(target(), name, count + 1);
     await until(() => events.length === count);
     expect(events).toEqual(Array.from({ length: count }, (_, n) => n + 2));
   });
 
-  it("says that there is a gap where its position is beyond the channel's last, and goes on from there (RES2)", async () => {
+  it("reports a gap if its position is beyond the channel's last, and continues from there (RES2)", async () => {
     const name = await newRoom(target());
     await publish(target(), name, 1);
-    const room = enter(target(), name, { after: 10 });
-    const [resumed, events] = [vi.fn(), heard(room, "event")];
+    const room = openChannel(target(), name, { after: 10 });
+    const [resumed, events] = [vi.fn(), payloadsOf(room, "event")];
     room.on("resumed", resumed);
     await until(() => resumed.mock.calls.length);
     await publish(target(), name, 2);
@@ -96,11 +96,11 @@ describe("a channel", () => {
     expect([events, room.seq]).toEqual([[2], 2]);
   });
 
-  it("says that there is a gap where the channel shows its clients no history (RES2)", async () => {
+  it("reports a gap if the channel shows no history (RES2)", async () => {
     const name = await newRoom(target(), { message_history: 0 });
     for (const n of [1, 2]) await publish(target(), name, n);
-    const room = enter(target(), name, { after: 1 });
-    const [resumed, events] = [vi.fn(), heard(room, "event")];
+    const room = openChannel(target(), name, { after: 1 });
+    const [resumed, events] = [vi.fn(), payloadsOf(room, "event")];
     room.on("resumed", resumed);
     await until(() => resumed.mock.calls.length);
     await publish(target(), name, 3);
@@ -109,8 +109,8 @@ describe("a channel", () => {
     expect(events).toEqual([3]);
   });
 
-  it("pages through the history, backwards and forwards (HIS4)", async () => {
-    const room = await joined(target(), await newRoom(target()));
+  it("pages through the history, backward and forward (HIS4)", async () => {
+    const room = await joinChannel(target(), await newRoom(target()));
     for (let n = 1; n <= 7; n++) await room.publish(n);
     const read = async (range: object) => {
       const pages: unknown[][] = [];
@@ -125,13 +125,13 @@ describe("a channel", () => {
     expect(await read({ limit: 3, before: 3 })).toEqual([[1, 2]]);
   });
 
-  it("knows who is here, and who it is itself (PRE1, PRE2)", async () => {
+  it("knows the members, and its own identity (PRE1, PRE2)", async () => {
     const name = await newRoom(target());
-    const one = await joined(target(), name, { presence: true });
+    const one = await joinChannel(target(), name, { presence: true });
     await until(() => one.presence.length === 1);
     const changes: unknown[] = [];
     one.on("presence", ({ total, change }) => changes.push([total, change?.action]));
-    const two = await joined(target(), name, { presence: true });
+    const two = await joinChannel(target(), name, { presence: true });
     await until(() => one.presence.length === 2 && two.presence.length === 2);
     expect(one.presence.map(({ socketId }) => socketId)).toContain(two.me?.socketId);
     two.close();
@@ -143,14 +143,17 @@ describe("a channel", () => {
     ]);
   });
 
-  it("sends a word to one client alone, and says where there is no such client (FRA5)", async () => {
+  it("sends a private message to one client, and reports an error if that client is missing (FRA5)", async () => {
     const name = await newRoom(target());
     const [one, two, three] = [
-      await joined(target(), name),
-      await joined(target(), name),
-      await joined(target(), name),
+      await joinChannel(target(), name),
+      await joinChannel(target(), name),
+      await joinChannel(target(), name),
     ];
-    const [told, others] = [heard(two, "private"), [...heard(one, "private"), ...heard(three, "private")]];
+    const [told, others] = [
+      payloadsOf(two, "private"),
+      [...payloadsOf(one, "private"), ...payloadsOf(three, "private")],
+    ];
     const errors: ChannelError[] = [];
     one.on("error", (error) => errors.push(error));
     expect(await one.send("psst", { to: two.me?.socketId ?? "" })).toBeUndefined();
@@ -162,8 +165,8 @@ describe("a channel", () => {
     expect(await one.send("and now to all")).toMatchObject({ seq: 1 });
   });
 
-  it("does not take a private message's error for the next one's (ERR2)", async () => {
-    const room = await joined(target(), await newRoom(target()));
+  it("does not confuse a private message's error with the next message's (ERR2)", async () => {
+    const room = await joinChannel(target(), await newRoom(target()));
     const errors: ChannelError[] = [];
     room.on("error", (error) => errors.push(error));
     const [, place] = await Promise.all([room.send("psst", { to: "nobody" }), room.send("for all")]);
@@ -171,10 +174,10 @@ describe("a channel", () => {
     expect(errors.map(({ code }) => code)).toEqual(["unknown-recipient"]);
   });
 
-  it("leaves on close: it hears no more, and what is sent then is refused", async () => {
+  it("leaves on close, receives nothing more, and rejects later sends", async () => {
     const name = await newRoom(target());
-    const [room, witness] = [await joined(target(), name), await joined(target(), name, { presence: true })];
-    const events = heard(room, "event");
+    const [room, witness] = [await joinChannel(target(), name), await joinChannel(target(), name, { presence: true })];
+    const events = payloadsOf(room, "event");
     await until(() => witness.presence.length === 2);
     const statuses = vi.fn();
     room.on("status", statuses);
@@ -187,25 +190,25 @@ describe("a channel", () => {
     expect(statuses).toHaveBeenCalledExactlyOnceWith("closed");
   });
 
-  it("hears no more from the moment of closing, not even the rest of a history", async () => {
+  it("delivers nothing after close, not even the rest of a history", async () => {
     const name = await newRoom(target());
     for (const n of [1, 2, 3]) await publish(target(), name, n);
-    const room = enter(target(), name, { history: true });
-    const events = heard(room, "event");
+    const room = openChannel(target(), name, { history: true });
+    const events = payloadsOf(room, "event");
     room.on("event", () => room.close());
     await until(() => room.status === "closed");
     expect(events).toEqual([1]);
   });
 
-  it("keeps the other handlers, and the order, where one throws", async () => {
-    const room = await joined(target(), await newRoom(target()));
+  it("still calls the other handlers, in order, if one throws", async () => {
+    const room = await joinChannel(target(), await newRoom(target()));
     const uncaught = vi.fn();
     process.once("uncaughtException", uncaught);
     onTestFinished(() => void process.off("uncaughtException", uncaught));
     const stop = room.on("event", () => {
       throw new Error("a handler's own");
     });
-    const events = heard(room, "event");
+    const events = payloadsOf(room, "event");
     await room.publish(1);
     await until(() => events.length === 1);
     stop();
@@ -215,9 +218,9 @@ describe("a channel", () => {
   });
 });
 
-describe("what is refused", () => {
+describe("a refusal", () => {
   it("rejects a publish with the server's problem: code, status, field and limit (ERR1)", async () => {
-    const room = await joined(target(), await newRoom(target()));
+    const room = await joinChannel(target(), await newRoom(target()));
     expect(await failure(room.publish("x".repeat(70_000)))).toMatchObject({
       name: "ChannelError",
       code: "too-large",
@@ -232,15 +235,15 @@ describe("what is refused", () => {
     });
   });
 
-  it("rejects a send by its error frame, and lets the next one go (ERR2)", async () => {
-    const room = await joined(target(), await newRoom(target()));
+  it("rejects a send with the error frame, and does not affect the next one (ERR2)", async () => {
+    const room = await joinChannel(target(), await newRoom(target()));
     const [refused, next] = [failure(room.send("x".repeat(70_000))), room.send("short")];
     expect(await refused).toMatchObject({ code: "too-large", limit: 65_536 });
     expect(await next).toMatchObject({ seq: 1 });
   });
 
-  it("rejects what is no JSON before it is sent", async () => {
-    const room = await joined(target(), await newRoom(target()));
+  it("happens before sending if a payload cannot be written as JSON", async () => {
+    const room = await joinChannel(target(), await newRoom(target()));
     const circle: Record<string, unknown> = {};
     circle["self"] = circle;
     for (const payload of [undefined, 1n, circle]) {
@@ -248,8 +251,8 @@ describe("what is refused", () => {
     }
   });
 
-  it("sends again what came too fast over the socket, and keeps the order (LIM6)", async () => {
-    const room = await joined(target(), await newRoom(target()));
+  it("makes the client send again, in order, if it sent too fast over the socket (LIM6)", async () => {
+    const room = await joinChannel(target(), await newRoom(target()));
     const places = await Promise.all(Array.from({ length: 150 }, (_, n) => room.send(n)));
     expect(places.map(({ seq }) => seq)).toEqual(Array.from({ length: 150 }, (_, n) => n + 1));
     expect(
@@ -257,15 +260,15 @@ describe("what is refused", () => {
     ).toEqual(Array.from({ length: 150 }, (_, n) => n));
   });
 
-  it("tells why there is no connection, which a browser's socket does not", async () => {
-    const room = enter(target(), newChannel());
+  it("of a connection causes an error with the reason, which a browser's socket hides", async () => {
+    const room = openChannel(target(), newChannel());
     const error = await new Promise<ChannelError>((resolve) => room.on("error", resolve));
     expect(error).toMatchObject({ code: "unauthorized", status: 401 });
     expect(room.status).toBe("offline");
   });
 
-  it("ends where the settings no longer admit the client (CON6)", async () => {
-    const room = await joined(target(), await newRoom(target()));
+  it("closes the channel if the settings no longer admit the client (CON6)", async () => {
+    const room = await joinChannel(target(), await newRoom(target()));
     const errors: ChannelError[] = [];
     room.on("error", (error) => errors.push(error));
     expect((await call(target(), "PUT", path(room.name), { active: false })).status).toBe(200);
@@ -275,7 +278,7 @@ describe("what is refused", () => {
 });
 
 describe("a channel as a store", () => {
-  it("tells of a history as of one change, not of a hundred", async () => {
+  it("notifies its listeners once for a history of a hundred messages", async () => {
     const name = await newRoom(target(), { message_history: 100 });
     const batch = Array.from({ length: 100 }, (_, n) => ({ channel: name, message: n }));
     expect((await call(target(), "POST", "/messages", batch)).status).toBe(200);
@@ -289,7 +292,7 @@ describe("a channel as a store", () => {
 });
 
 describe("the store of a channel", () => {
-  it("shows why there is no connection, and no error any more once there is one", async () => {
+  it("shows why there is no connection, and no error once there is one", async () => {
     const { channel: name, token: good } = await tokenFor(target(), newChannel(), 42);
     let token = "not-a-token";
     const client = createClient({ ...target(), token: () => token });
@@ -303,26 +306,26 @@ describe("the store of a channel", () => {
   });
 });
 
-describe("a WebSocket of one's own", () => {
-  it("serves where there is no global one", async () => {
+describe("a WebSocket constructor that is passed in", () => {
+  it("is used if there is no global one", async () => {
     vi.stubGlobal("WebSocket", undefined);
     onTestFinished(() => void vi.unstubAllGlobals());
-    const room = await joined({ ...target(), WebSocket }, await newRoom(target()));
+    const room = await joinChannel({ ...target(), WebSocket }, await newRoom(target()));
     expect(await room.send("hello")).toMatchObject({ seq: 1 });
   });
 });
 
 describe("a token", () => {
-  it("goes with the socket, the publish and the history (AUT4)", async () => {
+  it("is sent with the socket, the publish and the history (AUT4)", async () => {
     const { channel, token } = await tokenFor(target(), newChannel(), 42, { name: "Carol" });
-    const room = await joined({ ...target(), token }, channel);
+    const room = await joinChannel({ ...target(), token }, channel);
     expect(room.me).toMatchObject({ permissions: { row_id: 42 }, extras: { name: "Carol" } });
     await room.publish("by HTTP");
     for await (const [message] of room.history()) expect(message?.client?.permissions.row_id).toBe(42);
     expect((await room.send("for users", { authenticated: true })).seq).toBe(2);
   });
 
-  it("is asked for anew where it has expired, and the channel goes on (AUT7)", async () => {
+  it("is requested again when it has expired, and the channel continues (AUT7)", async () => {
     const { channel, database } = await tokenFor(target(), newChannel(), 7);
     const token = vi.fn(async () => {
       // The server allows for clocks that differ by five seconds; only the first one expires within the test.
@@ -330,7 +333,7 @@ describe("a token", () => {
       const answer = await call(target(), "POST", `/databases/${database}/tokens`, { id: 7, expires_in });
       return ((await answer.json()) as { token: string }).token;
     });
-    const room = enter({ ...target(), token }, channel);
+    const room = openChannel({ ...target(), token }, channel);
     const statuses: string[] = [];
     room.on("status", (status) => statuses.push(status));
     await until(() => statuses.length === 3);
@@ -349,8 +352,8 @@ describe("a schema", () => {
   });
   const line = { text: "hi", at: "2026-11-24T10:00:00.000Z" };
 
-  it("gives payloads their type, and what it makes of them", async () => {
-    const room = await joined(target(), await newRoom(target()), { schema: Line });
+  it("gives payloads their type, and delivers its output", async () => {
+    const room = await joinChannel(target(), await newRoom(target()), { schema: Line });
     const years: number[] = [];
     room.on("event", ({ payload }) => years.push(payload.at.getFullYear()));
     await room.publish(line);
@@ -359,9 +362,9 @@ describe("a schema", () => {
     for await (const [message] of room.history()) expect(message?.payload.at).toEqual(new Date(line.at));
   });
 
-  it("keeps what it does not allow from the handlers, and from the wire", async () => {
-    const room = await joined(target(), await newRoom(target()), { schema: Line });
-    const [events, errors]: [unknown[], ChannelError[]] = [heard(room, "event"), []];
+  it("keeps invalid payloads from the handlers and from the server", async () => {
+    const room = await joinChannel(target(), await newRoom(target()), { schema: Line });
+    const [events, errors]: [unknown[], ChannelError[]] = [payloadsOf(room, "event"), []];
     room.on("error", (error) => errors.push(error));
     await publish(target(), room.name, { text: 1 });
     await publish(target(), room.name, line);

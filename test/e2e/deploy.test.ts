@@ -73,7 +73,7 @@ function accountAt(url: string): NodeJS.ProcessEnv {
 }
 
 describe("the first deployment", () => {
-  it("finds the database by its name: `wrangler d1 create` changes no file, and `npm run deploy` needs none changed", async () => {
+  it("finds the database by its name, so `wrangler d1 create` and `npm run deploy` need no changed file", async () => {
     const { url, calls } = await serveAccount();
     const env = accountAt(url);
     const config = readFileSync(CONFIG, "utf8");

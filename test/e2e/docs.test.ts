@@ -74,7 +74,7 @@ describe("the documents (SRV2)", () => {
     expect(isValid.errors ?? []).toEqual([]);
   });
 
-  it("may be read by pages of any origin, while all else may not", async () => {
+  it("may be read by pages of any origin, unlike everything else", async () => {
     const headers = { Origin: "https://editor.test" };
     for (const path of ["/openapi.json", "/asyncapi.json"]) {
       const answer = await fetch(`${target().url}${path}`, { headers });
@@ -83,7 +83,7 @@ describe("the documents (SRV2)", () => {
     expect((await fetch(`${target().url}/health`, { headers })).status).toBe(403);
   });
 
-  it("lead each reference to something that is there", () => {
+  it("have only references that exist", () => {
     for (const document of [openapi, asyncapi]) {
       for (const [, path = ""] of JSON.stringify(document).matchAll(/"\$ref":"#\/([^"]+)"/g)) {
         const found = path.split("/").reduce<unknown>((at, key) => (at as Record<string, unknown>)[key], document);
@@ -92,7 +92,7 @@ describe("the documents (SRV2)", () => {
     }
   });
 
-  it("hold no example that their own schemas refuse", () => {
+  it("have only examples that match their own schemas", () => {
     for (const { operation } of operations) {
       const { operationId, parameters = [], requestBody, responses } = operation;
       for (const { name, schema, example } of parameters)
@@ -109,7 +109,7 @@ describe("the documents (SRV2)", () => {
   });
 });
 
-describe("each example of the HTTP interface is taken, and answered as it says", () => {
+describe("each example of openapi.json is accepted and answered as documented", () => {
   /** What has to be there first comes first: databases, then the channels that name them; and last what removes them. */
   const order = ["PUT", "POST", "GET", "DELETE"];
   const sorted = operations
@@ -200,17 +200,17 @@ describe("each frame", () => {
     Leave: "Left",
   };
 
-  it.each(Object.keys(ANSWERS))("of a client's is taken as it is: %s", async (name) => {
+  it.each(Object.keys(ANSWERS))("that a client sends is accepted as documented: %s", async (name) => {
     member.send(exampleOf(name) as object);
     await until(member, ANSWERS[name] ?? "");
     expect(refusals).toEqual([]);
   });
 
-  it("of a client's is among these", () => {
+  it("that a client sends is covered here", () => {
     expect(namesOf("receive").toSorted()).toEqual(Object.keys(ANSWERS).toSorted());
   });
 
-  it("of the server's is of the one kind that describes it, and there is none that never comes", async () => {
+  it("that the server sends matches one documented kind, and each documented kind is sent", async () => {
     member.send({ action: "join", payload: { presence: true } });
     await until(member, "PresenceFull");
     await publish(target(), channel, "assemble");
@@ -228,7 +228,7 @@ describe("each frame", () => {
     expect([...seen].toSorted()).toEqual(namesOf("send").toSorted());
   });
 
-  it("of a client's that the schemas refuse is refused by the server, too", async () => {
+  it("that the schemas refuse is refused by the server, too", async () => {
     const refused = [
       { action: "jump" },
       { action: "join", options: { after: -1 } },

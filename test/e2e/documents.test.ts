@@ -12,7 +12,7 @@ describe("every fenced block in the documents", () => {
     expect(faultsOf(blocks, claims)).toEqual([]);
   });
 
-  it("has its own reason: none stays behind when its block is gone", () => {
+  it("has its own reason, and no reason is left without a block", () => {
     expect(
       pages.flatMap(({ strayReasons }, index) => strayReasons.map((line) => `${documents()[index]}:${line}`)),
     ).toEqual([]);

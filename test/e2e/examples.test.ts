@@ -42,7 +42,7 @@ async function pasteAll(blocks: Block[]): Promise<Map<number, string>> {
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
 describe("README.md", () => {
-  it("runs as it stands, block after block, and is answered what it shows", async () => {
+  it("runs as written, block after block, and gets the answers that it shows", async () => {
     const said = await pasteAll(blocksOf("README.md", "sh"));
     for (const { line, code } of blocksOf("README.md", "json")) {
       const output = said.get([...said.keys()].findLast((at) => at < line) ?? 0) ?? "";
@@ -83,7 +83,7 @@ describe("README.md", () => {
 });
 
 describe("docs/guides/authentication.md", () => {
-  it("runs as it stands, block after block, from nothing to a private channel", async () => {
+  it("runs as written, block after block, from nothing to a private channel", async () => {
     const said = await pasteAll(blocksOf("docs/guides/authentication.md", "sh"));
     expect([...said.values()].join("\n")).toContain('"payload":"Carol here"');
   });
@@ -110,7 +110,7 @@ describe("docs/guides/from-xano.md", () => {
     expect(stdout).toBe(`Stored as message ${frame.options.seq}.\n`);
   });
 
-  it("runs as it stands, block after block", async () => {
+  it("runs as written, block after block", async () => {
     await pasteAll(blocksOf("docs/guides/from-xano.md", "sh"));
   });
 
@@ -135,7 +135,7 @@ function statementOf(code: string): string {
 }
 
 describe("the local D1", () => {
-  it("answers the statement of docs/decisions/archive.md with what was said", async () => {
+  it("returns the history for the statement of docs/decisions/archive.md", async () => {
     const text = "Whatever it takes.";
     const { seq } = await publish(server, "marvel_chat_room", { name: "Steve", text });
     await vi.waitUntil(() => server.archive("marvel_chat_room").some((row) => row.seq === seq), { timeout: 30_000 });
@@ -148,7 +148,7 @@ describe("the local D1", () => {
     }
   });
 
-  it("deletes by the statement of docs/guides/operating.md what is old, but for each channel's latest 1,000", async () => {
+  it("deletes old messages with the statement of docs/guides/operating.md, except each channel's latest 1,000", async () => {
     const channel = "retention";
     const positions = Array.from({ length: 1_003 }, (_, index) => index + 1);
     const insert = `INSERT INTO messages (channel, seq, time, action, payload)

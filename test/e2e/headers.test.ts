@@ -13,12 +13,12 @@ const files = globSync("public/**/*", { withFileTypes: true })
   .filter((entry) => entry.isFile() && entry.name !== "_headers")
   .map(({ parentPath, name }) => `${parentPath}/${name}`.replace("public/", "/"));
 
-describe("the headers of what is served as a file (SRV5)", () => {
+describe("the headers of a file (SRV5)", () => {
   it("are known for every page", () => {
     expect(files).toEqual(expect.arrayContaining(["/index.html", "/console.html", "/docs.html", "/client.js"]));
   });
 
-  it.each(["/", "/console", "/docs", ...files])("are there at %s", async (path) => {
+  it.each(["/", "/console", "/docs", ...files])("are present at %s", async (path) => {
     const { status, headers } = await rawRequest(`${target().url}${path}`);
     // A page's address is the one without its extension.
     expect(status).toBe(path.endsWith(".html") ? 307 : 200);
@@ -33,7 +33,7 @@ describe("the headers of what is served as a file (SRV5)", () => {
   });
 
   it.each(["example.test", "rt.example.test", "durable-channels.someone.workers.test"])(
-    "keep browsers to https at %s",
+    "require https at %s",
     async (host) => {
       for (const path of ["/", "/console", "/docs", "/client.js"]) {
         const { headers } = await rawRequest(`${target().url}${path}`, { Host: host });
@@ -42,12 +42,12 @@ describe("the headers of what is served as a file (SRV5)", () => {
     },
   );
 
-  it("leave http://localhost alone, which other servers use, too", async () => {
+  it("do not require https on http://localhost, which other servers use, too", async () => {
     const { headers } = await rawRequest(target().url, { Host: "localhost:8787" });
     expect(headers["strict-transport-security"]).toBeUndefined();
   });
 
-  it("are there on what the Worker answers", async () => {
+  it("are present on the Worker's answers", async () => {
     for (const path of ["/health", "/nothing", "/channels"]) {
       const { headers } = await rawRequest(`${target().url}${path}`);
       expect(headers).toMatchObject({

@@ -31,7 +31,7 @@ async function publishSurely(server: Server, channel: string, message: string): 
 }
 
 describe("a server that is killed in the middle of a burst", () => {
-  it(`loses nothing, doubles nothing, and mixes up nothing: ${KILLS} times`, { timeout: 900_000 }, async () => {
+  it(`loses no message, stores none twice, and keeps the order: ${KILLS} times`, { timeout: 900_000 }, async () => {
     const server = await Server.start();
     onTestFinished(() => server.remove());
     const channel = await newRoom(server, HISTORY);
@@ -75,8 +75,8 @@ describe("a server that is killed in the middle of a burst", () => {
   });
 });
 
-describe("a server that comes back to all its clients at once", () => {
-  it(`brings each of ${STORM} what it missed, before anything new (RES1)`, { timeout: 300_000 }, async () => {
+describe("a server to which all clients reconnect at once", () => {
+  it(`sends each of ${STORM} clients its missed messages before new ones (RES1)`, { timeout: 300_000 }, async () => {
     const server = await Server.start();
     onTestFinished(() => server.remove());
     const [channel, checker] = [await newRoom(server, HISTORY), new Checker()];

@@ -35,14 +35,14 @@ describe("a running server", () => {
     expect(await socket.text()).toBe("pong");
   });
 
-  it("refuses bodies far over the limit, and goes on (LIM1)", async () => {
+  it("refuses bodies far over the limit, and keeps running (LIM1)", async () => {
     const answer = await call(target(), "POST", "/message", { channel: newChannel(), message: "x".repeat(20_000_000) });
     expect(answer.status).toBe(413);
     expect(await answer.json()).toMatchObject({ limit: 65_536 });
     expect((await publish(target(), newChannel(), 1)).seq).toBe(1);
   });
 
-  it("refuses frames far over the limit, and keeps the connection and everybody else's (LIM1, ERR3)", async () => {
+  it("refuses frames far over the limit, and keeps this connection and all others open (LIM1, ERR3)", async () => {
     const channel = newChannel();
     const [loud, quiet] = [await join(target(), channel), await join(target(), channel)];
     loud.send({ action: "message", payload: "x".repeat(5_000_000) });
@@ -52,7 +52,7 @@ describe("a running server", () => {
     for (const socket of [loud, quiet]) expect((await socket.frame()).payload).toBe("undisturbed");
   });
 
-  it("serves the page under a strict policy", async () => {
+  it("serves the page with a strict Content Security Policy", async () => {
     const page = await fetch(target().url);
     expect(page.headers.get("Content-Type")).toMatch(/^text\/html/);
     expect(page.headers.get("Content-Security-Policy")).toContain("default-src 'none'; script-src 'self'");
@@ -60,7 +60,7 @@ describe("a running server", () => {
 });
 
 describe("a server that is killed and started again", () => {
-  it("has lost nothing, goes on with the numbering, and its subscribers resume by themselves (ORD1, ORD4, RES1)", async () => {
+  it("has lost nothing, continues the numbering, and its subscribers resume by themselves (ORD1, ORD4, RES1)", async () => {
     const server = await Server.start();
     onTestFinished(() => server.remove());
     const channel = newChannel();

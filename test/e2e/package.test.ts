@@ -49,7 +49,7 @@ function link(name: string): void {
   symlinkSync(resolve("node_modules", name), to);
 }
 
-/** Runs a command in the project; answers what it says, and throws where it fails. */
+/** Runs a command in the project. Returns its output, and throws if it fails. */
 async function run(command: string, ...args: string[]): Promise<string> {
   try {
     return (await promisify(execFile)(command, args, { cwd: project })).stdout;
@@ -65,7 +65,7 @@ const EXAMPLES = blocksOf("docs/guides/client.md", "ts")
   .join("\n");
 const REACT_FILES = Object.entries(filesOf(blocksOf("docs/guides/client.md", "tsx")));
 
-/** Makes a line that logs something, and says what in a comment, fail where it logs something else. */
+/** Changes a line that logs a value and shows it in a comment, so that it fails if it logs another value. */
 const CHECKED = `
 import { format } from "node:util";
 const owed = new Set<string>();
@@ -104,7 +104,7 @@ describe("the package, packed, and unpacked in an empty project", () => {
     await run(resolve("node_modules/.bin/tsc"), ...STRICT, ...how, "examples.ts", ...REACT_FILES.map(([path]) => path));
   });
 
-  it("brings nothing of the server's", () => {
+  it("contains no code of the server", () => {
     expect(dependencies()).toEqual(["@standard-schema/spec", "partysocket"]);
   });
 
@@ -122,7 +122,7 @@ describe("the package, packed, and unpacked in an empty project", () => {
     await run(resolve("node_modules/.bin/tsc"), ...STRICT, "--module", "nodenext", "types.ts");
   });
 
-  it("does in Node what docs/guides/client.md says, and ends by itself once all is closed", async () => {
+  it("works in Node as docs/guides/client.md says, and lets the process end once everything is closed", async () => {
     const { channel, token } = await tokenFor(target(), newChannel(), 42);
     const issuer = await serve((_, response) => response.end(token));
     const program = checked(EXAMPLES)
@@ -141,12 +141,12 @@ describe("the package, packed, and unpacked in an empty project", () => {
     }
   });
 
-  it("brings the hook", async () => {
+  it("contains the React hook", async () => {
     writeFileSync(join(project, "hook.js"), 'console.log(typeof (await import("durable-channels/react")).useChannel);');
     expect(await run(resolve("node_modules/.bin/node"), "hook.js")).toBe("function\n");
   });
 
-  it("says in a Node without WebSocket what to do, and works there once that is done", async () => {
+  it("says what to do in a Node without WebSocket, and then works there", async () => {
     // As Node 20 is: its WebSocket is only there with a flag.
     const node = [resolve("node_modules/.bin/node"), "--no-experimental-websocket"] as const;
     const missing = `

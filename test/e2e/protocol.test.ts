@@ -27,7 +27,7 @@ async function succeed(method: string, path: string, body: object): Promise<Resp
   return answer;
 }
 
-/** A socket of a channel, as a user or as anybody. */
+/** Connects to a channel as a user or as an anonymous client. */
 async function connect(channel: string, as?: Target): Promise<TestSocket> {
   const headers = as ? { Authorization: `Bearer ${as.apiKey}` } : {};
   const socket = await open(
@@ -136,11 +136,11 @@ const examples = blocksOf("PROTOCOL.md", "json").map(({ line, code }) => {
 });
 
 describe("each example of PROTOCOL.md", () => {
-  it("is one of a rule that is provoked here, each once", () => {
+  it("belongs to a rule that is tested here, each once", () => {
     expect(examples.map(({ rule }) => rule).toSorted()).toEqual(Object.keys(EXAMPLES).toSorted());
   });
 
-  it.each(examples)("is what the server sends or takes ($rule)", async ({ rule, code }) => {
+  it.each(examples)("is what the server sends or accepts ($rule)", async ({ rule, code }) => {
     const isSent = rule === "JOI1";
     const frame = await EXAMPLES[rule]?.(isSent ? (JSON.parse(code) as object) : {});
     expect(frame).toEqual(isSent ? JSON.parse(code) : patternOf(code));

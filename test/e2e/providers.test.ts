@@ -195,29 +195,32 @@ describe("the identity providers of docs/guides/authentication.md", () => {
     expect(new Set(PROGRAMS.keys())).toEqual(new Set(PROVIDERS.map(({ heading }) => heading)));
   });
 
-  it.each([...RECIPES])("are put as written: %s", async (name, recipe) => {
+  it.each([...RECIPES])("can be configured as written: %s", async (name, recipe) => {
     const answer = await call(server, "PUT", `/databases/${name}`, recipe);
     // A host name is answered in lower case.
     const config = recipe.jwks_url === undefined ? recipe : { ...recipe, jwks_url: new URL(recipe.jwks_url).href };
     expect([answer.status, await answer.json()]).toMatchObject([200, { database: name, config }]);
   });
 
-  it.each(PROVIDERS)("let their users in, and no token for others: $heading", async ({ recipe, algorithm, claims }) => {
-    expect(recipeOf(recipe).algorithm).toBe(algorithm);
-    const { channel, sign } = await stage(recipe, algorithm);
-    expect(await statusFor(await sign(claims), channel)).toBe(200);
-    const { aud: _, ...withoutAudience } = claims;
-    const { iss: __, ...withoutIssuer } = claims;
-    const others = [
-      { ...claims, aud: "https://another.example" },
-      { ...claims, iss: "https://another.example/" },
-      withoutAudience,
-      withoutIssuer,
-    ];
-    for (const other of others) expect(await statusFor(await sign(other), channel)).toBe(401);
-  });
+  it.each(PROVIDERS)(
+    "have their users admitted, but no tokens for other audiences: $heading",
+    async ({ recipe, algorithm, claims }) => {
+      expect(recipeOf(recipe).algorithm).toBe(algorithm);
+      const { channel, sign } = await stage(recipe, algorithm);
+      expect(await statusFor(await sign(claims), channel)).toBe(200);
+      const { aud: _, ...withoutAudience } = claims;
+      const { iss: __, ...withoutIssuer } = claims;
+      const others = [
+        { ...claims, aud: "https://another.example" },
+        { ...claims, iss: "https://another.example/" },
+        withoutAudience,
+        withoutIssuer,
+      ];
+      for (const other of others) expect(await statusFor(await sign(other), channel)).toBe(401);
+    },
+  );
 
-  it("let users of a Supabase project with a legacy secret in, and not its anon key", async () => {
+  it("have users of a Supabase project with a legacy secret admitted, but not its anon key", async () => {
     const channel = await channelOf("supabase-legacy", recipeOf("supabase-legacy"));
     const { claims } = PROVIDERS.find(({ recipe }) => recipe === "supabase") ?? { claims: {} };
     const sign = (of: JWTPayload) => signed(of, { alg: "HS256" }, new TextEncoder().encode(LEGACY_SECRET));
@@ -228,7 +231,7 @@ describe("the identity providers of docs/guides/authentication.md", () => {
     }
   });
 
-  it.each(PROVIDERS)("bring their users into a channel by their SDK: $heading", async (provider) => {
+  it.each(PROVIDERS)("let their users join a channel through their SDK: $heading", async (provider) => {
     const { channel, sign } = await stage(provider.recipe, provider.algorithm);
     const program = await bundled(provider, await sign(provider.claims));
     const { channels } = (await import(program)) as { channels: ChannelsClient };
@@ -241,7 +244,7 @@ describe("the identity providers of docs/guides/authentication.md", () => {
   });
 });
 
-/** A provider's program, type-checked, with its SDK replaced; returns where it can be imported. */
+/** Type-checks a provider's program and replaces its SDK. Returns the path to import it from. */
 async function bundled({ heading, sdk }: Provider, token: string): Promise<string> {
   const directory = mkdtempSync(join(tmpdir(), "durable-channels-"));
   onTestFinished(() => rmSync(directory, { recursive: true }));

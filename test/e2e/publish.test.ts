@@ -13,8 +13,8 @@ function publishAndLeave(channel: string, message: unknown): void {
 
 const upTo = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
 
-describe("many who publish to one channel at the same time, and share calls to its object", () => {
-  it("are each answered with their own place, and all are delivered and kept (PUB2, ORD1, ORD2)", async () => {
+describe("simultaneous publishes to one channel, which share calls to its object", () => {
+  it("each get their own position, and all are delivered and stored (PUB2, ORD1, ORD2)", async () => {
     const channel = newChannel();
     const subscriber = await join(target(), channel);
     const places = await Promise.all(upTo(300).map((message) => publish(target(), channel, message)));
@@ -25,7 +25,7 @@ describe("many who publish to one channel at the same time, and share calls to i
     expect((await history(target(), channel, "?limit=1000")).messages).toEqual(seen);
   });
 
-  it("are answered though others, who may have made the call for them, go away", async () => {
+  it("are answered even if the request that made the shared call is canceled", async () => {
     const channel = newChannel();
     const answers = upTo(50).map((message) => {
       publishAndLeave(channel, `gone ${message}`);

@@ -20,8 +20,8 @@ function upgradeStatus(headers: Record<string, string>): Promise<number | undefi
   }).finally(() => socket.terminate()) as Promise<number | undefined>;
 }
 
-describe("npm start, and a page that leads the browser to it by its own DNS (SRV6)", () => {
-  it.each(["evil.test", "localhost.evil.test", "127.0.0.1.evil.test"])("answers nothing at %s", async (name) => {
+describe("npm start under DNS rebinding (SRV6)", () => {
+  it.each(["evil.test", "localhost.evil.test", "127.0.0.1.evil.test"])("refuses requests to %s", async (name) => {
     const Host = hostAt(name);
     const sent = [{ Host }, { Host, Origin: `http://${Host}` }, { Host, Authorization: `Bearer ${server.apiKey}` }];
     for (const headers of sent) {
@@ -54,7 +54,7 @@ describe("npm start, and a page that leads the browser to it by its own DNS (SRV
     }
   });
 
-  it("does not answer at a stranger's name to a page of this machine either", async () => {
+  it("refuses an unknown host name also from a page of this machine", async () => {
     const headers = { Host: hostAt("evil.test"), Origin: "http://localhost:5173" };
     expect((await rawRequest(`${server.url}/health`, headers)).status).toBe(421);
     expect(await upgradeStatus(headers)).toBe(421);

@@ -3,7 +3,7 @@ import { WebSocket } from "ws";
 import { everything as walk, type HistoryPage, type Sighting } from "../support/checker.ts";
 import { type Frame, Inbox } from "../support/frames.ts";
 
-/** The server under test, and the server side's way to it. */
+/** The server under test, and its API key. */
 export interface Target {
   url: string;
   apiKey: string;
@@ -56,7 +56,7 @@ async function succeed(request: Promise<Response>): Promise<Response> {
   return answer;
 }
 
-/** Settings under which everybody may do everything. */
+/** Settings that allow everything to all clients. */
 const OPEN = {
   anonymous_clients: true,
   presence: true,
@@ -65,19 +65,19 @@ const OPEN = {
   private_messaging: { active: true },
 };
 
-/** A channel of its own for a test, open to everybody. */
+/** Creates a channel for a test, open to all clients. Returns its name. */
 export async function newRoom(at: Target, settings: object = {}): Promise<string> {
   const channel = newChannel();
   await succeed(call(at, "PUT", `/channels/${encodeURIComponent(channel)}`, { ...OPEN, ...settings }));
   return channel;
 }
 
-/** The whole history of a channel, whose messages are texts. */
+/** Returns the whole history of a channel whose messages are texts. */
 export function everything(from: Target, channel: string): Promise<Sighting[]> {
   return walk(channel, async (path) => (await call(from, "GET", path)).json() as Promise<HistoryPage>);
 }
 
-/** A real socket, with what it receives. */
+/** A real socket, and the frames that it receives. */
 export class TestSocket extends Inbox {
   constructor(readonly socket: WebSocket) {
     super(socket as unknown as EventTarget);
@@ -97,12 +97,12 @@ export async function open({ url }: Target, path: string, headers: Record<string
   return inbox;
 }
 
-/** Connects as the server side, so that any channel may be used. */
+/** Connects as an API-key client, which may use any channel. */
 export function connect(to: Target, channel: string): Promise<TestSocket> {
   return open(to, `/channels/${encodeURIComponent(channel)}/socket`, { Authorization: `Bearer ${to.apiKey}` });
 }
 
-/** A socket that has joined, its answer taken. */
+/** Connects and joins. Returns the socket after the answer to the join. */
 export async function join(to: Target, channel: string, options: object = {}): Promise<TestSocket & { answer: Frame }> {
   const socket = await connect(to, channel);
   socket.send({ action: "join", options });

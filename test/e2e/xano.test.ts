@@ -56,14 +56,14 @@ class Member {
 }
 
 describe("Xano's own client", () => {
-  it("XanoClient.channel, on (all): connects, and is told of its connection", async () => {
+  it("XanoClient.channel, on (all): connects, and receives its connection status", async () => {
     const channel = await newRoom(target());
     const member = await Member.join(target(), channel);
     expect(member.of("connection_status")[0]?.payload).toEqual({ status: "connected" });
     expect((await member.next("join")).options).toMatchObject({ channel });
   });
 
-  it("on (one action): gets events of the server side apart from messages of clients", async () => {
+  it("on (one action): receives published events separately from clients' messages", async () => {
     const channel = await newRoom(target());
     const member = await Member.join(target(), channel);
     const [events, messages]: [unknown[], unknown[]] = [[], []];
@@ -75,7 +75,7 @@ describe("Xano's own client", () => {
     expect([events, messages]).toEqual([[{ from: "server" }], [{ from: "client" }]]);
   });
 
-  it("on (one action): gets events of anonymous publishers with their client, live and as history (EVT4)", async () => {
+  it("on (one action): receives anonymous publishers' events with their client, live and in history (EVT4)", async () => {
     const channel = await newRoom(target());
     const member = await Member.join(target(), channel);
     await publishAnonymously(target(), channel, "by anybody");
@@ -89,7 +89,7 @@ describe("Xano's own client", () => {
     expect(member.errors).toEqual([]);
   });
 
-  it("on (error handler): a channel that fails is named, and leaves the others alone", async () => {
+  it("on (error handler): receives the name of a channel that fails, without effect on other channels", async () => {
     const [good, bad] = [await newRoom(target()), newChannel()];
     const member = await Member.join(target(), good);
     const refused = new Member(member.xano, bad);
@@ -99,7 +99,7 @@ describe("Xano's own client", () => {
     expect(member.errors).toEqual([]);
   });
 
-  it("message: reaches everyone, its sender too", async () => {
+  it("message: reaches every subscriber, including its sender", async () => {
     const channel = await newRoom(target());
     const [one, two] = [await Member.join(target(), channel), await Member.join(target(), channel)];
     one.channel.message({ text: "hi" });
@@ -116,14 +116,14 @@ describe("Xano's own client", () => {
       database,
     });
     const user = await Member.join(target(), channel, {}, { realtimeAuthToken: token });
-    const stranger = await Member.join(target(), channel);
+    const anonymousClient = await Member.join(target(), channel);
     user.channel.message("among us", { authenticated: true });
     user.channel.message("for all");
     expect((await user.next("message", 2)).client?.permissions.row_id).toBe(42);
-    expect((await stranger.next("message")).payload).toBe("for all");
+    expect((await anonymousClient.next("message")).payload).toBe("for all");
   });
 
-  it("presence, getPresence, XanoRealtimeClient.message: who is here, and a word to one of them", async () => {
+  it("presence, getPresence, XanoRealtimeClient.message: lists the members, and sends a private message to one", async () => {
     const channel = await newRoom(target());
     const one = await Member.join(target(), channel, { presence: true });
     await one.next("presence_full");
@@ -144,7 +144,7 @@ describe("Xano's own client", () => {
     expect(one.channel.getPresence()).toHaveLength(1);
   });
 
-  it("history on join, history, XanoRealtimeClient.history: what was said", async () => {
+  it("history on join, history, XanoRealtimeClient.history: return the stored messages", async () => {
     const channel = await newRoom(target());
     for (const n of [1, 2, 3]) await publish(target(), channel, n);
     const member = await Member.join(target(), channel, { history: true, presence: true });
@@ -176,7 +176,7 @@ describe("Xano's own client", () => {
     await vi.waitUntil(async () => (await present()) === 0, { timeout: 30_000 });
   });
 
-  it("setRealtimeAuthToken and realtimeReconnect: comes back as somebody else", async () => {
+  it("setRealtimeAuthToken and realtimeReconnect: reconnects as another user", async () => {
     const { channel, token } = await tokenFor(target(), newChannel(), 7);
     const member = new Member(newXanoClient(target().url), channel);
     expect((await member.error()).payload).toMatchObject({ code: "unauthorized" });
@@ -185,7 +185,7 @@ describe("Xano's own client", () => {
     expect((await member.next("join")).client?.permissions.row_id).toBe(7);
   });
 
-  it("queueOfflineActions: what was sent too early arrives once it can", async () => {
+  it("queueOfflineActions: sends early messages once it is connected", async () => {
     const channel = await newRoom(target());
     const witness = await Member.join(target(), channel);
     const early = new Member(newXanoClient(target().url), channel, { queueOfflineActions: true });
@@ -207,7 +207,7 @@ describe("Xano's own client", () => {
 });
 
 describe("a busy channel", () => {
-  it("keeps that client connected past the bound on slow readers, although it sends no heartbeats (MUX7)", async () => {
+  it("keeps the Xano client connected beyond the limit for slow clients, although it sends no heartbeats (MUX7)", async () => {
     const [busy, quiet] = [await newRoom(target()), await newRoom(target())];
     const member = await Member.join(target(), busy);
     const other = new Member(member.xano, quiet, { history: true });
@@ -234,7 +234,7 @@ describe("a busy channel", () => {
 
 describe("a server that is killed and started again between two messages", () => {
   it(
-    "costs that client its connection, after which it comes back by itself and hears what is said then",
+    "makes the Xano client lose its connection, reconnect, and receive the later messages",
     { timeout: 120_000 },
     async () => {
       const server = await Server.start();
@@ -249,7 +249,7 @@ describe("a server that is killed and started again between two messages", () =>
       await member.next("join", 2);
       await publish(server, channel, "after");
       await vi.waitUntil(() => member.payloads("event").includes("after"), { timeout: 30_000 });
-      // It may be back before or behind that message, which then comes live or in the history: either way once.
+      // It may reconnect before or after that message, which then arrives live or in the history, but once.
       const back = member.actions.findLastIndex(({ action }) => action === "history");
       const past = ((member.actions[back]?.payload ?? []) as Action[]).map(({ payload }) => payload as unknown);
       const live = member.actions.slice(back).filter(({ action }) => action === "event");

@@ -44,7 +44,7 @@ describe.each([
   ["a multiplexed connection", () => "/rt/canonical"],
 ])("a flood over %s (LIM6)", (_, path) => {
   it.each(FRAMES)(
-    "of %s: the first one too many is answered with rate-limited, and none is taken",
+    "of %s: the first frame over the limit gets rate-limited, and none of them is accepted",
     async (_name, frame) => {
       const channel = await newOpenChannel({ presence: true, private_messaging: { active: true } });
       const [eager, calm] = [await opened(path(channel)), await opened(path(channel))];
@@ -91,7 +91,7 @@ describe("a flood of requests from one address (LIM7)", () => {
   ];
 
   const address = `flood-${crypto.randomUUID()}`;
-  it.each(REQUESTED)("%s is answered with 429, and with an API key it is not", async (_, path, init) => {
+  it.each(REQUESTED)("%s is answered with 429, but not with an API key", async (_, path, init) => {
     const channel = await newOpenChannel({ presence: true });
     const send = (more: Record<string, string>) => {
       const { headers, ...rest } = init(channel);

@@ -224,7 +224,7 @@ describe.each([
   ["a channel's socket", () => `${pathOf(channel)}/socket`],
   ["a multiplexed connection", () => "/rt/canonical"],
 ])("a frame that is refused changes nothing, over %s (ERR2, ERR3, LIM1, LIM2, LIM3)", (_, path) => {
-  it("there are as many cases as expected", () => {
+  it("has as many cases as expected", () => {
     expect(CASES).toHaveLength(COUNT);
   });
 
@@ -239,9 +239,9 @@ describe.each([
   });
 });
 
-describe("a frame for a channel that is not its socket's", () => {
+describe("a frame for another channel than its socket's", () => {
   const NAMES = [1, null, true, [], {}, "", "/", "a/", "a b", "*", "..", "x".repeat(129)];
-  it.each(NAMES)("%j is no name", async (name) => {
+  it.each(NAMES)("is refused if it names no valid channel: %j", async (name) => {
     for (const path of [`${pathOf(channel)}/socket`, "/rt/canonical"]) {
       const socket = await joined(path);
       for (const action of ["join", "leave", "message", "history"]) {
@@ -254,7 +254,7 @@ describe("a frame for a channel that is not its socket's", () => {
     }
   });
 
-  it("a channel's socket carries no other channel, an open one either", async () => {
+  it("is refused on a channel's own socket, even if the other channel is open", async () => {
     const other = await newOpenChannel();
     const socket = await joined(`${pathOf(channel)}/socket`);
     for (const action of ["join", "leave", "message", "history"]) {
@@ -265,7 +265,7 @@ describe("a frame for a channel that is not its socket's", () => {
     socket.socket.close();
   });
 
-  it("a multiplexed connection carries no channel that it has not joined (MUX2)", async () => {
+  it("is refused on a multiplexed connection that has not joined the channel (MUX2)", async () => {
     const other = await newOpenChannel();
     const socket = await joined("/rt/canonical");
     for (const action of ["leave", "message", "history"]) {
@@ -283,7 +283,7 @@ describe("a frame for a channel that is not its socket's", () => {
   });
 });
 
-describe("a frame that looks wrong, and is not", () => {
+describe("a frame that looks wrong but is valid", () => {
   const GOOD: [name: string, make: (options: object) => string, payload: unknown][] = [
     ["as many bytes as allowed", sized(MAX_BYTES, "x"), expect.any(String)],
     ["as many bytes as allowed, of 日", sized(MAX_BYTES, "日"), expect.any(String)],
@@ -312,7 +312,7 @@ describe("a frame that looks wrong, and is not", () => {
     }
   });
 
-  it("a position beyond the last message is answered, and shows nothing (RES2)", async () => {
+  it("a join after a position beyond the last message is answered, and reveals nothing (RES2)", async () => {
     const socket = await joined(`${pathOf(channel)}/socket`);
     for (const after of [last + 1, Number.MAX_SAFE_INTEGER]) {
       socket.send({ action: "join", options: { channel, after } });

@@ -313,7 +313,7 @@ async function expectNothingElse(accepted: number): Promise<void> {
 }
 
 describe("a body of POST /message (PUB1, PUB5, LIM1, LIM2)", () => {
-  it("there are as many cases as expected", () => {
+  it("has as many cases as expected", () => {
     expect(CASES).toHaveLength(COUNT);
   });
 
@@ -352,13 +352,13 @@ describe("a batch (PUB6)", () => {
     ],
     ["a comma too many", () => `${of(entry()).slice(0, -1)},]`, "invalid-json"],
     ["one message per line", () => `${entry()}\n${entry()}`, "invalid-json"],
-  ])("is refused whole: %s", async (_, make, outcome) => {
+  ])("is refused as a whole: %s", async (_, make, outcome) => {
     expect(await send(JSON_TYPE, make(), "/messages")).toBe(outcome);
     await expectNothingElse(0);
   });
 });
 
-describe("a method that an address does not take (ERR5)", () => {
+describe("a method that a path does not support (ERR5)", () => {
   const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "PROPFIND", "REPORT"];
   const ADDRESSES: [path: () => string, taken: string[]][] = [
     [() => "/message", ["POST"]],
@@ -436,7 +436,7 @@ describe("a query of history or presence (HIS)", () => {
   });
 
   it.each(["q=%25", "q=_", "q=%27%20OR%201=1--", "q=%5C", "q=*", "q=%00", "q=%22%7D%5D", "q=.*", "q=%F0%9F%98%80"])(
-    "%s is searched for literally",
+    "a search for %s is literal",
     async (query) => {
       const other = await newOpenChannel();
       await send(JSON_TYPE, JSON.stringify({ channel: other, message: "plain" }));

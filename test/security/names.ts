@@ -132,7 +132,7 @@ const objects = async () => (await listDurableObjectIds(env.CHANNELS)).length;
 /** Segments that every URL parser resolves before a request is sent. */
 const isResolved = (name: string) => /^(?:\.|%2e){0,2}$/i.test(name);
 
-describe("a name that no channel can have names none, for an API key too (CHA1, CHA2)", () => {
+describe("an invalid channel name is refused, also for an API-key client (CHA1, CHA2)", () => {
   it.each(NAMES)("%j", async (name) => {
     const before = await objects();
     expect(await outcomeOf(await post("/message", { channel: name, message: 1 }, BY_API_KEY))).toBe("invalid-field");
@@ -166,7 +166,7 @@ describe("a name that no channel can have names none, for an API key too (CHA1, 
     expect(await objects()).toBe(before);
   });
 
-  it("settings are stored for no such name", async () => {
+  it("no settings are stored for an invalid name", async () => {
     const before = await env.DB.prepare("SELECT name FROM channels").all();
     const isPattern = (name: string) => name === "*" || name === "room/*";
     const names = NAMES.filter((name) => !isPattern(name) && !isResolved(name));
@@ -185,7 +185,7 @@ describe("a name that no channel can have names none, for an API key too (CHA1, 
   });
 });
 
-describe("names that look alike are channels of their own", () => {
+describe("names that look the same are different channels", () => {
   it.each([
     ["alike", "Alike"],
     ["a.b", "a..b"],

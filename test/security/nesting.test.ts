@@ -48,7 +48,7 @@ afterAll(async () => {
   forgetSettings("*");
 });
 
-it("the nearest settings hold, whole (SET1)", async () => {
+it("the nearest settings apply as a whole (SET1)", async () => {
   const roots = TRIED.map(() => `nest-${crypto.randomUUID().slice(0, 13)}`);
   // A root of its own for each arrangement: `a/b/*` becomes `nest-1/b/*`.
   const renamed = (index: number, name: string) => `${roots[index]}${name.slice(1)}`;
@@ -82,7 +82,7 @@ it("the nearest settings hold, whole (SET1)", async () => {
   expect(count).toBe(ARRANGED * CHANNELS.length * 2);
 }, 600_000);
 
-it("a pattern itself is no channel, and its settings are for the API key only (AUT3)", async () => {
+it("a pattern is not a channel, and only API-key clients may use its settings (AUT3)", async () => {
   for (const name of ["*", "room/*"]) {
     expect(await outcomeOf(await ask(`${pathOf(name)}/messages`))).toBe("invalid-field");
     expect(await outcomeOf(await ask(`${pathOf(name)}/socket`, { headers: { Upgrade: "websocket" } }))).toBe(
@@ -93,7 +93,7 @@ it("a pattern itself is no channel, and its settings are for the API key only (A
   expect(await outcomeOf(await ask(pathOf("*"), { headers: BY_API_KEY }))).toBe("yes");
 });
 
-it("whoever has no API key manages nothing (AUT1, AUT3)", async () => {
+it("a caller without an API key may not manage anything (AUT1, AUT3)", async () => {
   const database = await newDatabase();
   const requests: [method: string, path: string][] = [
     ["GET", "/channels"],

@@ -83,7 +83,7 @@ export function refusalsOf(caller: Caller, action: Action, settings: Settings | 
       break;
     case "message-authenticated":
       refuseIf(isAnonymous, "unauthorized");
-      // The table: whoever is anonymous is told so, also where nobody may send.
+      // By the table: an anonymous client gets `unauthorized`, even if no client may send.
       refuseIf(!isAnonymous && !settings.public_messaging.active, "forbidden");
       break;
     case "message-private":
@@ -94,7 +94,7 @@ export function refusalsOf(caller: Caller, action: Action, settings: Settings | 
   return [...reasons];
 }
 
-/** Whether a caller sees a message: one for everybody (`database` is null), or one that was restricted to a database's users. */
+/** Returns whether a caller sees a message: an unrestricted one (`database` is null), or one restricted to a database's users. */
 export function sees(caller: Caller, database: string | null): boolean {
   if (database === null || caller.kind === "server side") return true;
   return caller.kind === "user" && caller.database === database;

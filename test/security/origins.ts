@@ -87,7 +87,7 @@ const REQUESTS: [name: string, path: () => string, init: () => RequestInit][] = 
 ];
 const body = () => JSON.stringify({ channel, message: "from another site" });
 
-it.each(HOSTILE)("a page of %s may do nothing, and reads nothing but the refusal (LIM9)", async (Origin) => {
+it.each(HOSTILE)("a page of %s may not do anything, and can read only the refusal (LIM9)", async (Origin) => {
   for (const [name, path, init] of REQUESTS) {
     const { headers, ...more } = init();
     const answer = await ask(path(), { ...more, headers: { ...(headers as Record<string, string>), Origin } });
@@ -97,7 +97,7 @@ it.each(HOSTILE)("a page of %s may do nothing, and reads nothing but the refusal
   }
 });
 
-it.each(HOSTILE)("a page of %s may ask what it may send, and gets no contents (LIM9)", async (Origin) => {
+it.each(HOSTILE)("a page of %s may send a preflight, and gets no content (LIM9)", async (Origin) => {
   for (const path of ["/message", pathOf(channel), `${pathOf(channel)}/messages`, "/channels", "/nothing"]) {
     for (const method of ["POST", "PUT", "DELETE"]) {
       const headers = { Origin, "Access-Control-Request-Method": method };
@@ -118,7 +118,7 @@ function readersOf({ headers }: Response): object {
   return Object.fromEntries(names.map((name) => [name.replace("access-control-allow-", ""), headers.get(name)]));
 }
 
-it("what pages of other sites tried has changed nothing, and the server's own pages are served", async () => {
+it("the attempts of other sites have changed nothing, and the server's own pages are served", async () => {
   const page = await ask(`${pathOf(channel)}/messages`, { headers: BY_API_KEY });
   expect(await page.json()).toMatchObject({ seq: 0, messages: [] });
   expect(await outcomeOf(await ask(pathOf(channel), { headers: BY_API_KEY }))).toBe("yes");

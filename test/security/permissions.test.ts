@@ -86,7 +86,7 @@ function sampleOf(count: number, from: number): Combination[] {
     .map(({ bits }) => combinationOf(bits));
 }
 
-/** A row of the page's table: who, the difference to an open channel, and the verdict on each action. */
+/** A row of the page's table: the caller, the difference from an open channel, and the verdict on each action. */
 interface Row {
   who: string;
   difference: string;

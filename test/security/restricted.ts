@@ -68,7 +68,7 @@ const QUERIES: [query: string, direction: "forward" | "backward", asks: (seq: nu
   ],
 ];
 
-it("pages of history show a restricted message to those it is for only, from the log and from D1 (EVT3)", async () => {
+it("a page of history shows a restricted message only to clients that may see it, from the log and from D1 (EVT3)", async () => {
   const { channel, database, callers } = await newChannelWithRestricted();
   let count = 0;
   for (const [query, direction, asks] of QUERIES) {
@@ -83,13 +83,13 @@ it("pages of history show a restricted message to those it is for only, from the
   expect(count).toBe(QUERIES.length * 3);
 });
 
-it("a search for what only restricted messages hold looks like a search for what no message holds (HIS6)", async () => {
+it("a search that matches only hidden messages looks like a search without matches (HIS6)", async () => {
   const { channel } = await newChannelWithRestricted();
   const answerTo = async (q: string) => (await ask(`${pathOf(channel)}/messages?q=${q}`)).text();
   expect(await answerTo(SECRET_WORD)).toBe((await answerTo("adamantium")).replaceAll("adamantium", SECRET_WORD));
 });
 
-it("history frames and resumes show a restricted message to those it is for only (EVT3)", async () => {
+it("history frames and resumes show a restricted message only to clients that may see it (EVT3)", async () => {
   const { channel, database, callers } = await newChannelWithRestricted();
   for (const [path, headersOf] of [
     [`${pathOf(channel)}/socket`, "a channel's socket"],
@@ -118,7 +118,7 @@ it("history frames and resumes show a restricted message to those it is for only
   }
 });
 
-it("a restricted message reaches those it is for only, by whatever way it was sent (EVT1, FRA4)", async () => {
+it("a restricted message reaches only clients that may see it, on every endpoint (EVT1, FRA4)", async () => {
   const { channel, database, callers } = await newChannelWithRestricted();
   const token = await tokenOf(database, 7);
   const sender = await opened(`${pathOf(channel)}/socket`, { "Sec-WebSocket-Protocol": token });

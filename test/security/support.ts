@@ -8,7 +8,7 @@ export const SECRET = new TextEncoder().encode("a secret of the tests, of at lea
 
 export const pathOf = (channel: string) => `/channels/${encodeURIComponent(channel)}`;
 
-/** Sends a request, from an address of its own unless one is given: so no case meets the limits of another. */
+/** Sends a request, by default from a new address, so that no case reaches the limits of another. */
 export function ask(path: string, { headers, ...init }: RequestInit = {}, address?: string): Promise<Response> {
   const all = new Headers(headers);
   all.set("CF-Connecting-IP", address ?? crypto.randomUUID());
@@ -56,7 +56,7 @@ export function socketFrom({ webSocket }: Response): TestSocket | undefined {
   return socket;
 }
 
-/** Stores settings of many channels and patterns at once. No channel object is told. */
+/** Stores settings of many channels and patterns at once, without notifying the channel objects. */
 export async function storeSettings(stored: Record<string, Partial<Settings>>): Promise<void> {
   const rows = JSON.stringify(Object.entries(stored).map(([name, settings]) => [name, JSON.stringify(settings)]));
   await env.DB.prepare(
@@ -67,7 +67,7 @@ export async function storeSettings(stored: Record<string, Partial<Settings>>): 
     .run();
 }
 
-/** A token by HS256, with these claims and no others. */
+/** Returns an HS256 token with exactly these claims. */
 export function signed(claims: object, secret = SECRET, header: object = {}): Promise<string> {
   return new SignJWT({ ...claims }).setProtectedHeader({ alg: "HS256", typ: "JWT", ...header }).sign(secret);
 }

@@ -38,7 +38,7 @@ beforeAll(async () => {
 async function newMembers(keys: object) {
   const config = Object.keys(keys).length > 0 ? { secret: undefined, ...keys } : {};
   const database = await newDatabase(config);
-  // Anybody may enter as well: whoever shows a bad token must still be refused (AUT1).
+  // Anonymous clients are admitted, too. A caller with a bad token must still be refused (AUT1).
   return { database, channel: await newOpenChannel({ presence: true, database }) };
 }
 
@@ -65,7 +65,7 @@ async function hmac(header: string, payload: string, secret: Uint8Array = SECRET
 const byHs = (changes: object = {}, header: object = {}, secret = SECRET) =>
   hmac(json({ alg: "HS256", typ: "JWT", ...header }), json({ ...hs.claims, ...changes }), secret);
 
-/** A token by the first database's secret, with claims given as text behind the good ones. */
+/** Returns a token with the first database's secret. `claims` is JSON text that is appended to valid claims. */
 const byHsText = (claims: string, header = '{"alg":"HS256","typ":"JWT"}') =>
   hmac(base64url(header), base64url(`${JSON.stringify(hs.claims).slice(0, -1)},${claims}}`));
 
@@ -410,7 +410,7 @@ async function seqOf(channel: string): Promise<number> {
   return (await (await ask(`${pathOf(channel)}/messages`, { headers: BY_API_KEY })).json<{ seq: number }>()).seq;
 }
 
-describe("a hostile token is refused at every endpoint, where an anonymous client is admitted too (AUT1, AUT6)", () => {
+describe("a hostile token is refused at every endpoint, even if an anonymous client would be admitted (AUT1, AUT6)", () => {
   it("there are as many as expected", () => {
     expect(HOSTILE.length).toBe(COUNT);
     expect(new Set(HOSTILE.map(([name]) => name)).size).toBe(COUNT);
@@ -455,7 +455,7 @@ describe("a good token is accepted at every endpoint", () => {
   });
 });
 
-describe("a credential that is no Bearer token (AUT1)", () => {
+describe("a credential that is not a Bearer token (AUT1)", () => {
   it.each([
     "Basic Zmlyc3Qta2V5Og==",
     "Bearer",

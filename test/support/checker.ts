@@ -1,15 +1,15 @@
-/** A message where somebody saw it. The tests' messages are texts of which no two are the same. */
+/** A message that was seen somewhere. In these tests each message is a different text. */
 export interface Sighting {
   seq: number;
   message: string;
 }
 
-/** The archive's rows as sightings. */
+/** Returns the archive's rows as sightings. */
 export function sightingsIn(rows: readonly { seq: number; payload: string }[]): Sighting[] {
   return rows.map(({ seq, payload }) => ({ seq, message: String(JSON.parse(payload)) }));
 }
 
-/** A channel's whole history as sightings, by following its pages. */
+/** Reads a channel's whole history, page by page. Returns it as sightings. */
 export async function everything(channel: string, read: (path: string) => Promise<HistoryPage>): Promise<Sighting[]> {
   const sightings: Sighting[] = [];
   let next: string | null = `/channels/${encodeURIComponent(channel)}/messages?after=0&limit=1000`;
@@ -27,18 +27,18 @@ export interface HistoryPage {
 }
 
 /**
- * Holds what publishers and subscribers were told against what is kept, after whatever faults.
+ * Compares what publishers and subscribers received with what is stored, after any faults.
  *
  * - Every acknowledged message is in history exactly once, at its `seq`.
  * - `seq` has no gap and no repeat.
- * - Every subscriber saw a contiguous run, each message the one that history has there, unless told of a gap.
- * - The archive, once drained, equals history.
+ * - Every subscriber received consecutive messages, the same as in the history, unless a gap was reported to it.
+ * - Once the backlog is empty, the archive equals the history.
  */
 export class Checker {
   readonly #acknowledged: Sighting[] = [];
   readonly #runs: Sighting[][] = [];
 
-  /** Notes that a publisher got its `201`. */
+  /** Records that a publisher received its `201`. */
   acknowledge(seq: number, message: string): void {
     this.#acknowledged.push({ seq, message });
   }
@@ -48,7 +48,7 @@ export class Checker {
     return this.#acknowledged.length;
   }
 
-  /** A subscriber's notebook. */
+  /** Returns a record of the messages that a subscriber receives. */
   subscriber(): { saw: (sighting: Sighting) => void; gap: () => void; seen: () => readonly Sighting[] } {
     let run: Sighting[] = [];
     const all: Sighting[] = [];
@@ -66,7 +66,7 @@ export class Checker {
     };
   }
 
-  /** Every way in which a promise was broken, in words; none, if all is well. */
+  /** Returns a description of each violated guarantee, or an empty array. */
   faults(history: readonly Sighting[], archive: readonly Sighting[]): string[] {
     return [
       ...history.flatMap(({ seq }, index) =>

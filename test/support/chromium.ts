@@ -10,7 +10,7 @@ const CANDIDATES = [
   "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 ];
 
-/** Keeps Chromium from looking anything up on its own: tests need no internet. */
+/** Prevents Chromium's own requests to the internet, so that tests work offline. */
 const QUIET = [
   "--disable-quic",
   "--no-first-run",
@@ -19,7 +19,7 @@ const QUIET = [
   "--disable-sync",
 ];
 
-/** Starts a headless Chromium: one that is there, or else one that it installs first. */
+/** Starts a headless Chromium. Installs one first if there is none. */
 export async function launch(): Promise<Browser> {
   const executablePath = installed() ?? install();
   return chromium.launch({ executablePath, args: ["--headless", "--no-sandbox", "--disable-gpu", ...QUIET] });
@@ -29,7 +29,7 @@ function installed(): string | undefined {
   return CANDIDATES.find((path) => path !== undefined && existsSync(path));
 }
 
-/** From Debian's packages where that is possible, else by Playwright. */
+/** Installs Chromium from the Debian packages if possible, and with Playwright otherwise. */
 function install(): string {
   const debian = process.getuid?.() === 0 && spawnSync("apt-get", ["--version"]).status === 0;
   if (debian) {

@@ -7,8 +7,8 @@ import {
   createClient,
 } from "../../src/client/client.ts";
 
-/** All that a channel says of a kind, as it comes. */
-export function heard(channel: Channel<never, unknown>, kind: "event" | "message" | "private"): unknown[] {
+/** Returns an array that collects the payloads of a channel's events of one kind. */
+export function payloadsOf(channel: Channel<never, unknown>, kind: "event" | "message" | "private"): unknown[] {
   const payloads: unknown[] = [];
   channel.on(kind, ({ payload }) => payloads.push(payload));
   return payloads;
@@ -16,31 +16,31 @@ export function heard(channel: Channel<never, unknown>, kind: "event" | "message
 
 export const until = (condition: () => unknown) => vi.waitUntil(condition, { timeout: 30_000, interval: 5 });
 
-/** What a promise was rejected with. */
+/** Returns the error that a promise rejects with. */
 export const failure = (promise: Promise<unknown>) =>
   promise.then(
     () => undefined,
     (error: unknown) => error as ChannelError,
   );
 
-/** A client's channel, left with its test. */
-export function enter<In = unknown, Out = In>(
+/** Opens a client's channel. Closes it at the end of the test. */
+export function openChannel<In = unknown, Out = In>(
   options: ClientOptions,
   name: string,
-  wishes: ChannelOptions<In, Out> = {},
+  channelOptions: ChannelOptions<In, Out> = {},
 ): Channel<In, Out> {
-  const channel = createClient(options).channel(name, wishes);
+  const channel = createClient(options).channel(name, channelOptions);
   onTestFinished(() => channel.close());
   return channel;
 }
 
-/** The same, once it has joined. */
-export async function joined<In = unknown, Out = In>(
+/** Opens a client's channel and waits until it has joined. */
+export async function joinChannel<In = unknown, Out = In>(
   options: ClientOptions,
   name: string,
-  wishes: ChannelOptions<In, Out> = {},
+  channelOptions: ChannelOptions<In, Out> = {},
 ): Promise<Channel<In, Out>> {
-  const channel = enter(options, name, wishes);
+  const channel = openChannel(options, name, channelOptions);
   await until(() => channel.status === "online");
   return channel;
 }

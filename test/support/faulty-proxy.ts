@@ -1,25 +1,25 @@
 import { connect, createServer, type Server, type Socket } from "node:net";
 import type { AddressInfo } from "node:net";
 
-/** Decides by a request's path, as it was sent, whether the request goes on; otherwise its connection ends. */
+/** Decides by a request's path whether the proxy forwards the request. If not, the proxy closes the connection. */
 type Examine = (path: string) => boolean | Promise<boolean>;
 
-/** A way to a server that a test can break. It carries bytes, and so HTTP and WebSockets alike. */
+/** A TCP proxy to a server, which a test can break. It forwards bytes, so it works for HTTP and WebSockets. */
 export class FaultyProxy {
   readonly #sockets = new Set<Socket>();
   readonly #target: URL;
   readonly #server: Server;
   #open = true;
-  /** What waits while the network is held, in order; undefined while it is not. */
+  /** The chunks that wait while the proxy holds the traffic, in order. Undefined while it does not. */
   #held: (() => void)[] | undefined;
-  /** Connections that carry nothing any more, though nobody closed them. */
+  /** Open connections whose bytes are dropped. */
   readonly #silent = new WeakSet<Socket>();
-  #deafTo: "answers" | "requests" | undefined;
+  #dropped: "answers" | "requests" | undefined;
   #examine: Examine = () => true;
 
   private constructor(target: string) {
     this.#target = new URL(target);
-    this.#server = createServer((from) => this.#carry(from));
+    this.#server = createServer((from) => this.#accept(from));
   }
 
   static async to(target: string): Promise<FaultyProxy> {
@@ -32,7 +32,7 @@ export class FaultyProxy {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** Ends every connection, and every new one at once, until it is opened again. */
+  /** Closes every connection, and each new one at once, until `open()`. */
   block(): void {
     this.#open = false;
     this.cut();
@@ -42,36 +42,36 @@ export class FaultyProxy {
     this.#open = true;
   }
 
-  /** Ends every connection; new ones are carried, and whole. */
+  /** Closes every connection. New ones work in both directions. */
   cut(): void {
-    this.#deafTo = undefined;
+    this.#dropped = undefined;
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  /** Carries from now on only one direction, until it is cut. */
+  /** Drops the bytes of one direction, until `cut()`. */
   lose(what: "answers" | "requests"): void {
-    this.#deafTo = what;
+    this.#dropped = what;
   }
 
-  /** Carries nothing until it is released: like a network that is gone for a moment, after which TCP sends what waited. */
+  /** Delays all bytes until `release()`, like a network that is down for a moment. */
   hold(): void {
     this.#held ??= [];
   }
 
-  /** Carries what waited, then all that follows. */
+  /** Forwards the delayed bytes, and then new ones. */
   release(): void {
     const held = this.#held ?? [];
     this.#held = undefined;
-    for (const carry of held) carry();
+    for (const forward of held) forward();
   }
 
-  /** Lets the connections so far be silent for good, without closing them; new ones are carried. */
+  /** Drops all bytes of the current connections without closing them. New connections work. */
   abandon(): void {
     for (const socket of this.#sockets) this.#silent.add(socket);
     this.#held = undefined;
   }
 
-  /** Examines every request from now on. */
+  /** Calls a function with each request from now on, to decide whether to forward it. */
   examine(examine: Examine): void {
     this.#examine = examine;
   }
@@ -81,13 +81,13 @@ export class FaultyProxy {
     this.#server.close();
   }
 
-  #carry(from: Socket): void {
+  #accept(from: Socket): void {
     if (!this.#open) return void from.destroy();
     const to = connect(Number(this.#target.port), this.#target.hostname);
     let examined = Promise.resolve(true);
     this.#join(from, to, "requests", async (bytes) => {
       const path = /^[A-Z]+ (\S+) HTTP\/1/.exec(bytes.toString("latin1"))?.[1];
-      // A chunk that begins no request belongs to the one before it.
+      // A chunk that does not begin a request belongs to the previous request.
       if (path !== undefined) examined = examined.then(() => this.#examine(path));
       if (await examined) to.write(bytes);
       else from.destroy();
@@ -95,12 +95,12 @@ export class FaultyProxy {
     this.#join(to, from, "answers", (bytes) => from.write(bytes));
   }
 
-  #join(from: Socket, to: Socket, what: "answers" | "requests", carry: (bytes: Buffer) => unknown): void {
+  #join(from: Socket, to: Socket, what: "answers" | "requests", forward: (bytes: Buffer) => unknown): void {
     this.#sockets.add(from);
     from.on("data", (bytes: Buffer) => {
-      if (this.#deafTo === what || this.#silent.has(from)) return;
-      if (this.#held) this.#held.push(() => void carry(bytes));
-      else carry(bytes);
+      if (this.#dropped === what || this.#silent.has(from)) return;
+      if (this.#held) this.#held.push(() => void forward(bytes));
+      else forward(bytes);
     });
     from.on("error", () => {});
     from.on("close", () => {

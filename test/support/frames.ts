@@ -1,16 +1,16 @@
-/** A frame as a test looks at it: any field may be there. */
+/** A received frame. A test may read any field. */
 export interface Frame {
   action: string;
   client?: { socketId: string; permissions: { dbo_id: number; row_id: number } };
   options: { channel: string; seq: number; time: string; resumed?: boolean };
-  // What a payload holds is each test's own affair.
+  // Each test knows the type of its own payloads.
   // oxlint-disable-next-line typescript/no-explicit-any
   payload: any;
 }
 
 type Source = Pick<EventTarget, "addEventListener">;
 
-/** Collects what a socket receives, so that a test can wait for it in order, by condition and never by time. */
+/** Collects the texts that a socket receives. Tests wait for them in order, never for a fixed time. */
 export class Inbox {
   readonly texts: string[] = [];
   closed: { code: number; reason: string } | undefined;
@@ -29,12 +29,12 @@ export class Inbox {
     });
   }
 
-  /** How many have come and were not taken yet. */
+  /** How many received texts no caller has taken yet. */
   get pending(): number {
     return this.texts.length - this.#taken;
   }
 
-  /** The next text not taken yet. */
+  /** Returns the next text, and waits for it if necessary. */
   async text(): Promise<string> {
     for (;;) {
       const text = this.texts[this.#taken];
@@ -47,12 +47,12 @@ export class Inbox {
     }
   }
 
-  /** The next frame not taken yet. */
+  /** Returns the next frame, and waits for it if necessary. */
   async frame(): Promise<Frame> {
     return JSON.parse(await this.text()) as Frame;
   }
 
-  /** The next frames, as many as asked for. */
+  /** Returns the next `count` frames. */
   async frames(count: number): Promise<Frame[]> {
     const frames: Frame[] = [];
     while (frames.length < count) frames.push(await this.frame());

@@ -6,7 +6,7 @@ export interface RawAnswer {
   body: string;
 }
 
-/** Sends a request whose headers may say anything, `Host` too, which `fetch` does not allow. Follows no redirect. */
+/** Sends a request with any headers, including `Host`, which `fetch` does not allow. Follows no redirects. */
 export function rawRequest(url: string, headers: Record<string, string> = {}, method = "GET"): Promise<RawAnswer> {
   return new Promise((resolve, reject) => {
     const sent = request(url, { method, headers }, (answer) => {

@@ -11,11 +11,11 @@ export const SEEDS = { first, last };
 /** How often the server is killed. */
 export const KILLS = long ? 25 : 2;
 
-/** Clients that come back at once to a server that was killed. */
+/** How many clients reconnect at once to a server that was killed. */
 export const STORM = long ? 1_000 : 100;
 
-/** Combinations of settings that the authorization matrix tries: all there are, or a sample. */
+/** How many combinations of settings the authorization matrix tries: all, or a sample. */
 export const COMBINATIONS = { active: long ? 512 : 8, inactive: long ? 512 : 1 };
 
-/** Arrangements of settings above a channel: all there are, or a sample. */
+/** How many arrangements of settings above a channel are tried: all, or a sample. */
 export const ARRANGED = long ? 324 : 24;

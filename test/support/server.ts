@@ -14,8 +14,8 @@ declare module "vitest" {
 }
 
 /**
- * Gives the tests a server: a deployed one, where BASE_URL and API_KEY name it, or else one on this machine, started
- * as its user would start it.
+ * Provides a server for the tests: the deployed one that BASE_URL and API_KEY name, or a new one on this machine, started with
+ * `npm start`.
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const { BASE_URL, API_KEY } = process.env;
@@ -30,10 +30,10 @@ export default async function setup(project: TestProject): Promise<() => Promise
   return () => server.remove();
 }
 
-/** How long a hook waits for a server of its own, in milliseconds: on a busy machine several may start at once. */
+/** The timeout of a hook that starts a server. On a busy machine several may start at the same time. */
 export const START_TIMEOUT_MS = 300_000;
 
-/** `npm start` on a free port, with its data in a directory of its own. */
+/** Runs `npm start` on a free port, with its data in a temporary directory. */
 export class Server {
   readonly #data = mkdtempSync(join(tmpdir(), "durable-channels-"));
   readonly #port: number;
@@ -57,14 +57,14 @@ export class Server {
     return `http://127.0.0.1:${this.#port}`;
   }
 
-  /** The key that `npm start` made, or found. */
+  /** The API key that `npm start` created or found in .dev.vars. */
   get apiKey(): string {
     const key = /^API_KEYS="?([^",\n]+)/m.exec(readFileSync(".dev.vars", "utf8"))?.[1];
     if (key === undefined) throw new Error(".dev.vars holds no API_KEYS");
     return key;
   }
 
-  /** @param more Flags of `npm start` for this run alone. */
+  /** @param more Flags of `npm start` for this run only. */
   async run(more: string[] = []): Promise<void> {
     const flags = [
       "--ip",
@@ -78,7 +78,7 @@ export class Server {
       ...this.#flags,
       ...more,
     ];
-    // A process group of its own, so that all of it can be killed at once.
+    // In its own process group, so that all of its processes can be killed at once.
     const started = spawn("npm", ["start", "--", ...flags], { detached: true, stdio: ["ignore", "pipe", "pipe"] });
     this.#process = started;
     for (const stream of [started.stdout, started.stderr]) stream.on("data", (text) => (this.#output += String(text)));
@@ -88,13 +88,13 @@ export class Server {
     }
   }
 
-  /** A channel's rows in the local D1. */
+  /** Returns a channel's rows in the local D1. */
   archive(channel: string): { seq: number; payload: string }[] {
     const sql = "SELECT seq, payload FROM messages WHERE channel = ? ORDER BY seq";
     return this.query(sql, channel) as { seq: number; payload: string }[];
   }
 
-  /** The rows that a statement returns in the file that is the local D1. */
+  /** Runs a SQL statement on the local D1's file. Returns the rows. */
   query(sql: string, ...values: string[]): object[] {
     const files = globSync(join(this.#data, "v3/d1/*/*.sqlite")).filter((file) => !file.endsWith("metadata.sqlite"));
     if (files.length !== 1 || files[0] === undefined) throw new Error(`one D1 was expected: ${files.join(", ")}`);

@@ -4,13 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
-/** What a reader's block said: its output, and the status of each request that it made. */
+/** The result of a block: its output, and the status of each of its requests. */
 export interface Said {
   output: string;
   statuses: number[];
 }
 
-/** How long blocks may take, in milliseconds: none of them waits for anything but the server. */
+/** The timeout of a block. Blocks wait for nothing but the server. */
 const TIMEOUT_MS = 60_000;
 
 /**
@@ -52,7 +52,7 @@ function scriptOf(blocks: string[]): string {
   return ["set -eu", curl, ...blocks.map((block) => `${block}\n${end}`)].join("\n");
 }
 
-/** The status that each of a block's requests should have: what a comment behind it says (`# 401`), or else success. */
+/** Returns the expected status of each request of a block: the one in the comment after it (`# 401`), or success. */
 export function expectedStatuses(block: string): (number | "2xx")[] {
   const [, ...requests] = block.split(/(?:^|\$\()curl /m);
   return requests.map((text) => Number(/ # ([45]\d\d)\b/.exec(text)?.[1] ?? 0) || "2xx");

@@ -1,12 +1,12 @@
 import { createRequire } from "node:module";
 import type { XanoClient } from "@xano/js-sdk";
 
-/** An action as that client hands it to its handlers. */
+/** An action, as the Xano client passes it to its handlers. */
 export interface Action {
   action: string;
   client?: { socketId: string; permissions: { dbo_id: number; row_id: number } };
   options?: { channel?: string; seq?: number; socketId?: string };
-  // What a payload holds is each test's own affair.
+  // Each test knows the type of its own payloads.
   // oxlint-disable-next-line typescript/no-explicit-any
   payload: any;
 }

@@ -7,7 +7,7 @@ import { connect, newOpenChannel, request } from "./support.ts";
 
 afterEach(() => vi.restoreAllMocks());
 
-describe("the network that limits count as one address", () => {
+describe("the network that counts as one address", () => {
   it.each([
     ["192.0.2.1", "192.0.2.1"],
     ["2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"],
@@ -47,7 +47,7 @@ describe("the network that limits count as one address", () => {
 });
 
 describe("limits per address", () => {
-  it("on requests: every address of an IPv6 /64 counts as the same (LIM7)", async () => {
+  it("count all requests of an IPv6 /64 as one address (LIM7)", async () => {
     const statusFor = async (address: string) =>
       (await request("/health", { headers: { "CF-Connecting-IP": address } })).status;
     // A period of the limit may end in between; the next one is used up as well.
@@ -59,7 +59,7 @@ describe("limits per address", () => {
     expect(await statusFor("2001:db8:7:2::1")).toBe(200);
   });
 
-  it("on sockets: every address of an IPv6 /64 counts as the same, and so does a mapped IPv4 address (LIM8)", async () => {
+  it("count all sockets of an IPv6 /64 as one address, and a mapped IPv4 address as the IPv4 address (LIM8)", async () => {
     const channel = await newOpenChannel();
     const from = (address: string) => connect(channel, { "CF-Connecting-IP": address });
     const full = new Set(["address:2001:db8:8:1::/64", "address:192.0.2.8"]);

@@ -27,7 +27,7 @@ describe("the secret API_KEYS (AUT1)", () => {
     ["too long", "x".repeat(257)],
     ["with a space", "a key with spaces in it"],
     ["not ASCII", "schl\u00fcssel-schl\u00fcssel"],
-  ])("of which one that is %s is ignored and reported once, by its place; the others count", async (_, key) => {
+  ])("ignores a key that is %s, reports its position once, and keeps the other keys", async (_, key) => {
     const logged = vi.spyOn(console, "error").mockImplementation(() => {});
     const keys = `${GOOD},${key}`;
     for (let n = 1; n <= 3; n++) {
@@ -46,7 +46,7 @@ describe("the secret API_KEYS (AUT1)", () => {
     if (key.length > 1) expect(JSON.stringify(logged.mock.calls)).not.toContain(key);
   });
 
-  it("that holds no key lets nobody in, and is no fault", async () => {
+  it("admits nobody if it holds no key, and reports no error", async () => {
     const logged = vi.spyOn(console, "error").mockImplementation(() => {});
     for (const keys of ["", " ", ","]) expect(await isTaken(GOOD, keys)).toBe(false);
     expect(logged).not.toHaveBeenCalled();

@@ -40,13 +40,13 @@ async function stateOf(channel: string): Promise<object> {
 const alarmOf = (channel: string) => runInDurableObject(stubOf(channel), (_, { storage }) => storage.getAlarm());
 
 describe("archiving", () => {
-  it("happens by itself: what was published is soon in D1", async () => {
+  it("stores published messages in D1 without being asked", async () => {
     const channel = newChannel();
     await publish(channel, "by itself");
     await vi.waitUntil(async () => (await archived(channel)).length === 1, { timeout: 30_000, interval: 50 });
   });
 
-  it("arms one alarm for all that waits, and none once it is done", async () => {
+  it("sets one alarm for the whole backlog, and none when the backlog is empty", async () => {
     const channel = newChannel();
     await publish(channel, 1);
     const alarm = await alarmOf(channel);
@@ -58,7 +58,7 @@ describe("archiving", () => {
     expect(await archived(channel)).toHaveLength(2);
   });
 
-  it("repeats nothing: a batch that is partly there already is completed", async () => {
+  it("completes a batch that D1 has partly stored, and stores no message twice", async () => {
     const channel = newChannel();
     for (const n of [1, 2, 3]) await publish(channel, n);
     await env.DB.prepare("INSERT INTO messages VALUES (?, 2, 0, 'event', NULL, NULL, '2')").bind(channel).run();
@@ -66,7 +66,7 @@ describe("archiving", () => {
     expect((await archived(channel)).map(({ payload }) => payload)).toEqual(["1", "2", "3"]);
   });
 
-  it("arms an alarm on waking where a backlog has lost its own", async () => {
+  it("sets an alarm when the object wakes with a backlog that has none", async () => {
     const channel = newChannel();
     await publish(channel, "left behind");
     await runInDurableObject(stubOf(channel), (_, { storage }) => storage.deleteAlarm());
@@ -107,7 +107,7 @@ describe("archiving", () => {
     expect(stored?.client).toBe(sender);
   });
 
-  it("waits a second for company, but not where a burst fills the log", async () => {
+  it("waits a second for more messages, unless a burst fills the log", async () => {
     const channel = newChannel();
     await publish(channel, "the log begins");
     await runDurableObjectAlarm(stubOf(channel));
@@ -120,7 +120,7 @@ describe("archiving", () => {
     expect(waits()).toEqual([true, false]);
   });
 
-  it("takes many rows a statement", async () => {
+  it("inserts many rows per statement", async () => {
     const channel = newChannel();
     await publish(channel, "the log begins");
     const sizes: number[] = [];
@@ -138,7 +138,7 @@ describe("archiving", () => {
     expect(sizes.slice(-3)).toEqual([2_000, 2_000, 500]);
   });
 
-  it("backs off from one second to one minute, less up to half at random", () => {
+  it("backs off from one second to one minute, with a jitter of up to half", () => {
     const ceilings = [1, 2, 3, 4, 5, 6, 7, 8, 1000].map((failures) => retryDelayMs(failures, 0));
     expect(ceilings).toEqual([1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
     expect(retryDelayMs(3, 0.999)).toBe(2002);
@@ -157,8 +157,8 @@ function refuseWritesWith(text: string, error: string): { mockRestore: () => voi
 
 const payloadsOf = (rows: { payload: string }[]) => rows.map(({ payload }) => JSON.parse(payload) as unknown);
 
-describe("a message that D1 refuses for ever", () => {
-  it.each([1, 3])("does not stop those after it: %i in a row", async (count) => {
+describe("a message that D1 refuses forever", () => {
+  it.each([1, 3])("does not block later messages: %i in a row", async (count) => {
     const [channel, good] = [newChannel(), Array.from({ length: 40 }, (_, index) => index)];
     const poison = Array.from({ length: count }, (_, index) => `poison ${index}`);
     for (const message of [...good.slice(0, 20), ...poison, ...good.slice(20)]) await publish(channel, message);
@@ -183,7 +183,7 @@ describe("a message that D1 refuses for ever", () => {
     expect(trips.length).toBeLessThan(12);
   });
 
-  it("stays in history, also once the log has overwritten it, and reaches D1 when D1 takes it (HIS4)", async () => {
+  it("stays in the history after the log has overwritten it, and reaches D1 once D1 accepts it (HIS4)", async () => {
     const channel = newChannel();
     for (const message of [1, "poison", 3]) await publish(channel, message);
     const refusing = refuseWritesWith("poison", TOO_BIG);
@@ -210,7 +210,7 @@ describe("a message that D1 refuses for ever", () => {
     expect(await alarmOf(channel)).toBeNull();
   });
 
-  it("is told from a D1 that takes nothing: then every message waits", async () => {
+  it("is not confused with an outage: if D1 accepts nothing, every message waits", async () => {
     const channel = newChannel();
     for (const message of [1, 2]) await publish(channel, message);
     const full = interceptWrites(() => Promise.reject(new Error(TOO_BIG)));
@@ -221,7 +221,7 @@ describe("a message that D1 refuses for ever", () => {
     expect(payloadsOf(await archived(channel))).toEqual([1, 2]);
   });
 
-  it("is also set aside when the error says nothing, after several runs", async () => {
+  it("is also set aside after several runs if the error is unspecific", async () => {
     const channel = newChannel();
     for (const message of ["poison", 2]) await publish(channel, message);
     const refusing = refuseWritesWith("poison", "D1_ERROR: internal error");
@@ -235,8 +235,8 @@ describe("a message that D1 refuses for ever", () => {
   });
 });
 
-describe("a D1 that is back just after a failure", () => {
-  it("gets the message again before that counts as refused", async () => {
+describe("a D1 that recovers right after a failure", () => {
+  it("gets the message again before the message counts as refused", async () => {
     const channel = newChannel();
     await publish(channel, "only");
     let isAway = true;
@@ -257,7 +257,7 @@ describe("a D1 that is back just after a failure", () => {
 });
 
 describe("a run of the archiver", () => {
-  it("ends under steady traffic: what arrives meanwhile is for the next one", async () => {
+  it("ends under steady traffic and leaves new messages to the next run", async () => {
     const channel = newChannel();
     await publish(channel, "first");
     let trips = 0;
@@ -275,7 +275,7 @@ describe("a run of the archiver", () => {
     writes.mockRestore();
   });
 
-  it("ends after five seconds of a slow D1, and the next one goes on", async () => {
+  it("ends after five seconds if D1 is slow, and the next run continues", async () => {
     const channel = newChannel();
     await publishMany(
       channel,
@@ -296,7 +296,7 @@ describe("a run of the archiver", () => {
     expect(await archived(channel)).toHaveLength(5_000);
   });
 
-  it("takes fewer messages a trip after one that D1 did not answer", async () => {
+  it("sends fewer messages per batch after D1 did not answer", async () => {
     const channel = newChannel();
     await publishMany(
       channel,
@@ -314,7 +314,7 @@ describe("a run of the archiver", () => {
     expect(await archived(channel)).toHaveLength(1_000);
   });
 
-  it("does not keep tokens from expiring on time while D1 hangs (AUT7)", async () => {
+  it("lets tokens expire on time while D1 hangs (AUT7)", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database });
     const [first, second] = [
@@ -360,7 +360,7 @@ describe("a lost alarm", () => {
     }
   });
 
-  it("is replaced by whatever happens on the channel, also after a failure of D1", async () => {
+  it("is replaced by any activity on the channel, also after a failure of D1", async () => {
     const channel = await newOpenChannel();
     await publish(channel, "first");
     await whileArchiveFails(() => runDurableObjectAlarm(stubOf(channel)));
@@ -373,7 +373,7 @@ describe("a lost alarm", () => {
 });
 
 describe("an alarm", () => {
-  it.each([Infinity, -Infinity, NaN, 1e300, 8.64e15, -1, 0])("takes the time %d", async (time) => {
+  it.each([Infinity, -Infinity, NaN, 1e300, 8.64e15, -1, 0])("accepts the time %d", async (time) => {
     await runInDurableObject(stubOf(newChannel()), async (_, { storage }) => {
       const alarm = new Alarm(storage);
       alarm.scheduleNoLaterThan(time);
@@ -390,7 +390,7 @@ describe("the cost of a hundred messages", () => {
   it.each([
     ["one after another", (channel: string) => inTurn(100, (n) => publish(channel, n))],
     ["at once", (channel: string) => Promise.all(Array.from({ length: 100 }, (_, n) => publish(channel, n)))],
-  ])("%s: one row each in the object and in D1, and two for the batch", async (_, publishAll) => {
+  ])("is one row each in the object and in D1, and two for the batch: %s", async (_, publishAll) => {
     const channel = newChannel();
     await publish(channel, "the log begins");
     await runDurableObjectAlarm(stubOf(channel));
@@ -417,7 +417,7 @@ describe("the cost of a hundred messages", () => {
 });
 
 describe("while D1 fails", () => {
-  it("publishing and delivery go on, and D1 catches up by itself", async () => {
+  it("publishing and delivery continue, and the backlog reaches D1 afterwards", async () => {
     const channel = await newOpenChannel();
     const subscriber = await join(channel);
     await whileArchiveFails(async () => {
@@ -431,7 +431,7 @@ describe("while D1 fails", () => {
     await vi.waitUntil(async () => (await archived(channel)).length === 4, { timeout: 30_000, interval: 50 });
   });
 
-  it("a full log answers 503 with Retry-After, loses nothing, and takes messages again afterwards (LIM4, ERR4)", async () => {
+  it("a full log returns 503 with Retry-After, loses nothing, and accepts messages again afterwards (LIM4, ERR4)", async () => {
     const channel = newChannel();
     await publish(channel, "first");
     const stub = stubOf(channel);
@@ -453,7 +453,7 @@ describe("while D1 fails", () => {
     expect(await archived(channel)).toHaveLength(LOG_CAPACITY);
   });
 
-  it("history that only D1 holds answers 503 with Retry-After, what the log holds is read on (HIS1, ERR4)", async () => {
+  it("history that only D1 holds returns 503 with Retry-After, and history in the log can still be read (HIS1, ERR4)", async () => {
     const channel = await channelWithShortLog(8, 3);
     await whileArchiveFails(async () => {
       expect((await history(channel, "?limit=3")).messages.map(({ payload }) => payload)).toEqual([6, 7, 8]);
@@ -466,7 +466,7 @@ describe("while D1 fails", () => {
     expect((await history(channel, "?limit=4")).messages).toHaveLength(4);
   });
 
-  it("a batch is taken as far as the log has room, and the rest refused one by one (PUB6, LIM4)", async () => {
+  it("the log accepts as many messages of a batch as it has room for, and refuses each of the others (PUB6, LIM4)", async () => {
     const channel = newChannel();
     await publish(channel, "the log begins");
     await whileArchiveFails(async () => {
@@ -491,7 +491,7 @@ describe("while D1 fails", () => {
     expect((await publish(channel, "on")).seq).toBe(LOG_CAPACITY + 1);
   });
 
-  it("a channel that must ask D1 where it stands answers 503, and works once D1 does", async () => {
+  it("a channel that needs D1 to find its position returns 503, and works once D1 does", async () => {
     const channel = newChannel();
     const refused = await whileArchiveFails(() => call("POST", "/message", { channel, message: 1 }));
     expect(refused.status).toBe(503);

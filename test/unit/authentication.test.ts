@@ -65,18 +65,18 @@ async function refusal(channel: string, token: string): Promise<{ status: number
 }
 
 describe("a user's token", () => {
-  it("opens each door: HTTP, and the socket by subprotocol or header (AUT4, AUT5)", async () => {
+  it("is accepted by every endpoint: over HTTP, and over a socket as subprotocol or header (AUT4, AUT5)", async () => {
     const database = await newDatabase();
     const channel = await newMembersChannel(database);
     const token = await tokenOf(database, 42, { extras: { role: "hero" } });
     expect((await call("POST", "/message", { channel, message: "hi" }, token)).status).toBe(201);
     expect((await call("GET", `/channels/${encodeURIComponent(channel)}/messages`, undefined, token)).status).toBe(200);
-    const doors: Record<string, string>[] = [
+    const credentials: Record<string, string>[] = [
       { "Sec-WebSocket-Protocol": token },
       { "Sec-WebSocket-Protocol": `durable-channels.v1, ${token}` },
       { Authorization: `Bearer ${token}` },
     ];
-    for (const headers of doors) {
+    for (const headers of credentials) {
       const socket = await connect(channel, headers);
       socket.send({ action: "join" });
       const { client } = await socket.frame();
@@ -93,24 +93,27 @@ describe("a user's token", () => {
       ["another", (credential) => `${credential}, other, durable-channels.v1`, "durable-channels.v1"],
       ["itself", (credential) => `${credential}, durable-channels.v1, ${credential}`, "durable-channels.v1"],
       ["nothing", (credential) => credential, null],
-    ])("is echoed only where it is alone, as a browser demands: beside %s (CON5)", async (_, offer, chosen) => {
-      const database = await newDatabase();
-      const channel = encodeURIComponent(await newMembersChannel(database));
-      const paths: Record<string, string> = {
-        "a channel's socket": `/channels/${channel}/socket`,
-        "a channel's socket with batches": `/channels/${channel}/socket?frames=batch`,
-        "/rt/": "/rt/any",
-      };
-      for (const credential of [await tokenOf(database, 1), API_KEY]) {
-        const headers = { Upgrade: "websocket", "Sec-WebSocket-Protocol": offer(credential) };
-        const answer = await request(paths[endpoint] ?? "", { headers });
-        expect([answer.status, answer.headers.get("Sec-WebSocket-Protocol")]).toEqual([101, chosen ?? credential]);
-        answer.webSocket?.accept();
-        answer.webSocket?.close();
-      }
-    });
+    ])(
+      "is echoed only if it is the only subprotocol, as browsers require: next to %s (CON5)",
+      async (_, offer, chosen) => {
+        const database = await newDatabase();
+        const channel = encodeURIComponent(await newMembersChannel(database));
+        const paths: Record<string, string> = {
+          "a channel's socket": `/channels/${channel}/socket`,
+          "a channel's socket with batches": `/channels/${channel}/socket?frames=batch`,
+          "/rt/": "/rt/any",
+        };
+        for (const credential of [await tokenOf(database, 1), API_KEY]) {
+          const headers = { Upgrade: "websocket", "Sec-WebSocket-Protocol": offer(credential) };
+          const answer = await request(paths[endpoint] ?? "", { headers });
+          expect([answer.status, answer.headers.get("Sec-WebSocket-Protocol")]).toEqual([101, chosen ?? credential]);
+          answer.webSocket?.accept();
+          answer.webSocket?.close();
+        }
+      },
+    );
 
-    it("is not echoed where it is refused (CON5)", async () => {
+    it("is not echoed if the server refuses it (CON5)", async () => {
       const channel = encodeURIComponent(await newMembersChannel(await newDatabase()));
       const path = endpoint === "/rt/" ? "/rt/any" : `/channels/${channel}/socket`;
       const headers = { "Sec-WebSocket-Protocol": "durable-channels.v1, some.secret.token" };
@@ -132,7 +135,7 @@ describe("a user's token", () => {
     expect(socket.client.permissions.row_id).toBe("auth0|carol");
   });
 
-  it("may bring as much as the limit says, in any script, to a socket that sleeps", async () => {
+  it("may carry extras up to the limit, in any script, to a hibernating socket", async () => {
     const database = await newDatabase();
     const channel = await newMembersChannel(database);
     const token = await tokenOf(database, 1, { extras: { name: "日".repeat(1_360) } });
@@ -142,7 +145,7 @@ describe("a user's token", () => {
     expect((await socket.frame()).client?.permissions.row_id).toBe(1);
   });
 
-  it("brings its extras as they are, to a socket that sleeps and to a message by POST (AUT6)", async () => {
+  it("carries its extras unchanged, to a hibernating socket and to a message over HTTP (AUT6)", async () => {
     const database = await newDatabase();
     const channel = await newMembersChannel(database);
     const extras = String.raw`{"__proto__":{"admin":true},"constructor":1,"name":"\ud800 \u0000 é 日"}`;
@@ -169,7 +172,7 @@ describe("a user's token", () => {
     ["a user whose token never expires", { expires: null }],
     ["a user whose extras are none", { extras: [] }],
     ["a user of no database", { database: "a b" }],
-  ])("the object takes from no request that carries %s as the identity", async (_, wrong) => {
+  ])("is not replaced by an identity that a request carries as %s", async (_, wrong) => {
     const right = { kind: "user", database: "users", dbo_id: 1, row_id: 1, extras: {}, expires: Date.now() + 1_000 };
     const changed = Array.isArray(wrong) ? wrong : { ...right, ...Object(wrong) };
     const header = typeof wrong === "string" ? wrong : encodeURIComponent(JSON.stringify(changed));
@@ -187,7 +190,7 @@ describe("a user's token", () => {
     expect(await open(header)).toMatch(/Error/);
   });
 
-  it("says who published by POST", async () => {
+  it("identifies the user who publishes over HTTP", async () => {
     const database = await newDatabase();
     const channel = await newMembersChannel(database);
     await call("POST", "/message", { channel, message: 1 }, await tokenOf(database, 7));
@@ -195,10 +198,10 @@ describe("a user's token", () => {
   });
 });
 
-describe("a hostile token is refused, at HTTP and at the socket (AUT6)", () => {
+describe("the server refuses a hostile token, over HTTP and over a socket (AUT6)", () => {
   const now = Math.floor(Date.now() / 1000);
 
-  it("of no kind, or none's algorithm", async () => {
+  it("that is malformed, or has the algorithm none", async () => {
     const { database } = await newKeyDatabase();
     const channel = await newMembersChannel(database);
     const unsigned = `${btoa('{"alg":"none"}')}.${btoa(`{"sub":"1","exp":${now + 60}}`)}.`.replaceAll("=", "");
@@ -287,7 +290,7 @@ describe("a hostile token is refused, at HTTP and at the socket (AUT6)", () => {
     expect((await refusal(channel, await sign(own.privateKey, header))).status).toBe(401);
   });
 
-  it("of another database, by another key or by the same", async () => {
+  it("of another database, with another key or with the same one", async () => {
     const [mine, other] = [await newDatabase({ audience: "mine" }), await newDatabase({ audience: "other" })];
     const channel = await newMembersChannel(mine);
     expect((await refusal(channel, await tokenOf(other, 42))).status).toBe(401);
@@ -295,7 +298,7 @@ describe("a hostile token is refused, at HTTP and at the socket (AUT6)", () => {
     expect((await refusal(await newMembersChannel(database), await tokenOf(mine, 42))).status).toBe(401);
   });
 
-  it("that is too long, or brings too much", async () => {
+  it("that is too long, or has too large extras", async () => {
     const database = await newDatabase();
     const channel = await newMembersChannel(database);
     const aud = `durable-channels:${database}`;
@@ -308,7 +311,7 @@ describe("a hostile token is refused, at HTTP and at the socket (AUT6)", () => {
   });
 
   it.each(["1e400", "-1e400", "9007199254740993", "1e308", "null", '"4102444800"', "[4102444800]"])(
-    "whose exp is no number of seconds: %s (AUT6)",
+    "whose exp is not a number of seconds: %s (AUT6)",
     async (exp) => {
       const database = await newDatabase();
       const channel = await newMembersChannel(database);
@@ -316,7 +319,7 @@ describe("a hostile token is refused, at HTTP and at the socket (AUT6)", () => {
     },
   );
 
-  it("whose exp is too large to be kept, and says so (AUT6)", async () => {
+  it("whose exp is too large, and the error says so (AUT6)", async () => {
     const database = await newDatabase();
     const channel = await newMembersChannel(database);
     for (const exp of ["1e400", "9007199254740993"]) {
@@ -325,7 +328,7 @@ describe("a hostile token is refused, at HTTP and at the socket (AUT6)", () => {
     }
   });
 
-  it("shown to a channel that has no database", async () => {
+  it("on a channel that has no auth database", async () => {
     const token = await tokenOf(await newDatabase(), 1);
     expect((await refusal(await newOpenChannel(), token)).status).toBe(401);
   });
@@ -340,7 +343,7 @@ describe("a hostile token is refused, at HTTP and at the socket (AUT6)", () => {
 });
 
 describe("a fetched key set", () => {
-  it("is asked for once for many tokens, and again for an unknown key at a bounded rate", async () => {
+  it("is fetched once for many tokens, and again for an unknown key at a limited rate", async () => {
     const { publicKey, privateKey } = await generateKeyPair("ES256", { extractable: true });
     const keys = [{ ...(await exportJWK(publicKey)), kid: "first", alg: "ES256" }];
     const address = `https://issuer.test/${crypto.randomUUID()}.json`;
@@ -361,7 +364,7 @@ describe("a fetched key set", () => {
 });
 
 describe("a channel whose auth database changes", () => {
-  it("admits the users of the new one and no others at once, each time (AUT3)", async () => {
+  it("admits only the users of the new database, at once and after each change (AUT3)", async () => {
     const [one, two] = [await newKeyDatabase(), await newKeyDatabase()];
     const channel = await newMembersChannel(one.database);
     const tokens = await Promise.all([one, two].map(({ privateKey }) => sign(privateKey, {})));
@@ -377,7 +380,7 @@ describe("a channel whose auth database changes", () => {
 });
 
 describe("a token that expires", () => {
-  it("ends its socket when it does, after hibernation too, without a word from anyone (AUT7)", async () => {
+  it("closes its socket on time, also after hibernation and without any other activity (AUT7)", async () => {
     const database = await newDatabase();
     const channel = await newMembersChannel(database);
     const socket = await join(channel, {}, {}, await tokenOf(database, 1, { expires_in: 2 }));
@@ -396,7 +399,7 @@ describe("a token that expires", () => {
     ["far away", String(Date.UTC(2300) / 1000)],
     ["given in milliseconds", String(Date.UTC(2100))],
     ["as far away as can be", String(Number.MAX_SAFE_INTEGER)],
-  ])("%s opens the channel, has an alarm that can be set, and keeps none from archiving (AUT7)", async (_, exp) => {
+  ])("is accepted with %s, and its alarm does not prevent archiving (AUT7)", async (_, exp) => {
     const database = await newDatabase();
     const channel = await newMembersChannel(database);
     const token = await signText(database, `"sub":"42","exp":${exp}`);
@@ -412,7 +415,7 @@ describe("a token that expires", () => {
     }
   });
 
-  it("at a fraction of a second expires at the whole second before (AUT7)", async () => {
+  it("expires at the whole second if its exp has a fraction (AUT7)", async () => {
     const database = await newDatabase();
     const channel = await newMembersChannel(database);
     const exp = Math.floor(Date.now() / 1000) + 3_600;
@@ -421,7 +424,7 @@ describe("a token that expires", () => {
     expect(alarm).toBe(exp * 1_000);
   });
 
-  it("closes its own socket at its own time, the second and third token too (AUT7)", async () => {
+  it("closes only its own socket at its own time, also with three tokens (AUT7)", async () => {
     const database = await newDatabase();
     const channel = await newMembersChannel(database);
     const tokens = await Promise.all([300, 100, 200, 3_600].map((expires_in) => tokenOf(database, 1, { expires_in })));
@@ -472,13 +475,13 @@ describe("the limits of a token (AUT6)", () => {
     return verified.ok ? "ok" : verified.fault.code;
   };
 
-  it("begin with a secret of 32 bytes, also when its characters have several", async () => {
+  it("require a secret of at least 32 bytes, not characters", async () => {
     const secrets = ["k".repeat(32), "k".repeat(31), "é".repeat(16), `${"é".repeat(15)}k`];
     const verdicts = await Promise.all(secrets.map((secret) => verdict({}, secret)));
     expect(verdicts).toEqual(["ok", "unavailable", "ok", "unavailable"]);
   });
 
-  it("let clocks differ by 5 seconds, and no more", async () => {
+  it("allow clocks to differ by at most 5 seconds", async () => {
     const now = Math.floor(Date.now() / 1_000);
     vi.useFakeTimers({ toFake: ["Date"], now: now * 1_000 });
     const expiries = await Promise.all([-4, -5, -6].map((seconds) => verdict({ exp: now + seconds })));
@@ -490,7 +493,7 @@ describe("the limits of a token (AUT6)", () => {
     ]);
   });
 
-  it("are on bytes of extras, not on their characters", async () => {
+  it("count the bytes of extras, not their characters", async () => {
     const extras = (text: string) => ({ extras: { text } });
     const room = MAX_EXTRAS_BYTES - JSON.stringify({ text: "" }).length;
     const fits = "é".repeat(Math.floor(room / 2));
@@ -498,13 +501,13 @@ describe("the limits of a token (AUT6)", () => {
     expect(await verdict(extras(`${fits}é`))).toBe("unauthorized");
   });
 
-  it("are on the depth of extras, as on that of any JSON (LIM2)", async () => {
+  it("count the depth of extras, as of any JSON (LIM2)", async () => {
     const nested = (levels: number) => JSON.parse(`${'{"a":'.repeat(levels - 1)}{}${"}".repeat(levels - 1)}`) as object;
     expect(await verdict({ extras: nested(MAX_JSON_DEPTH) })).toBe("ok");
     expect(await verdict({ extras: nested(MAX_JSON_DEPTH + 1) })).toBe("unauthorized");
   });
 
-  it("allow no time that is none, in exp, nbf and iat", async () => {
+  it("require valid times in exp, nbf and iat", async () => {
     const exp = Math.floor(Date.now() / 1_000) + 60;
     const verdictOf = async (claims: string) => {
       const token = await signText("users", claims);
@@ -530,7 +533,7 @@ describe("the limits of a token (AUT6)", () => {
     }
   });
 
-  it("make one user of a number and of its digits, up to 2^53 - 1", async () => {
+  it("treat a number and its digits as the same user, up to 2^53 - 1", async () => {
     const idOf = async (sub: unknown) => {
       const secret = "k".repeat(32);
       const token = await sign(new TextEncoder().encode(secret), { alg: "HS256" }, { sub });
@@ -550,7 +553,7 @@ describe("the limits of a token (AUT6)", () => {
     ]);
   });
 
-  it("do not look beyond what the token itself says", async () => {
+  it("ignore properties that the token inherits from JavaScript objects", async () => {
     for (const claim of ["__proto__", "constructor", "toString"]) {
       expect(await verdict({}, undefined, { id_claim: claim })).toBe("unauthorized");
       expect(await verdict({}, undefined, { extras_claim: claim })).toBe("ok");
@@ -564,7 +567,7 @@ describe("the limits of a token (AUT6)", () => {
     expect(verdicts).toEqual(["ok", refused, refused, refused, "ok", "ok", "ok", refused, refused, refused, refused]);
   });
 
-  it("allow as extras an object of 4,096 bytes, and nothing else", async () => {
+  it("allow as extras only an object of at most 4,096 bytes", async () => {
     const text = (length: number) => ({ text: "x".repeat(length - JSON.stringify({ text: "" }).length) });
     const all = [text(MAX_EXTRAS_BYTES), text(MAX_EXTRAS_BYTES + 1), undefined, null, [], "text", 1];
     const verdicts = await Promise.all(all.map((extras) => verdict({ extras })));
@@ -572,7 +575,7 @@ describe("the limits of a token (AUT6)", () => {
     expect(verdicts).toEqual(["ok", refused, "ok", "ok", refused, refused, refused]);
   });
 
-  it("are checked for issuer and audience together", async () => {
+  it("require both the issuer and the audience to match", async () => {
     const asked = { issuer: "https://issuer.test", audience: "channels" };
     const claims = [
       { iss: "https://issuer.test", aud: "channels" },
@@ -589,7 +592,7 @@ describe("the limits of a token (AUT6)", () => {
 describe("auth databases", () => {
   const config = { dbo_id: 1_000_001, secret: "AUTH_SECRET" };
 
-  it("are set, read, listed and removed, by the server side only", async () => {
+  it("can be set, read, listed and removed by API-key clients only", async () => {
     const path = `/databases/db-${crypto.randomUUID()}`;
     expect((await call("PUT", path, config)).status).toBe(200);
     expect(await (await call("GET", path)).json()).toMatchObject({ config: { ...config, id_claim: "sub" } });
@@ -619,25 +622,25 @@ describe("auth databases", () => {
     [{ dbo_id: 5, jwks_url: "https://a.test", algorithm: "HS256" }, "algorithm"],
     [{ dbo_id: 5, jwks_url: "https://a.test", algorithm: "none" }, "algorithm"],
     [{ dbo_id: 5, secret: "AUTH_SECRET", foo: 1 }, "foo"],
-  ])("that are not right are refused, with the field: %j", async (wrong, field) => {
+  ])("are refused if their configuration is wrong, and the error names the field: %j", async (wrong, field) => {
     const answer = await call("PUT", "/databases/wrong", wrong);
     expect([answer.status, await answer.json()]).toMatchObject([400, { field }]);
   });
 
-  it("have each a number of their own", async () => {
+  it("have a number each that no other database has", async () => {
     const dbo_id = 77_000_001;
     await newDatabase({ dbo_id });
     const answer = await call("PUT", `/databases/db-${crypto.randomUUID()}`, { dbo_id, secret: "AUTH_SECRET" });
     expect([answer.status, await answer.json()]).toMatchObject([400, { field: "dbo_id" }]);
   });
 
-  it("must be there before a channel can have them", async () => {
+  it("must exist before a channel can use them", async () => {
     const answer = await call("PUT", "/channels/x", { database: "nowhere" });
     expect([answer.status, await answer.json()]).toMatchObject([400, { field: "database" }]);
   });
 
   it.each(["AUTH_SECRET_SHORT", "AUTH_SECRET_MISSING"])(
-    "with a secret that is missing or too short verify and make nothing: %s",
+    "verify and make no tokens if their secret is missing or too short: %s",
     async (secret) => {
       const database = await newDatabase({ secret });
       expect((await call("POST", `/databases/${database}/tokens`, { id: 1 })).status).toBe(503);
@@ -646,7 +649,7 @@ describe("auth databases", () => {
     },
   );
 
-  it("with a key set make no tokens", async () => {
+  it("make no tokens if they have a key set", async () => {
     const { database } = await newKeyDatabase();
     expect((await call("POST", `/databases/${database}/tokens`, { id: 1 })).status).toBe(403);
   });
@@ -671,7 +674,7 @@ describe("auth databases", () => {
   });
 
   it.each([{}, { id: 0 }, { id: "" }, { id: 1, expires_in: 0 }, { id: 1, expires_in: 86_401 }, { id: 1, foo: 1 }])(
-    "make tokens only of what is right: %j",
+    "make tokens only from valid requests: %j",
     async (wrong) => {
       expect((await call("POST", `/databases/${await newDatabase()}/tokens`, wrong)).status).toBe(400);
     },

@@ -16,8 +16,8 @@ it("the limits are those of the protocol: 8 MiB and 90 seconds (CON7)", () => {
   expect([MAX_UNCONFIRMED_CHARACTERS, HEARTBEAT_TIMEOUT_MS]).toEqual([8_388_608, 90_000]);
 });
 
-describe("a slow reader", () => {
-  it("is one that has confirmed too little of what it was sent", () => {
+describe("a slow client", () => {
+  it("is a client that has confirmed too little of the text sent to it", () => {
     const { backpressure, join } = channel();
     join("a");
     backpressure.broadcast(MAX_UNCONFIRMED_CHARACTERS);
@@ -26,7 +26,7 @@ describe("a slow reader", () => {
     expect(backpressure.check(1)).toEqual([["a", "slow"]]);
   });
 
-  it("is not one whose heartbeats keep up, however much it is sent", () => {
+  it("is not a client whose heartbeats keep up, even if it is sent a lot", () => {
     const { backpressure, heartbeats, join } = channel();
     join("a");
     for (let beat = 1; beat <= 100; beat++) {
@@ -36,7 +36,7 @@ describe("a slow reader", () => {
     }
   });
 
-  it("confirms by a heartbeat only what was sent before the heartbeat before", () => {
+  it("confirms with each heartbeat only the text sent before the previous heartbeat", () => {
     const { backpressure, heartbeats, join } = channel();
     join("a");
     // The first heartbeat may have come before any of this was read, so it confirms nothing.
@@ -69,7 +69,7 @@ describe("a slow reader", () => {
     },
   );
 
-  it("confirms nothing by a heartbeat that was seen before", () => {
+  it("confirms nothing with a heartbeat that was already counted", () => {
     const { backpressure, heartbeats, join } = channel();
     join("a");
     for (const beat of [1, 2, 3]) {
@@ -84,7 +84,7 @@ describe("a slow reader", () => {
     expect(backpressure.check(3)).toEqual([["a", "slow"]]);
   });
 
-  it("confirms in the same way what was sent to it alone", () => {
+  it("confirms text that was sent only to it in the same way", () => {
     const { backpressure, heartbeats } = channel();
     backpressure.add("a");
     for (const beat of [1, 2, 3]) {
@@ -98,14 +98,14 @@ describe("a slow reader", () => {
     expect(backpressure.checkOne("a", 3)).toBe("slow");
   });
 
-  it("is also one that is sent too much alone: histories and replays count", () => {
+  it("includes a client that gets too many histories and replays", () => {
     const { backpressure } = channel();
     backpressure.add("a");
     backpressure.sent("a", MAX_UNCONFIRMED_CHARACTERS + 1);
     expect(backpressure.checkOne("a", 1)).toBe("slow");
   });
 
-  it("is not one for what was broadcast before it joined, or after it left", () => {
+  it("is not a client that only missed broadcasts from before its join or after its leave", () => {
     const { backpressure, join } = channel();
     backpressure.broadcast(MAX_UNCONFIRMED_CHARACTERS + 1);
     join("a");
@@ -135,8 +135,8 @@ describe("a slow reader", () => {
   });
 });
 
-describe("a reader that is gone", () => {
-  it("is one whose heartbeats stopped", () => {
+describe("a client that is gone", () => {
+  it("is a client whose heartbeats have stopped", () => {
     const { backpressure, heartbeats, join } = channel();
     join("a");
     heartbeats.set("a", 1000);
@@ -144,15 +144,15 @@ describe("a reader that is gone", () => {
     expect(backpressure.check(1001 + HEARTBEAT_TIMEOUT_MS)).toEqual([["a", "gone"]]);
   });
 
-  it("is not one that never had any", () => {
+  it("is not a client that never sent a heartbeat", () => {
     const { backpressure, join } = channel();
     join("a");
     expect(backpressure.check(Number.MAX_SAFE_INTEGER)).toEqual([]);
   });
 });
 
-describe("looking at one reader", () => {
-  it("is due after each 64 KiB that it is sent alone", () => {
+describe("checking one client", () => {
+  it("is due after each 64 KiB that only this client is sent", () => {
     const { backpressure } = channel();
     backpressure.add("a");
     for (let look = 0; look < 3; look++) {
@@ -162,7 +162,7 @@ describe("looking at one reader", () => {
     }
   });
 
-  it("returns nothing for one that was removed", () => {
+  it("returns nothing for a client that was removed", () => {
     const { backpressure } = channel();
     backpressure.add("a");
     backpressure.sent("a", MAX_UNCONFIRMED_CHARACTERS + 1);
@@ -175,7 +175,7 @@ describe("looking at one reader", () => {
   });
 });
 
-describe("looking at everyone", () => {
+describe("checking all clients", () => {
   it("is due at once, and then after half a mebibyte of text or half a minute, each time", () => {
     const { backpressure } = channel();
     expect(backpressure.isDue(0)).toBe(true);
@@ -194,7 +194,7 @@ describe("looking at everyone", () => {
     }
   });
 
-  it("is needed no earlier than the first reader can be gone, and never for readers without heartbeats", () => {
+  it("is needed no earlier than the first client can be gone, and never for clients without heartbeats", () => {
     const { backpressure, heartbeats, join } = channel();
     for (const reader of ["a", "b", "simple"]) join(reader);
     expect(backpressure.nextGone()).toBe(Infinity);

@@ -29,7 +29,7 @@ describe("a batch (PUB6)", () => {
     }
   });
 
-  it("takes as many messages as the limit says, and stores those of a channel in one commit", async () => {
+  it("accepts as many messages as the limit allows, and stores the messages of each channel in one commit", async () => {
     const channel = newChannel();
     await publish(channel, "first");
     const syncs = await runInDurableObject(stubOf(channel), (_, { storage }) => vi.spyOn(storage, "sync"));
@@ -39,7 +39,7 @@ describe("a batch (PUB6)", () => {
     expect((await history(channel, "?limit=1")).messages[0]?.payload).toBe(MAX_BATCH_MESSAGES - 1);
   });
 
-  it("gives those that may not be published their own refusal, and the others their place", async () => {
+  it("refuses each message that may not be published, and stores the others", async () => {
     const [open, closed] = [await newOpenChannel(), newChannel()];
     const batch = [open, closed, open].map((channel) => ({ channel, message: 1 }));
     const { results } = await (await send(batch, null)).json<Results>();
@@ -86,14 +86,14 @@ describe("a batch (PUB6)", () => {
       413,
       { limit: MAX_BATCH_BYTES },
     ],
-  ])("is refused whole where it is %s", async (_, batch, status, expected) => {
+  ])("is refused as a whole if it is %s", async (_, batch, status, expected) => {
     const answer = await send(batch());
     expect([answer.status, await answer.json()]).toMatchObject([status, expected]);
   });
 });
 
 describe("group commit", () => {
-  it("stores together what waits together", async () => {
+  it("stores messages that wait at the same time in one commit", async () => {
     const channel = newChannel();
     await publish(channel, "first");
     const gate = Promise.withResolvers<void>();
@@ -102,7 +102,7 @@ describe("group commit", () => {
     );
     await publish(channel, "its commit takes long");
     const waiting = Promise.all(Array.from({ length: 50 }, (_, n) => publish(channel, n)));
-    // All fifty have arrived behind the one that is under way when a history request, sent last, was answered.
+    // The history request was sent last. Its answer shows that all fifty messages have arrived.
     expect((await history(channel)).seq).toBe(2);
     gate.resolve();
     expect((await waiting).map(({ seq }) => seq).toSorted((a, b) => a - b)).toEqual(

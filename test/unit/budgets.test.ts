@@ -54,7 +54,7 @@ async function sendBig(socket: TestSocket, count: number, options: object = {}):
   );
 }
 
-describe("what one sender may publish (LIM12)", () => {
+describe("the limit of one sender over HTTP (LIM12)", () => {
   it("counts each message of a batch: 1,000 at once, then 50 per second", async () => {
     const pass = stopClock();
     const channel = await newOpenChannel();
@@ -68,7 +68,7 @@ describe("what one sender may publish (LIM12)", () => {
     expect((await history(channel)).seq).toBe(limits.SENDER_MESSAGES_AT_ONCE + 50);
   });
 
-  it("refuses all that follows a refused message in a batch, so that order is kept", async () => {
+  it("also refuses all later messages of a batch, so that the order is kept", async () => {
     stopClock();
     const channel = await newOpenChannel();
     await batch(channel, numbers(limits.SENDER_MESSAGES_AT_ONCE - 3));
@@ -77,7 +77,7 @@ describe("what one sender may publish (LIM12)", () => {
     expect((await history(channel)).messages.slice(-3).map(({ payload }) => payload)).toEqual([1, 2, 3]);
   });
 
-  it("takes nothing for messages that are known already, so a batch can be sent again until all of it is stored", async () => {
+  it("does not count messages with a known key, so a batch can be repeated until it is completely stored", async () => {
     const pass = stopClock();
     const channel = await newOpenChannel();
     await batch(channel, numbers(limits.SENDER_MESSAGES_AT_ONCE - 3));
@@ -99,7 +99,7 @@ describe("what one sender may publish (LIM12)", () => {
     expect(results.at(-1)?.retryAfter).toBe(1);
   });
 
-  it("takes nothing for what the channel's settings refuse", async () => {
+  it("does not count messages that the channel's settings refuse", async () => {
     stopClock();
     const channel = await newOpenChannel({ public_messaging: { active: false } });
     for (let n = 0; n < 2; n++) {
@@ -107,7 +107,7 @@ describe("what one sender may publish (LIM12)", () => {
     }
   });
 
-  it("does not hold for API-key clients", async () => {
+  it("does not limit API-key clients", async () => {
     stopClock();
     const channel = await newOpenChannel();
     for (let n = 0; n < 2; n++) {
@@ -116,7 +116,7 @@ describe("what one sender may publish (LIM12)", () => {
     }
   });
 
-  it("holds for an address by HTTP, and not for the sockets of that address", async () => {
+  it("limits an address over HTTP, apart from the sockets of that address", async () => {
     stopClock();
     const channel = await newOpenChannel();
     await batch(channel, numbers(limits.SENDER_MESSAGES_AT_ONCE));
@@ -128,8 +128,8 @@ describe("what one sender may publish (LIM12)", () => {
   });
 });
 
-describe("what one sender may send over sockets (LIM12)", () => {
-  it("is so many bytes at once, then so many per second", async () => {
+describe("the limit of one sender over sockets (LIM12)", () => {
+  it("is limited in bytes at once and per second", async () => {
     const pass = stopClock();
     const channel = await newOpenChannel();
     const socket = await join(channel);
@@ -142,7 +142,7 @@ describe("what one sender may send over sockets (LIM12)", () => {
     expect((await history(channel)).seq).toBe(BIG_AT_ONCE + 1);
   });
 
-  it("holds over /rt/, too", async () => {
+  it("is limited over /rt/, too", async () => {
     stopClock();
     const channel = await newOpenChannel();
     const socket = await connectToMany();
@@ -165,7 +165,7 @@ describe("what one sender may send over sockets (LIM12)", () => {
     expect([recipient.pending, recipient.closed]).toEqual([0, undefined]);
   });
 
-  it("is one budget for all sockets of a user, and for what it publishes by HTTP", async () => {
+  it("shares one budget between all sockets of a user and its HTTP requests", async () => {
     stopClock();
     const database = await newDatabase();
     const channel = await newOpenChannel({ database });
@@ -182,7 +182,7 @@ describe("what one sender may send over sockets (LIM12)", () => {
     ).toEqual([201]);
   });
 
-  it("is a budget of its own for each anonymous socket of an address, as a school has but one", async () => {
+  it("has a separate budget for each anonymous socket, because a school may share one address", async () => {
     stopClock();
     const channel = await newOpenChannel();
     const headers = { "CF-Connecting-IP": ADDRESS };
@@ -194,7 +194,7 @@ describe("what one sender may send over sockets (LIM12)", () => {
     expect((await witness.frame()).payload).toBe("hello");
   });
 
-  it("is bounded for all anonymous sockets of an address together, also for new ones", () => {
+  it("has a shared limit for all anonymous sockets of an address, including new ones", () => {
     stopClock();
     const budgets = new SenderBudgets();
     let sent = 0;
@@ -210,7 +210,7 @@ describe("what one sender may send over sockets (LIM12)", () => {
     expect(sent).toBeLessThan(limits.ADDRESS_BYTES_AT_ONCE + 60_000);
   });
 
-  it("counts what goes with each message about its sender", async () => {
+  it("counts the bytes of the sender's client in each message", async () => {
     stopClock();
     const database = await newDatabase();
     const channel = await newOpenChannel({ database });
@@ -225,7 +225,7 @@ describe("what one sender may send over sockets (LIM12)", () => {
     );
   });
 
-  it("is less than what makes a recipient slow that sends a heartbeat every 30 seconds (CON7)", () => {
+  it("cannot make a recipient slow that sends a heartbeat every 30 seconds (CON7)", () => {
     // Its last heartbeat confirms what was sent before the one before, at the last look at it: each half mebibyte.
     const secondsUnconfirmed = 60 + (2 * 512 * 1024) / limits.SENDER_BYTES_PER_SECOND;
     const restOfFrames = 250 * limits.SENDER_MESSAGES_PER_SECOND * secondsUnconfirmed;
@@ -234,8 +234,8 @@ describe("what one sender may send over sockets (LIM12)", () => {
   });
 });
 
-describe("what is remembered of senders", () => {
-  it("is bounded: of those that were quiet for longest, nothing", () => {
+describe("the record of senders", () => {
+  it("is limited: it drops the senders that were quiet for longest", () => {
     let made = 0;
     const recent = new Recent(2, () => ({ number: ++made }));
     expect([recent.get("a").number, recent.get("b").number, recent.get("a").number]).toEqual([1, 2, 1]);

@@ -15,14 +15,14 @@ function newCalls() {
 }
 
 describe("requests that publish to one channel at the same time", () => {
-  it("make a call at once where none is under way", async () => {
+  it("start a call at once if none is running", async () => {
     const { calls, submit } = newCalls();
     const outcome = submit("a");
     calls[0]?.end();
     expect(await outcome).toBe("a!");
   });
 
-  it("share the call after the one that is under way, in their order, each with its own outcome", async () => {
+  it("share the next call while one is running, in order and each with its own result", async () => {
     const { calls, submit, carried } = newCalls();
     const outcomes = Promise.all(["a", "b", "c", "d"].map((item) => submit(item)));
     expect(carried()).toEqual([["a"]]);
@@ -32,7 +32,7 @@ describe("requests that publish to one channel at the same time", () => {
     expect(await outcomes).toEqual(["a!", "b!", "c!", "d!"]);
   });
 
-  it("do not wait long for a call that takes long", async () => {
+  it("wait only a limited time for a slow call", async () => {
     const { calls, submit, carried } = newCalls();
     const outcomes = [submit("a"), submit("b")];
     await expect.poll(carried).toEqual([["a"], ["b"]]);
@@ -42,7 +42,7 @@ describe("requests that publish to one channel at the same time", () => {
     expect(await outcomes[0]).toBe("a!");
   });
 
-  it("are told, all of one call, that it failed, and those of the next are not concerned", async () => {
+  it("all fail if their call fails, without affecting the next call", async () => {
     const { calls, submit, carried } = newCalls();
     const first = submit("a");
     const others = Promise.allSettled([submit("b"), submit("c")]);
@@ -56,21 +56,21 @@ describe("requests that publish to one channel at the same time", () => {
     expect(await next).toBe("d!");
   });
 
-  it("go apart where one call would carry too much", async () => {
+  it("are split into several calls if one call would be too large", async () => {
     const { submit, carried } = newCalls();
     const large = "x".repeat(600_000);
     for (const item of ["a", large, large]) void submit(item);
     await expect.poll(() => carried().map((items) => items.length)).toEqual([1, 1, 1]);
   });
 
-  it("have nothing to do with those of another channel", () => {
+  it("don't share calls with requests of other channels", () => {
     const { submit, carried } = newCalls();
     void submit("a", "one");
     void submit("b", "two");
     expect(carried()).toEqual([["a"], ["b"]]);
   });
 
-  it("keep the request that calls for the others running until they have their outcomes", async () => {
+  it("keep the calling request alive until all of them have their results", async () => {
     const { calls, submit, kept, carried } = newCalls();
     const outcomes = Promise.all([submit("a"), submit("b"), submit("c")]);
     expect(kept).toHaveLength(2);

@@ -32,12 +32,12 @@ const put = (channel: string, settings: object) => call("PUT", `/channels/${enco
 const post = (body: object, key?: string | null) => call("POST", "/message", body, key);
 
 describe("settings for patterns (SET1)", () => {
-  it("are looked for from the channel upwards", () => {
+  it("are searched from the channel upward", () => {
     expect(candidatesFor("a/b/c")).toEqual(["a/b/c", "a/b/*", "a/b", "a/*", "a", "*"]);
     expect(candidatesFor("a")).toEqual(["a", "*"]);
   });
 
-  it("hold below, and the nearest ones win, whole", async () => {
+  it("apply to all channels below, and the nearest settings replace the others as a whole", async () => {
     const root = `p${crypto.randomUUID()}`;
     await put(`${root}/*`, OPEN);
     await put(`${root}/quiet/*`, { anonymous_clients: true });
@@ -50,7 +50,7 @@ describe("settings for patterns (SET1)", () => {
     expect(await status(root)).toBe(401);
   });
 
-  it("of a channel hold below it where nested_channels says so", async () => {
+  it("apply below a channel if its nested_channels is on", async () => {
     const root = `n${crypto.randomUUID()}`;
     await put(root, { ...OPEN, nested_channels: true });
     expect((await post({ channel: `${root}/42/x`, message: 1 }, null)).status).toBe(201);
@@ -59,7 +59,7 @@ describe("settings for patterns (SET1)", () => {
     expect((await post({ channel: `${plain}/42`, message: 1 }, null)).status).toBe(401);
   });
 
-  it("that change reach connected sockets before the next message", async () => {
+  it("reach connected sockets before the next message when they change", async () => {
     const root = `c${crypto.randomUUID()}`;
     await put(`${root}/*`, OPEN);
     const client = await join(`${root}/42`);
@@ -71,7 +71,7 @@ describe("settings for patterns (SET1)", () => {
     expect((await client.close()).code).toBe(4403);
   });
 
-  it("give way to a channel's own when those go", async () => {
+  it("apply again when the channel's own settings are removed", async () => {
     const root = `g${crypto.randomUUID()}`;
     await put(`${root}/*`, OPEN);
     await put(`${root}/1`, { active: false });
@@ -97,18 +97,18 @@ describe("settings for patterns (SET1)", () => {
 });
 
 describe("an event for a database's users (EVT)", () => {
-  it("reaches only clients whom it authenticated: live, in history, and on resuming (EVT1, EVT3)", async () => {
+  it("reaches only that database's users: live, in history, and on resume (EVT1, EVT3)", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database });
     const token = await tokenOf(database, 42);
-    const [user, stranger] = [await join(channel, {}, {}, token), await join(channel)];
+    const [user, anonymousClient] = [await join(channel, {}, {}, token), await join(channel)];
     await publish(channel, "one, for all");
     expect((await post({ channel, message: "two, for users", database })).status).toBe(201);
     await publish(channel, "three, for all");
     const all = ["one, for all", "two, for users", "three, for all"];
     const some = [all[0], all[2]];
     expect((await user.frames(3)).map(({ payload }) => payload)).toEqual(all);
-    expect((await stranger.frames(2)).map(({ payload }) => payload)).toEqual(some);
+    expect((await anonymousClient.frames(2)).map(({ payload }) => payload)).toEqual(some);
 
     for (const [key, expected] of [
       [token, all],
@@ -132,7 +132,7 @@ describe("an event for a database's users (EVT)", () => {
     }
   });
 
-  it("stays hidden from strangers when it came to the archive alone", async () => {
+  it("stays hidden from anonymous clients once only the archive holds it", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database });
     await post({ channel, message: "for users", database });
@@ -150,7 +150,7 @@ describe("an event for a database's users (EVT)", () => {
     expect(await answer.json()).toMatchObject({ seq: 2, messages: [{ payload: "for all" }] });
   });
 
-  it("pages on though a whole page was hidden (HIS4)", async () => {
+  it("does not end paging if a whole page is hidden (HIS4)", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database });
     await publish(channel, "first");
@@ -166,7 +166,7 @@ describe("an event for a database's users (EVT)", () => {
     expect(seen).toEqual(["last", "first"]);
   });
 
-  it("of another database than the channel's is a clear 403 (EVT2)", async () => {
+  it("gets a 403 if the database is not the channel's (EVT2)", async () => {
     const [mine, other] = [await newDatabase(), await newDatabase()];
     for (const channel of [await newOpenChannel({ database: mine }), await newOpenChannel(), newChannel()]) {
       const answer = await post({ channel, message: 1, database: other });
@@ -175,7 +175,7 @@ describe("an event for a database's users (EVT)", () => {
     }
   });
 
-  it("may be posted by the database's users, and by no stranger", async () => {
+  it("may be published by the database's users, but not by anonymous clients", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database });
     expect((await post({ channel, message: 1, database }, await tokenOf(database, 1))).status).toBe(201);
@@ -200,21 +200,21 @@ describe("an event for a database's users (EVT)", () => {
 });
 
 describe("a client's message", () => {
-  it("to authenticated clients only is seen by no other, now or later (FRA4)", async () => {
+  it("is hidden from other clients, live and in history, if it is for authenticated clients only (FRA4)", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database });
-    const [user, stranger] = [await join(channel, {}, {}, await tokenOf(database, 1)), await join(channel)];
+    const [user, anonymousClient] = [await join(channel, {}, {}, await tokenOf(database, 1)), await join(channel)];
     user.send({ action: "message", options: { authenticated: true }, payload: "among us" });
     user.send({ action: "message", payload: "to all" });
     expect((await user.frames(2)).map(({ payload }) => payload)).toEqual(["among us", "to all"]);
-    expect((await stranger.frame()).payload).toBe("to all");
-    stranger.send({ action: "history" });
-    expect((await stranger.frame()).payload).toMatchObject([{ payload: "to all" }]);
-    stranger.send({ action: "message", options: { authenticated: true }, payload: "me too" });
-    expect((await stranger.frame()).payload).toMatchObject({ code: "unauthorized" });
+    expect((await anonymousClient.frame()).payload).toBe("to all");
+    anonymousClient.send({ action: "history" });
+    expect((await anonymousClient.frame()).payload).toMatchObject([{ payload: "to all" }]);
+    anonymousClient.send({ action: "message", options: { authenticated: true }, payload: "me too" });
+    expect((await anonymousClient.frame()).payload).toMatchObject({ code: "unauthorized" });
   });
 
-  it("to authenticated clients only is refused on a channel without an auth database, whoever sends it (FRA4)", async () => {
+  it("is refused on a channel without an auth database if it is for authenticated clients only (FRA4)", async () => {
     const channel = await newOpenChannel();
     const server = await connect(channel, { Authorization: "Bearer first-key-of-the-tests" });
     for (let again = 0; again < 2; again++) {
@@ -224,7 +224,7 @@ describe("a client's message", () => {
     expect((await history(channel)).messages).toEqual([]);
   });
 
-  it("to one client reaches just that one, says who sent it, and is not stored (FRA5)", async () => {
+  it("reaches only its recipient, names its sender, and is not stored if it is private (FRA5)", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database, private_messaging: { active: true } });
     const sender = await join(channel, {}, {}, await tokenOf(database, 1));
@@ -243,7 +243,7 @@ describe("a client's message", () => {
     expect((await history(channel)).seq).toBe(1);
   });
 
-  it("to nobody who is here is an error (FRA5)", async () => {
+  it("gets an error if its recipient has not joined (FRA5)", async () => {
     const channel = await newOpenChannel({ private_messaging: { active: true } });
     const [sender, gone] = [await join(channel), await join(channel)];
     gone.send({ action: "leave" });
@@ -254,43 +254,43 @@ describe("a client's message", () => {
     }
   });
 
-  it("to one who may not receive is an error like to nobody", async () => {
+  it("gets the same error if its recipient may not receive messages", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database, auth_channel: true, private_messaging: { active: true } });
-    const [user, stranger] = [await join(channel, {}, {}, await tokenOf(database, 1)), await join(channel)];
-    user.send({ action: "message", options: { socketId: stranger.client.socketId }, payload: 1 });
+    const [user, anonymousClient] = [await join(channel, {}, {}, await tokenOf(database, 1)), await join(channel)];
+    user.send({ action: "message", options: { socketId: anonymousClient.client.socketId }, payload: 1 });
     expect((await user.frame()).payload).toMatchObject({ code: "unknown-recipient" });
   });
 });
 
 describe("a channel for authenticated receivers", () => {
-  it("lets strangers send, and shows them nothing but that: live, history, resume, presence (AUT2)", async () => {
+  it("lets anonymous clients send, but shows them no other messages, history or presence (AUT2)", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database, auth_channel: true, presence: true });
     const user = await join(channel, {}, {}, await tokenOf(database, 1));
-    const stranger = await connect(channel);
-    stranger.send({ action: "join", options: { after: 0 }, payload: { history: true, presence: true } });
-    expect((await stranger.frame()).payload).toEqual({ history: false, presence: false });
-    stranger.send({ action: "message", payload: "into the dark" });
+    const anonymousClient = await connect(channel);
+    anonymousClient.send({ action: "join", options: { after: 0 }, payload: { history: true, presence: true } });
+    expect((await anonymousClient.frame()).payload).toEqual({ history: false, presence: false });
+    anonymousClient.send({ action: "message", payload: "into the dark" });
     expect((await user.frame()).payload).toBe("into the dark");
-    expect((await stranger.frame()).payload).toBe("into the dark");
+    expect((await anonymousClient.frame()).payload).toBe("into the dark");
     user.send({ action: "message", payload: "for users" });
     expect((await user.frame()).payload).toBe("for users");
-    stranger.send({ action: "history" });
-    expect((await stranger.frame()).payload).toMatchObject({ code: "unauthorized" });
-    for (const door of ["messages", "presence"]) {
-      const answer = await call("GET", `/channels/${encodeURIComponent(channel)}/${door}`, undefined, null);
+    anonymousClient.send({ action: "history" });
+    expect((await anonymousClient.frame()).payload).toMatchObject({ code: "unauthorized" });
+    for (const resource of ["messages", "presence"]) {
+      const answer = await call("GET", `/channels/${encodeURIComponent(channel)}/${resource}`, undefined, null);
       expect(answer.status).toBe(401);
     }
     await put(channel, { ...OPEN, database });
     await publish(channel, "now for all");
-    expect((await stranger.frame()).payload).toBe("now for all");
+    expect((await anonymousClient.frame()).payload).toBe("now for all");
   });
 });
 
 describe("a sender's own message (FRA2)", () => {
   it.each(["single", "batch"])(
-    "reaches the sender once and in order, whether it receives or not: %s",
+    "reaches the sender once and in order, even if it receives no other messages: %s",
     async (frames) => {
       const database = await newDatabase();
       const channel = await newOpenChannel({ database, auth_channel: true });
@@ -325,7 +325,7 @@ describe("a sender's own message (FRA2)", () => {
     },
   );
 
-  it("is not sent to a sender that has not joined, and still after hibernation to one that has", async () => {
+  it("does not reach a sender that has not joined, and reaches one that has after hibernation", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database, auth_channel: true });
     const [joined, absent] = [await join(channel), await connect(channel)];
@@ -343,12 +343,12 @@ describe("a sender's own message (FRA2)", () => {
   });
 });
 
-describe("a client that was not sent something", () => {
-  it("is not behind for it: neither for what it may not receive, nor for what others alone may read (CON7)", async () => {
+describe("a client that may not receive a message", () => {
+  it("does not become slow because of it (CON7)", async () => {
     const database = await newDatabase();
     const hidden = await newOpenChannel({ database, auth_channel: true });
     const mixed = await newOpenChannel({ database });
-    const strangers = [await join(hidden), await join(mixed)];
+    const anonymousClients = [await join(hidden), await join(mixed)];
     const text = JSON.stringify("x".repeat(60_000));
     const count = Math.ceil(MAX_UNCONFIRMED_CHARACTERS / text.length) + 10;
     const flood = (channel: string, to: string | null) => {
@@ -356,15 +356,15 @@ describe("a client that was not sent something", () => {
       return stubOf(channel).publish([{ who: { kind: "server" }, messages }]);
     };
     await Promise.all([flood(hidden, null), flood(mixed, database)]);
-    for (const stranger of strangers) {
-      stranger.send({ action: "leave" });
-      expect((await stranger.frame()).action).toBe("leave");
+    for (const anonymousClient of anonymousClients) {
+      anonymousClient.send({ action: "leave" });
+      expect((await anonymousClient.frame()).action).toBe("leave");
     }
   });
 });
 
 describe("a list", () => {
-  it.each([1, 2, 3, 4, 5])("in pages of %i has each name once, and no next page after the last name", async (limit) => {
+  it.each([1, 2, 3, 4, 5])("has each name once in pages of %i, and no next page after the last name", async (limit) => {
     const prefix = `zz-${crypto.randomUUID()}`;
     const names = ["a", "b", "c", "d"].map((name) => `${prefix}/${name}`);
     for (const name of names) await put(name, OPEN);
@@ -405,15 +405,15 @@ describe("the limits", () => {
     ["LIM12", [limits.ADDRESS_BYTES_AT_ONCE, limits.ADDRESS_BYTES_PER_SECOND]],
     ["LIM13", [limits.HISTORIES_AT_ONCE, limits.HISTORIES_PER_SECOND]],
     ["AUT6", [limits.MAX_TOKEN_CHARACTERS, limits.MAX_EXTRAS_BYTES]],
-  ])("are those that PROTOCOL.md names: %s", (rule, values) => {
+  ])("match PROTOCOL.md: %s", (rule, values) => {
     const text = protocol.split(/^- \*\*/m).find((part) => part.startsWith(`${rule}**`)) ?? "";
     const numbers = text.slice(rule.length).match(/\d[\d,]*/g) ?? [];
     expect(numbers.map((number) => Number(number.replaceAll(",", "")))).toEqual(expect.arrayContaining(values));
   });
 });
 
-describe("limits for strangers", () => {
-  it("on frames: so many at once, then so many a second (LIM6)", async () => {
+describe("limits for anonymous clients", () => {
+  it("on frames: a number at once, then a number per second (LIM6)", async () => {
     const channel = await newOpenChannel();
     // The clock stands still before the first frame, so that no part of a second fills the bucket again.
     let now = Date.now();
@@ -440,14 +440,14 @@ describe("limits for strangers", () => {
     expect((await calm.frame()).action).toBe("leave");
   });
 
-  it("on frames: a bucket that fills again", () => {
+  it("on frames: the bucket refills", () => {
     const rate = new Rate(10, 2, 0);
     expect([rate.take(0), rate.take(0), rate.take(0)]).toEqual([0, 0, 1]);
     expect([rate.take(100), rate.take(100)]).toEqual([0, 1]);
     expect([rate.take(10_000), rate.take(10_000), rate.take(10_000)]).toEqual([0, 0, 1]);
   });
 
-  it("on frames: the wait is what is missing, and a clock that steps back neither fills nor blocks the bucket", () => {
+  it("on frames: the wait is the missing time, and a clock that steps back neither fills nor blocks the bucket", () => {
     const slow = new Rate(0.1, 1, 0);
     expect([slow.take(0), slow.take(0), slow.take(5_000)]).toEqual([0, 10, 5]);
     expect([slow.take(10_000), slow.take(10_000), slow.take(15_000), slow.take(20_000)]).toEqual([0, 10, 5, 0]);
@@ -456,7 +456,7 @@ describe("limits for strangers", () => {
     expect([stepped.take(100), stepped.take(100), stepped.take(200)]).toEqual([0, 1, 0]);
   });
 
-  it("on requests from one address: 429 with Retry-After; the server side has none (LIM7)", async () => {
+  it("on requests from one address: 429 with Retry-After, but no limit for API-key clients (LIM7)", async () => {
     const channel = await newOpenChannel();
     const path = `/channels/${encodeURIComponent(channel)}/messages`;
     const key = crypto.randomUUID();
@@ -566,7 +566,7 @@ describe("limits for strangers", () => {
     expect(new Set(counted).size).toBe(2);
   });
 
-  it("on pages of other origins: only those that are allowed, at every door (LIM9)", async () => {
+  it("on pages of other origins: every endpoint admits only allowed origins (LIM9)", async () => {
     const channel = await newOpenChannel();
     const path = `/channels/${encodeURIComponent(channel)}`;
     for (const Origin of ["https://evil.test", "null", "https://front.test.evil.test"]) {

@@ -4,7 +4,7 @@ import { Checker } from "../support/checker.ts";
 const kept = ["a", "b", "c", "d"].map((message, index) => ({ seq: index + 1, message }));
 
 describe("the checker of all fault tests", () => {
-  it("finds nothing where nothing is wrong", () => {
+  it("reports nothing if nothing is wrong", () => {
     const checker = new Checker();
     for (const { seq, message } of kept) checker.acknowledge(seq, message);
     const subscriber = checker.subscriber();

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { ChannelError } from "../../src/client/errors.ts";
-import { changed, NOBODY } from "../../src/client/members.ts";
+import { NO_MEMBERS, updated } from "../../src/client/members.ts";
 import type { Message } from "../../src/client/messages.ts";
 import { Outbox } from "../../src/client/outbox.ts";
 import { Connection } from "../../src/client/connection.ts";
@@ -10,70 +10,70 @@ import { CLOSE } from "../../src/protocol/close.ts";
 
 const SECONDS = 1_000;
 
-describe("a client's watch over its connection (CON7)", () => {
+describe("the client's heartbeat monitor (CON7)", () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
   function newWatch() {
     const line = { send: vi.fn(() => true), silent: vi.fn(), works: vi.fn(), dead: vi.fn() };
-    const watch = new HeartbeatMonitor(line);
-    watch.start();
-    return { watch, ...line };
+    const monitor = new HeartbeatMonitor(line);
+    monitor.start();
+    return { monitor, ...line };
   }
 
-  it("sends a heartbeat within every 30 seconds, the next only behind the answer to the last (CON3)", () => {
-    const { watch, send } = newWatch();
+  it("sends a heartbeat at least every 30 seconds, but only after the answer to the last one (CON3)", () => {
+    const { monitor, send } = newWatch();
     vi.advanceTimersByTime(30 * SECONDS);
     expect(send.mock.calls).toEqual([["ping"]]);
-    expect(watch.heard("pong")).toBe(true);
+    expect(monitor.received("pong")).toBe(true);
     vi.advanceTimersByTime(30 * SECONDS);
     expect(send).toHaveBeenCalledTimes(2);
   });
 
-  it("connects anew where nothing at all is heard any more", () => {
+  it("reconnects if it receives nothing at all", () => {
     const { dead } = newWatch();
     vi.advanceTimersByTime(60 * SECONDS);
     expect(dead).toHaveBeenCalled();
   });
 
-  it("waits for a late answer as long as anything else is heard", () => {
-    const { watch, dead } = newWatch();
+  it("waits for a late answer as long as it receives anything else", () => {
+    const { monitor, dead } = newWatch();
     for (let n = 0; n < 10; n++) {
       vi.advanceTimersByTime(15 * SECONDS);
-      expect(watch.heard('{"action":"event"}')).toBe(false);
+      expect(monitor.received('{"action":"event"}')).toBe(false);
     }
     expect(dead).not.toHaveBeenCalled();
   });
 
-  it("sends one after each mebibyte received", () => {
-    const { watch, send } = newWatch();
-    watch.heard("x".repeat(1024 * 1024));
+  it("sends a heartbeat after each mebibyte received", () => {
+    const { monitor, send } = newWatch();
+    monitor.received("x".repeat(1024 * 1024));
     expect(send).toHaveBeenCalledTimes(1);
   });
 
-  it("rests while there is no connection", () => {
-    const { watch, send } = newWatch();
-    watch.stop();
+  it("sends nothing while there is no connection", () => {
+    const { monitor, send } = newWatch();
+    monitor.stop();
     vi.advanceTimersByTime(90 * SECONDS);
     expect(send).not.toHaveBeenCalled();
   });
 });
 
-describe("a client's watch over its connection while a browser's network comes and goes", () => {
+describe("the client's heartbeat monitor when the browser's network changes", () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
   function newWatch() {
     const line = { send: vi.fn(() => true), silent: vi.fn(), works: vi.fn(), dead: vi.fn() };
-    const watch = new HeartbeatMonitor(line);
-    watch.start();
-    return { watch, ...line };
+    const monitor = new HeartbeatMonitor(line);
+    monitor.start();
+    return { monitor, ...line };
   }
 
   it("reports silence a second after the network is lost, and death after three", () => {
-    const { watch, send, silent, dead } = newWatch();
-    watch.networkLost();
-    expect([send.mock.calls, watch.isInDoubt]).toEqual([[["ping"]], true]);
+    const { monitor, send, silent, dead } = newWatch();
+    monitor.networkLost();
+    expect([send.mock.calls, monitor.isInDoubt]).toEqual([[["ping"]], true]);
     vi.advanceTimersByTime(999);
     expect(silent).not.toHaveBeenCalled();
     vi.advanceTimersByTime(1);
@@ -84,41 +84,41 @@ describe("a client's watch over its connection while a browser's network comes a
     expect(dead).toHaveBeenCalledTimes(1);
   });
 
-  it("believes the answer, and not the browser", () => {
-    const { watch, silent, works, dead } = newWatch();
-    watch.networkLost();
-    watch.heard("pong");
-    expect([works.mock.calls.length, watch.isInDoubt]).toEqual([1, false]);
+  it("trusts a heartbeat answer more than the browser", () => {
+    const { monitor, silent, works, dead } = newWatch();
+    monitor.networkLost();
+    monitor.received("pong");
+    expect([works.mock.calls.length, monitor.isInDoubt]).toEqual([1, false]);
     vi.advanceTimersByTime(10 * SECONDS);
     expect([silent, dead].map(({ mock }) => mock.calls.length)).toEqual([0, 0]);
   });
 
-  it("does not take the answer to an earlier heartbeat for a proof", () => {
-    const { watch, send, works } = newWatch();
+  it("does not accept the answer to an earlier heartbeat as proof", () => {
+    const { monitor, send, works } = newWatch();
     vi.advanceTimersByTime(20 * SECONDS);
-    watch.networkChanged();
-    watch.heard("pong");
+    monitor.networkChanged();
+    monitor.received("pong");
     expect([send.mock.calls.length, works.mock.calls.length]).toEqual([2, 0]);
-    watch.heard("pong");
+    monitor.received("pong");
     expect(works).toHaveBeenCalledTimes(1);
   });
 
-  it("gives a connection a second once the network is back, however often that is said", () => {
-    const { watch, dead } = newWatch();
-    watch.networkLost();
+  it("allows one second for an answer once the network is back, even if the browser reports it repeatedly", () => {
+    const { monitor, dead } = newWatch();
+    monitor.networkLost();
     vi.advanceTimersByTime(2_900);
-    watch.networkChanged();
+    monitor.networkChanged();
     vi.advanceTimersByTime(900);
-    watch.networkChanged();
+    monitor.networkChanged();
     expect(dead).not.toHaveBeenCalled();
     vi.advanceTimersByTime(100);
     expect(dead).toHaveBeenCalledTimes(1);
   });
 
-  it("gives it three seconds where the network was not lost, and reports no silence before", () => {
-    const { watch, send, silent, dead } = newWatch();
+  it("allows three seconds if the network was not lost, and reports no silence before", () => {
+    const { monitor, send, silent, dead } = newWatch();
     for (let n = 0; n < 29; n++) {
-      watch.networkChanged();
+      monitor.networkChanged();
       vi.advanceTimersByTime(100);
     }
     expect([send, silent, dead].map(({ mock }) => mock.calls.length)).toEqual([1, 0, 0]);
@@ -126,24 +126,24 @@ describe("a client's watch over its connection while a browser's network comes a
     expect([silent, dead].map(({ mock }) => mock.calls.length)).toEqual([0, 1]);
   });
 
-  it("waits for an answer that is slow behind much else", () => {
-    const { watch, silent, works, dead } = newWatch();
-    watch.networkLost();
+  it("waits for an answer while other frames arrive", () => {
+    const { monitor, silent, works, dead } = newWatch();
+    monitor.networkLost();
     for (let n = 0; n < 10; n++) {
       vi.advanceTimersByTime(900);
-      watch.heard('{"action":"event"}');
+      monitor.received('{"action":"event"}');
     }
-    expect(watch.isInDoubt).toBe(true);
-    watch.heard("pong");
+    expect(monitor.isInDoubt).toBe(true);
+    monitor.received("pong");
     expect([silent, works, dead].map(({ mock }) => mock.calls.length)).toEqual([0, 1, 0]);
   });
 
-  it("ends with the connection", () => {
-    const { watch, silent, dead } = newWatch();
-    watch.networkLost();
-    watch.stop();
+  it("stops when the connection ends", () => {
+    const { monitor, silent, dead } = newWatch();
+    monitor.networkLost();
+    monitor.stop();
     vi.advanceTimersByTime(10 * SECONDS);
-    expect([watch.isInDoubt, silent.mock.calls.length, dead.mock.calls.length]).toEqual([false, 0, 0]);
+    expect([monitor.isInDoubt, silent.mock.calls.length, dead.mock.calls.length]).toEqual([false, 0, 0]);
   });
 });
 
@@ -151,7 +151,7 @@ describe("a client whose connection is closed for sending too many frames (LIM6)
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
-  it("connects again, more and more slowly", async () => {
+  it("reconnects with longer and longer pauses", async () => {
     const opened = vi.fn();
     /** Each connection opens, and is closed by the server at once. */
     class ClosedForFlooding extends EventTarget {
@@ -188,7 +188,7 @@ describe("a client whose connection is closed for sending too many frames (LIM6)
   });
 });
 
-describe("a client's list of who is here (PRE2)", () => {
+describe("the client's list of members (PRE2)", () => {
   const member = (socketId: string) => ({ socketId, permissions: { dbo_id: 0, row_id: 0 }, extras: {} });
   const update = (action: "join" | "leave", socketId: string) =>
     ({
@@ -197,22 +197,22 @@ describe("a client's list of who is here (PRE2)", () => {
       payload: { action, presence: member(socketId) },
     }) as const;
 
-  it("follows who comes and goes, and holds nobody twice", () => {
-    const one = changed(NOBODY, update("join", "one"));
-    const two = changed(one, update("join", "two"));
-    expect(changed(two, update("join", "two"))).toMatchObject({ members: [member("one"), member("two")], total: 2 });
-    expect(changed(two, update("leave", "one"))).toMatchObject({ members: [member("two")], total: 1 });
+  it("follows joins and leaves, and lists no member twice", () => {
+    const one = updated(NO_MEMBERS, update("join", "one"));
+    const two = updated(one, update("join", "two"));
+    expect(updated(two, update("join", "two"))).toMatchObject({ members: [member("one"), member("two")], total: 2 });
+    expect(updated(two, update("leave", "one"))).toMatchObject({ members: [member("two")], total: 1 });
     expect(one.members).toEqual([member("one")]);
   });
 
-  it("counts those who are not listed, too (PRE5)", () => {
+  it("counts members that are not listed, too (PRE5)", () => {
     const crowd = { members: [member("one")], total: 2_000 };
-    expect(changed(crowd, update("leave", "unlisted"))).toMatchObject({ members: [member("one")], total: 1_999 });
-    expect(changed(crowd, update("join", "two")).total).toBe(2_001);
+    expect(updated(crowd, update("leave", "unlisted"))).toMatchObject({ members: [member("one")], total: 1_999 });
+    expect(updated(crowd, update("join", "two")).total).toBe(2_001);
   });
 });
 
-describe("a client's send whose connection was lost before the echo", () => {
+describe("a sent message whose connection was lost before the echo", () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
@@ -233,7 +233,7 @@ describe("a client's send whose connection was lost before the echo", () => {
     return { outbox, outcome };
   }
 
-  it("waits for its echo as long as missed messages arrive, over every connection", async () => {
+  it("waits for its echo while missed messages arrive, even over several connections", async () => {
     const { outbox, outcome } = lost();
     for (const socketId of ["second", "third"]) {
       outbox.joined(socketId, true);
@@ -246,7 +246,7 @@ describe("a client's send whose connection was lost before the echo", () => {
     expect(outcome).toHaveBeenCalledExactlyOnceWith({ seq: 7, time: "2026-11-24T10:00:00.000Z" });
   });
 
-  it("is unconfirmed once all that was missed is here, and at the latest after a while without any", async () => {
+  it("is unconfirmed once all missed messages have arrived without it, or 30 seconds after a new start", async () => {
     const resumed = lost();
     resumed.outbox.joined("second", true);
     resumed.outbox.resumed();

@@ -25,8 +25,8 @@ async function lastPayload(channel: string): Promise<string | undefined> {
   return /"payload":(.*)\}\]\}$/s.exec(await answer.text())?.[1];
 }
 
-describe("JSON that tries a parser (PUB4)", () => {
-  it("is stored and given back as the same JSON, or refused, and nothing in between", async () => {
+describe("JSON from a parser test suite (PUB4)", () => {
+  it("is either stored and returned as the same JSON, or refused", async () => {
     const channel = newChannel();
     const counts = { accepted: 0, refused: 0 };
     for (const { name, input } of parsing) {
@@ -46,7 +46,7 @@ describe("JSON that tries a parser (PUB4)", () => {
     expect(counts.refused).toBeGreaterThan(180);
   });
 
-  it("is treated the same as a frame", async () => {
+  it("is handled in the same way in a frame", async () => {
     const channel = await newOpenChannel();
     const socket = await connect(channel, { Authorization: `Bearer ${API_KEY}` });
     socket.send({ action: "join" });
@@ -61,7 +61,7 @@ describe("JSON that tries a parser (PUB4)", () => {
 });
 
 describe("naughty strings", () => {
-  it("are messages like any other", async () => {
+  it("can be messages", async () => {
     const channel = newChannel();
     for (const text of naughtyStrings) {
       await publish(channel, text);
@@ -69,7 +69,7 @@ describe("naughty strings", () => {
     }
   });
 
-  it("are channel names only where the grammar lets them (CHA1)", async () => {
+  it("are channel names only if the grammar allows them (CHA1)", async () => {
     const grammar = /^(?!(?:.*\/)?\.{0,2}(?:\/|$))[A-Za-z0-9_\-.:;@+=,~/]{1,128}$/;
     for (const name of naughtyStrings) {
       expect(await publishRaw(name, "1"), JSON.stringify(name)).toBe(grammar.test(name) ? 201 : 400);

@@ -51,7 +51,7 @@ const CACHES: [string, (database: string, channel: string) => void][] = [
 ];
 
 describe.each(FAULTS)("while D1 %s", (kind, managed, fault) => {
-  it.each(CACHES)("users go on as long as anonymous clients do, with a cache that is %s", async (_, age) => {
+  it.each(CACHES)("users can continue as long as anonymous clients can, with a cache that is %s", async (_, age) => {
     const { database, channel, token, path, socket } = await world();
     for (let round = 1; round <= 2; round++) {
       age(database, channel);
@@ -74,7 +74,7 @@ describe.each(FAULTS)("while D1 %s", (kind, managed, fault) => {
     }
   });
 
-  it("a request that needs D1 ends, too, and says when to try again", async () => {
+  it("a request that needs D1 also ends, and says when to try again", async () => {
     const { database, path, channel } = await world();
     forgetSettings(channel);
     forgetDatabase(database);
@@ -99,7 +99,7 @@ describe.each(FAULTS)("while D1 %s", (kind, managed, fault) => {
     }
   });
 
-  it("a channel that nobody knows is unavailable, or open in the end", async () => {
+  it("a channel with unknown settings is unavailable at first, and open in the end", async () => {
     const root = `u${crypto.randomUUID()}`;
     await call("PUT", `/channels/${encodeURIComponent(`${root}/*`)}`, { anonymous_clients: true });
     const channel = `${root}/42`;
@@ -116,7 +116,7 @@ describe.each(FAULTS)("while D1 %s", (kind, managed, fault) => {
 });
 
 describe("settings in a Worker", () => {
-  it("that refuse are loaded again, about once a second", async () => {
+  it("are reloaded about once per second while they refuse callers", async () => {
     const channel = newChannel();
     const judge = () => decideBySettings(channel, env, () => refuse("forbidden", "on purpose"));
     const d1 = faultyD1("channels", (send) => send());
@@ -128,7 +128,7 @@ describe("settings in a Worker", () => {
     d1.end();
   });
 
-  it("of another isolate are noticed within 5 s, also those of an auth database, and a new one at once", async () => {
+  it("pick up another isolate's change within 5 s, and a new auth database at once", async () => {
     const name = `db-${crypto.randomUUID()}`;
     expect(await databaseOf(name, env)).toEqual({ ok: true, value: null });
     ahead += 1_000;
@@ -145,7 +145,7 @@ describe("settings in a Worker", () => {
 describe("a cache", () => {
   const source = (value: string) => ({ load: async () => value, lastKnown: async () => undefined });
 
-  it("makes one load, however many callers ask at once, and one at a time while it fails or hangs", async () => {
+  it("loads once for many simultaneous callers, and one load at a time while it fails or hangs", async () => {
     const cache = new Cache<unknown>("key", true);
     const ask = (load: () => Promise<unknown>) => {
       const loads = vi.fn<() => Promise<unknown>>(load);
@@ -170,7 +170,7 @@ describe("a cache", () => {
     }
   });
 
-  it("holds a bounded number of entries, and keeps those that are in use", async () => {
+  it("holds a limited number of entries, and keeps the entries in use", async () => {
     const cache = new Cache<string>("key");
     for (let n = 0; n < 1_500; n++) {
       await cache.get(`name ${n}`, source("value"));
@@ -181,7 +181,7 @@ describe("a cache", () => {
     expect(await cache.get("name 0", source("loaded again"))).toEqual({ value: "loaded again" });
   });
 
-  it("holds a bounded amount of text", async () => {
+  it("holds a limited amount of text", async () => {
     const cache = new Cache<string>("key");
     for (let n = 0; n < 200; n++) await cache.get(`name ${n}`, source("x".repeat(64 * 1024)));
     expect(cache.size).toBeLessThanOrEqual(64);

@@ -36,8 +36,8 @@ async function verdict(channel: string, token: string): Promise<{ status: number
   return { status: answer.status, detail };
 }
 
-describe("a token is its database's (AUT8)", () => {
-  it("although another database has the same secret", async () => {
+describe("a token is valid for one database (AUT8)", () => {
+  it("even if another database has the same secret", async () => {
     const [users, admins] = [await newDatabase(), await newDatabase()];
     const channel = await membersOf(admins);
     const [foreign, own] = [await tokenOf(users, 1), await tokenOf(admins, 1)];
@@ -49,7 +49,7 @@ describe("a token is its database's (AUT8)", () => {
     expect((await many.frame()).payload).toMatchObject({ code: "unauthorized" });
   });
 
-  it("without aud only where no other database has the key, and the refusal says what to do", async () => {
+  it("without aud only if no other database has the key, and the error says what to do", async () => {
     const { privateKey, jwk } = await newKey();
     const config = { secret: undefined, extras_claim: undefined, jwks: { keys: [jwk] }, algorithm: "ES256" };
     const alone = await newDatabase(config);
@@ -72,7 +72,7 @@ describe("a token is its database's (AUT8)", () => {
     expect(await statuses()).toEqual([200, 200, 200]);
   });
 
-  it("whose default audience no other database takes, whatever its key", async () => {
+  it("because no other database accepts its default audience, even with the same key", async () => {
     const { privateKey, jwk } = await newKey();
     const alone = await newDatabase({
       secret: undefined,
@@ -84,7 +84,7 @@ describe("a token is its database's (AUT8)", () => {
     expect((await verdict(await membersOf(alone), token)).status).toBe(401);
   });
 
-  it("by its issuer, where issuers tell apart databases of one key", async () => {
+  it("by its issuer, if databases with the same key have different issuers", async () => {
     const { privateKey, jwk } = await newKey();
     const config = { secret: undefined, extras_claim: undefined, jwks: { keys: [jwk] }, algorithm: "ES256" };
     const one = await newDatabase({ ...config, issuer: "https://one.test" });
@@ -94,7 +94,7 @@ describe("a token is its database's (AUT8)", () => {
     expect((await verdict(await membersOf(two), token)).status).toBe(401);
   });
 
-  it("also where the databases were stored by an earlier version", async () => {
+  it("even if an earlier version stored the databases", async () => {
     const [users, admins] = [newName(), newName()];
     for (const name of [users, admins]) {
       const number = newNumber();
@@ -110,7 +110,7 @@ describe("a token is its database's (AUT8)", () => {
     expect((await verdict(channel, await tokenOf(admins, 1))).status).toBe(200);
   });
 
-  it("also where they were stored before the table of keys (migrations)", async () => {
+  it("even if they were stored before the table of keys existed (migrations)", async () => {
     const [one, two] = [await newDatabase(), await newDatabase()];
     const keys = () =>
       env.DB.prepare("SELECT name, key FROM database_keys WHERE name IN (?, ?) ORDER BY name")
@@ -124,7 +124,7 @@ describe("a token is its database's (AUT8)", () => {
     expect((await keys()).results).toEqual(results);
   });
 
-  it("and the channel's object knows of it, for the time while D1 does not answer", async () => {
+  it("and the channel object knows it, so this also holds while D1 does not answer", async () => {
     const [users, admins] = [await newDatabase(), await newDatabase()];
     const channel = await membersOf(admins);
     const own = await tokenOf(admins, 1);
@@ -135,10 +135,10 @@ describe("a token is its database's (AUT8)", () => {
   });
 });
 
-describe("databases that would take each other's tokens (AUT8)", () => {
+describe("databases that would accept each other's tokens (AUT8)", () => {
   const url = () => `https://issuer.test/${crypto.randomUUID()}`;
 
-  it("are refused, with the other's name and the remedy", async () => {
+  it("are refused with the other database's name and what to do", async () => {
     const { jwk } = await newKey();
     const address = url();
     const sources = [{ secret: "AUTH_SECRET" }, { jwks_url: address }, { jwks: { keys: [jwk] }, algorithm: "ES256" }];
@@ -157,7 +157,7 @@ describe("databases that would take each other's tokens (AUT8)", () => {
     }
   });
 
-  it("are refused for one address in two spellings", async () => {
+  it("are refused if they spell the same jwks_url differently", async () => {
     const audience = crypto.randomUUID();
     expect((await put(newName(), { jwks_url: "https://issuer.test/a%20b", audience })).status).toBe(200);
     expect((await put(newName(), { jwks_url: "https://ISSUER.test:443/a b", audience })).status).toBe(400);
@@ -171,7 +171,7 @@ describe("databases that would take each other's tokens (AUT8)", () => {
     expect((await put(newName(), { secret: "AUTH_SECRET", audience, issuer: one })).status).toBe(400);
   });
 
-  it("never both pass, though they are set at once", async () => {
+  it("are never both accepted, even if they are set at the same time", async () => {
     for (let round = 0; round < 5; round++) {
       const audience = crypto.randomUUID();
       const answers = await Promise.all([1, 2, 3].map(() => put(newName(), { secret: "AUTH_SECRET", audience })));
@@ -188,7 +188,7 @@ describe("databases that would take each other's tokens (AUT8)", () => {
     expect((await put(name, { secret: "AUTH_SECRET", audience: `durable-channels:${name}` })).status).toBe(200);
   });
 
-  it("of one number never both pass, though they are set at once", async () => {
+  it("are never both accepted with the same dbo_id, even if they are set at the same time", async () => {
     const dbo_id = newNumber();
     const answers = await Promise.all([1, 2, 3].map(() => put(newName(), { secret: "AUTH_SECRET", dbo_id })));
     expect(answers.map(({ status, field }) => `${status} ${field}`).toSorted()).toEqual([
@@ -200,7 +200,7 @@ describe("databases that would take each other's tokens (AUT8)", () => {
 });
 
 describe("the configuration of a database (AUT9)", () => {
-  it("names only secrets that are made for it", async () => {
+  it("names only secrets that begin with AUTH_SECRET", async () => {
     for (const secret of ["API_KEYS", "ALLOWED_ORIGINS", "REALTIME_CANONICAL", "SHORT_SECRET", "MY_AUTH_SECRET"]) {
       const refused = await put(newName(), { secret });
       expect(refused).toMatchObject({ status: 400, field: "secret" });
@@ -214,7 +214,7 @@ describe("the configuration of a database (AUT9)", () => {
   it.each([
     ["ALLOWED_ORIGINS", 503],
     ["OLD_SECRET", 201],
-  ])("stored by an earlier version goes on, unless it names a public variable: %s", async (secret, status) => {
+  ])("keeps working if an earlier version stored it, unless it names a public variable: %s", async (secret, status) => {
     const [name, number] = [newName(), newNumber()];
     const config = JSON.stringify({ dbo_id: number, secret, algorithm: "RS256", id_claim: "sub" });
     await env.DB.prepare("INSERT INTO databases (name, dbo_id, config) VALUES (?, ?, ?)")
@@ -223,7 +223,7 @@ describe("the configuration of a database (AUT9)", () => {
     expect((await call("POST", `/databases/${name}/tokens`, { id: 1 })).status).toBe(status);
   });
 
-  it("says the algorithm that is used", async () => {
+  it("shows the algorithm that is used", async () => {
     const name = newName();
     const dbo_id = newNumber();
     const answered = async (answer: Response) => (await answer.json<{ config: { algorithm: string } }>()).config;
@@ -243,7 +243,7 @@ describe("the configuration of a database (AUT9)", () => {
     expect(await put(name, { ...keys, algorithm: "HS256" })).toMatchObject({ status: 400, field: "algorithm" });
   });
 
-  it.each(["aud", "exp", "iat", "iss", "nbf"])("has no id or extras in the claim %s", async (claim) => {
+  it.each(["aud", "exp", "iat", "iss", "nbf"])("does not allow the id or the extras in the claim %s", async (claim) => {
     expect(await put(newName(), { secret: "AUTH_SECRET", id_claim: claim })).toMatchObject({ field: "id_claim" });
     expect(await put(newName(), { secret: "AUTH_SECRET", extras_claim: claim })).toMatchObject({
       field: "extras_claim",

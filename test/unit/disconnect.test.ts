@@ -50,7 +50,7 @@ async function statusOf(channel: string, token: string): Promise<number> {
   return (await call("GET", `/channels/${encodeURIComponent(channel)}/messages`, undefined, token)).status;
 }
 
-/** What a socket is told when its user was disconnected. */
+/** The error that a socket receives when its user was disconnected. */
 async function expectCut(socket: TestSocket): Promise<void> {
   expect((await socket.frame()).payload).toMatchObject({
     code: "unauthorized",
@@ -60,7 +60,7 @@ async function expectCut(socket: TestSocket): Promise<void> {
 }
 
 describe("a disconnected user (AUT11)", () => {
-  it("is refused with every token from before, on each endpoint, and admitted with a newer one", async () => {
+  it("is refused with every earlier token, on each endpoint, and admitted with a newer one", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database, anonymous_clients: false });
     const [old, other, newer] = [await tokenOf(database, 1), await tokenOf(database, 2), await tokenOf(database, 1, 1)];
@@ -79,7 +79,7 @@ describe("a disconnected user (AUT11)", () => {
     expect((await many.frame()).payload).toMatchObject({ code: "unauthorized" });
   });
 
-  it("loses its open sockets before the next message, also at /rt/; others stay", async () => {
+  it("loses its open sockets before the next message, also on /rt/; other users keep theirs", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database });
     const [one, two] = [await tokenOf(database, 1), await tokenOf(database, 2)];
@@ -104,7 +104,7 @@ describe("a disconnected user (AUT11)", () => {
     expect((await many.frame()).payload).toMatchObject({ code: "unauthorized" });
   });
 
-  it("loses its socket to a channel that sleeps, before it can say anything", async () => {
+  it("loses its socket to a hibernating channel before it can send anything", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database });
     const socket = await join(channel, {}, {}, await tokenOf(database, "auth0|carol"));
@@ -118,7 +118,7 @@ describe("a disconnected user (AUT11)", () => {
     expect(seq).toBe(1);
   });
 
-  it("is one among all: with no id, all users of the database are disconnected", async () => {
+  it("can be any user: without an id, all users of the database are disconnected", async () => {
     const [database, untouched] = [await newDatabase(), await newDatabase()];
     const channel = await newOpenChannel({ database });
     const elsewhere = await newOpenChannel({ database: untouched, anonymous_clients: false });
@@ -137,7 +137,7 @@ describe("a disconnected user (AUT11)", () => {
     expect(await statusOf(elsewhere, await tokenOf(untouched, 1))).toBe(200);
   });
 
-  it("is not admitted by the object, though a Worker does not know yet", async () => {
+  it("is not admitted by the channel object, even if the Worker does not know yet", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database });
     await disconnect(database, { id: 1 });
@@ -156,7 +156,7 @@ describe("a disconnected user (AUT11)", () => {
     expect(await faultOf(START + 1_000)).toBe("admitted");
   });
 
-  it("cannot prove by a token without iat that it is newer", async () => {
+  it("is refused with a token without iat, which cannot prove that it is newer", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database, anonymous_clients: false });
     await disconnect(database, { id: 1 });
@@ -164,7 +164,7 @@ describe("a disconnected user (AUT11)", () => {
     expect(await statusOf(channel, await tokenWithoutTime(database, 2))).toBe(200);
   });
 
-  it("is one for a number and for its digits, and may have any name", async () => {
+  it("is the same user for a number and for its digits, and may have any id", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database, anonymous_clients: false });
     for (const [id, sub] of [
@@ -208,13 +208,13 @@ describe("POST /databases/{name}/disconnect (AUT11)", () => {
     return JSON.parse(String(row?.["revocations"])) as Record<string, number>;
   };
 
-  it("loses none of those that arrive at once", async () => {
+  it("handles all requests that arrive at the same time", async () => {
     const database = await newDatabase();
     await Promise.all([1, 2, 3, 4].map((id) => disconnect(database, { id })));
     expect(Object.keys(await stored(database))).toEqual(["1", "2", "3", "4"]);
   });
 
-  it("keeps the later time of two requests that overtake each other", async () => {
+  it("keeps the later time if one request overtakes another", async () => {
     const database = await newDatabase();
     await disconnect(database, { id: 1 });
     now -= 2_000;
@@ -226,7 +226,7 @@ describe("POST /databases/{name}/disconnect (AUT11)", () => {
     expect(await stored(database)).toEqual({ "": START + 1_000 });
   });
 
-  it("keeps a bounded number of users, and says what to do beyond", async () => {
+  it("keeps a limited number of users, and says what to do beyond the limit", async () => {
     const database = await newDatabase();
     const many = Object.fromEntries(Array.from({ length: MAX_REVOCATIONS }, (_, index) => [`u${index}`, START]));
     const text = JSON.stringify(many);
@@ -243,7 +243,7 @@ describe("POST /databases/{name}/disconnect (AUT11)", () => {
     expect(Object.keys(await stored(database))).toEqual([""]);
   });
 
-  it("is for the API key, and for databases that exist", async () => {
+  it("requires an API key and an existing database", async () => {
     const database = await newDatabase();
     expect((await call("POST", `/databases/${database}/disconnect`, {}, null)).status).toBe(401);
     expect((await call("POST", `/databases/${database}/disconnect`, {}, await tokenOf(database, 1))).status).toBe(401);

@@ -8,7 +8,7 @@ afterEach(() => vi.restoreAllMocks());
 const OPEN = { anonymous_clients: true, message_history: 100, presence: true, public_messaging: { active: true } };
 const pathOf = (channel: string) => `/channels/${encodeURIComponent(channel)}`;
 
-/** A channel that nobody has used, open by its pattern. */
+/** Returns the name of an unused channel that its pattern's settings open. */
 async function newUnusedChannel(): Promise<string> {
   const root = `e${crypto.randomUUID()}`;
   expect((await call("PUT", pathOf(`${root}/*`), OPEN)).status).toBe(200);
@@ -88,7 +88,7 @@ describe("a channel that nobody has published to (CHA3)", () => {
     expect(await one.frame()).toMatchObject({ action: "presence_update", payload: { action: "leave" } });
   });
 
-  it("delivers after hibernation while D1 is away, and refuses what it cannot decide as unavailable", async () => {
+  it("delivers after hibernation while D1 is down, and returns unavailable if it cannot decide", async () => {
     vi.spyOn(console, "error").mockImplementation(() => {});
     const channel = await newUnusedChannel();
     const [one, two] = await twoWhoJoined(channel);
@@ -103,7 +103,7 @@ describe("a channel that nobody has published to (CHA3)", () => {
     });
   });
 
-  it("stores its settings together with its first message, so that they hold while D1 is away", async () => {
+  it("stores its settings together with its first message, so that they apply while D1 is down", async () => {
     const channel = await newUnusedChannel();
     const socket = await join(channel);
     socket.send({ action: "message", payload: "first" });
@@ -112,7 +112,7 @@ describe("a channel that nobody has published to (CHA3)", () => {
     expect(await stubOf(channel).lastKnownSettings()).toMatchObject({ value: { settings: OPEN } });
   });
 
-  it("goes on from what the archive holds if its object has nothing", async () => {
+  it("continues after the archive's last message if its object has none", async () => {
     const channel = await newUnusedChannel();
     await env.DB.prepare("INSERT INTO messages (channel, seq, time, action, payload) VALUES (?, 7, 1, 'event', '1')")
       .bind(channel)

@@ -13,20 +13,20 @@ function post(path: string, body: string): Promise<Response> {
 }
 
 describe("a message that is written longer than it was received (LIM1)", () => {
-  it("is refused where it is published, and changes nothing", async () => {
+  it("is refused over HTTP, and changes nothing", async () => {
     const channel = await newOpenChannel();
     const answer = await post("/message", `{"channel":"${channel}","message":${growing(60_000)}}`);
     expect([answer.status, await answer.json()]).toMatchObject([413, { field: "message", limit: MAX_BODY_BYTES }]);
     expect((await publish(channel, "next")).seq).toBe(1);
   });
 
-  it("is taken up to the limit itself, and comes back as the same value", async () => {
+  it("is accepted up to the limit, and is returned as the same value", async () => {
     const channel = await newOpenChannel();
     expect((await post("/message", `{"channel":"${channel}","message":${longest}}`)).status).toBe(201);
     expect((await history(channel)).messages[0]?.payload).toEqual(JSON.parse(longest));
   });
 
-  it("is refused in a batch, alone and all together", async () => {
+  it("is refused in a batch, for one message and for the batch as a whole", async () => {
     const channel = await newOpenChannel();
     const item = (json: string) => `{"channel":"${channel}","message":${json}}`;
     const one = await post("/messages", `[${item("1")},${item(growing(60_000))}]`);
@@ -37,7 +37,7 @@ describe("a message that is written longer than it was received (LIM1)", () => {
     expect((await publish(channel, "next")).seq).toBe(1);
   });
 
-  it("is refused over a socket, to all and to one, and over /rt/", async () => {
+  it("is refused over a socket, public or private, and over /rt/", async () => {
     const channel = await newOpenChannel({ private_messaging: { active: true } });
     const socket = await join(channel);
     const many = await connectToMany();
@@ -61,7 +61,7 @@ describe("a message that is written longer than it was received (LIM1)", () => {
     ["separators of lines", String.raw`"\u2028\u2029"`],
     ["a quote and a slash", String.raw`"\"\\\/"`],
     ["a small number", "[0.000001,1e-7,1E+2,-0]"],
-  ])("is never text: %s is written no longer than it was received", async (_, json) => {
+  ])("is never a string: %s is not written longer than it was received", async (_, json) => {
     const channel = await newOpenChannel();
     expect((await call("POST", "/message", { channel, message: JSON.parse(json) as unknown })).status).toBe(201);
     const written = JSON.stringify((await history(channel)).messages[0]?.payload);

@@ -5,7 +5,7 @@ import { API_KEY, newChannel } from "./support.ts";
 
 afterEach(() => vi.restoreAllMocks());
 
-/** The server where every channel's object fails with an error. */
+/** A Worker whose channel objects all fail with an error. */
 function where(failure: Error): (path: string, body: unknown) => Promise<Response> {
   const publish = () => Promise.reject(failure);
   const CHANNELS = { getByName: () => ({ publish }) };
@@ -20,7 +20,7 @@ describe("an object that fails unexpectedly (SRV4)", () => {
     ["as it has too much to do", Object.assign(new Error("overloaded"), { overloaded: true }), "unavailable", 503, "1"],
     ["for good", new TypeError("a mistake of ours"), "internal", 500, null],
     ["and says that it is for good", Object.assign(new Error("no"), { retryable: false }), "internal", 500, null],
-  ])("%s is answered alike, alone and in a batch", async (_, error, code, status, retryAfter) => {
+  ])("returns the same error for a message alone and in a batch: %s", async (_, error, code, status, retryAfter) => {
     vi.spyOn(console, "error").mockImplementation(() => {});
     const post = where(error);
     const message = { channel: newChannel(), message: 1 };

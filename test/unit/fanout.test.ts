@@ -27,7 +27,7 @@ const framesOf = (texts: string[]) => texts.flatMap((text) => JSON.parse(text) a
 const turn = () => new Promise<void>((resolve) => queueMicrotask(() => queueMicrotask(resolve)));
 
 describe("frames as few arrays as possible (CON8)", () => {
-  it("ends each array where its text passes 256 KiB, and the last one with the frames", () => {
+  it("ends each array when its text exceeds 256 KiB, and the last array with the last frame", () => {
     const frames = Array.from({ length: 7 }, (_, index) => String(index).repeat(100 * 1024));
     const sizes = [...batchesOf(frames)].map((text) => text.split(",").map((frame) => frame.replace("[", "")[0]));
     expect(sizes).toEqual([["0", "1", "2"], ["3", "4", "5"], ["6"]]);
@@ -38,7 +38,7 @@ describe("frames as few arrays as possible (CON8)", () => {
   });
 });
 
-describe("a fan-out to thousands", () => {
+describe("a fan-out to thousands of sockets", () => {
   const AT_ONCE = 2_000;
   const START = 1_000_000;
 
@@ -53,7 +53,7 @@ describe("a fan-out to thousands", () => {
     return { fanout, texts };
   }
 
-  it("lets frames wait 100 milliseconds at most, each time (CON8)", async () => {
+  it("makes frames wait at most 100 milliseconds, each time (CON8)", async () => {
     const { fanout, texts } = newCrowd();
     fanout.message("1", FOR_ALL);
     await turn();
@@ -67,7 +67,7 @@ describe("a fan-out to thousands", () => {
     }
   });
 
-  it("lets frames wait no longer after a pause, each time", async () => {
+  it("makes frames wait no longer after a pause, each time", async () => {
     const { fanout, texts } = newCrowd();
     for (const pause of [1, 2, 3]) {
       fanout.message("1", FOR_ALL);
@@ -81,7 +81,7 @@ describe("a fan-out to thousands", () => {
     }
   });
 
-  it("lets nothing wait for a clock that steps back", async () => {
+  it("makes no frame wait because the clock steps back", async () => {
     const { fanout, texts } = newCrowd();
     for (const step of [1, 2]) {
       fanout.message("1", FOR_ALL);
@@ -96,7 +96,7 @@ describe("a fan-out to thousands", () => {
 });
 
 describe("a fan-out", () => {
-  it("sends one frame a text to those who did not ask for batches, at once", () => {
+  it("sends each frame at once to sockets that did not ask for batches", () => {
     const { fanout, add, textsOf } = newFanout();
     const socket = add({ ...ANYBODY, batch: false });
     fanout.message("1", FOR_ALL);
@@ -104,7 +104,7 @@ describe("a fan-out", () => {
     expect(textsOf(socket)).toEqual(["1", "2"]);
   });
 
-  it("sends all frames of a turn as one array, in order, at the turn's end (CON8)", async () => {
+  it("sends all frames of one task as one array, in order, at its end (CON8)", async () => {
     const { fanout, add, textsOf } = newFanout();
     const socket = add(ANYBODY);
     for (const frame of ["1", "2", "3"]) fanout.message(frame, FOR_ALL);
@@ -113,7 +113,7 @@ describe("a fan-out", () => {
     expect(textsOf(socket)).toEqual(["[1,2,3]"]);
   });
 
-  it("adds no time to a frame as long as sending is no burden", async () => {
+  it("delays no frame while sending is cheap", async () => {
     const { fanout, add, textsOf } = newFanout();
     const sockets = Array.from({ length: 400 }, () => add(ANYBODY));
     for (const frame of ["1", "2", "3"]) {
@@ -123,7 +123,7 @@ describe("a fan-out", () => {
     for (const socket of sockets) expect(textsOf(socket)).toEqual(["[1]", "[2]", "[3]"]);
   });
 
-  it("lets the frames wait for each other where more is said, never long, and no more after a pause", async () => {
+  it("collects frames under load for a limited time, and no longer after a pause", async () => {
     const { fanout, add, textsOf } = newFanout();
     const sockets = Array.from({ length: 2_000 }, () => add(ANYBODY));
     for (const frame of ["1", "2", "3"]) {
@@ -140,7 +140,7 @@ describe("a fan-out", () => {
     for (const socket of sockets) expect(textsOf(socket).at(-1)).toEqual("[4]");
   });
 
-  it("sends a batch at once that has become large", () => {
+  it("sends a batch at once when it becomes large", () => {
     const { fanout, add, textsOf } = newFanout();
     const socket = add(ANYBODY);
     fanout.message("1", FOR_ALL);
@@ -148,7 +148,7 @@ describe("a fan-out", () => {
     expect(textsOf(socket).map((text) => text.slice(0, 5))).toEqual(['[1,"x']);
   });
 
-  it("measures each batch from its own beginning, the second one too", async () => {
+  it("measures each batch from its own start, also the second one", async () => {
     const { fanout, add, textsOf } = newFanout();
     const socket = add(ANYBODY);
     const frame = JSON.stringify("x".repeat(200 * 1024));
@@ -162,7 +162,7 @@ describe("a fan-out", () => {
     expect(textsOf(socket).slice(3)).toEqual([asBatch([frame, frame])]);
   });
 
-  it("gives a socket that joins while frames wait just those that came after (JOI3)", async () => {
+  it("sends a socket that joins while frames wait only the later frames (JOI3)", async () => {
     const { fanout, add, textsOf } = newFanout();
     const early = add(ANYBODY);
     fanout.message("1", FOR_ALL);
@@ -176,7 +176,7 @@ describe("a fan-out", () => {
     expect([early, late, last].map((socket) => textsOf(socket).at(-1))).toEqual(["[3]", "[3]", "[3]"]);
   });
 
-  it("sends what waits for a socket before anything else that goes to it", () => {
+  it("sends a socket its waiting frames before anything else", () => {
     const { fanout, add, textsOf } = newFanout();
     const socket = add(ANYBODY);
     fanout.message("1", FOR_ALL);
@@ -188,7 +188,7 @@ describe("a fan-out", () => {
     ["joins again", {}],
     ["joins again for presence", { presence: true }],
     ["may no longer receive", { receives: false }],
-  ])("sends a socket that %s first the frames that wait for it, once and in order", async (_, change) => {
+  ])("first sends the waiting frames, once and in order, to a socket that %s", async (_, change) => {
     const { fanout, add, textsOf } = newFanout();
     const [socket, other] = [add(ANYBODY), add(ANYBODY)];
     for (const round of [1, 2, 3]) {
@@ -205,7 +205,7 @@ describe("a fan-out", () => {
     expect(fanout.size).toBe(2);
   });
 
-  it("does not hurry the others for a socket that nothing waits for", async () => {
+  it("does not flush the other sockets if no frame waits for this one", async () => {
     const { fanout, add, textsOf } = newFanout();
     const waiting = add(ANYBODY);
     fanout.message("1", FOR_ALL);
@@ -215,7 +215,7 @@ describe("a fan-out", () => {
     expect(textsOf(waiting)).toEqual(["[1]"]);
   });
 
-  it("sends nothing any more to a socket that was removed", async () => {
+  it("sends nothing to a socket that was removed", async () => {
     const { fanout, add, textsOf } = newFanout();
     const [stays, goes] = [add(ANYBODY), add(ANYBODY)];
     fanout.message("1", FOR_ALL);
@@ -224,7 +224,7 @@ describe("a fan-out", () => {
     expect([textsOf(stays), textsOf(goes)]).toEqual([["[1]"], []]);
   });
 
-  it("keeps apart who may see what", async () => {
+  it("sends each socket only the frames that it may see", async () => {
     const { fanout, add, textsOf } = newFanout();
     const user = (database: string): Traits => ({
       ...ANYBODY,

@@ -35,7 +35,7 @@ async function say(checker: Checker, channel: string, message: string): Promise<
 }
 
 describe("D1", () => {
-  it("failing again and again stops nobody, and the alarm never gives up", async () => {
+  it("may fail repeatedly: callers continue, and the alarm never gives up", async () => {
     const [channel, checker] = [await newOpenChannel(), new Checker()];
     const subscriber = await join(channel);
     const notes = checker.subscriber();
@@ -53,7 +53,7 @@ describe("D1", () => {
     await expectWhole(checker, channel);
   });
 
-  it("committing while its answer is lost doubles nothing", async () => {
+  it("may lose its answer after a commit: no message is stored twice", async () => {
     const [channel, checker] = [await newOpenChannel(), new Checker()];
     for (let n = 0; n < 5; n++) await say(checker, channel, `message ${n}`);
     const d1 = interceptWrites(async (write) => {
@@ -67,7 +67,7 @@ describe("D1", () => {
     await expectWhole(checker, channel);
   });
 
-  it("hanging is given up on, and stops nobody meanwhile", async () => {
+  it("may hang: the object stops waiting for it, and callers continue meanwhile", async () => {
     const [channel, checker] = [await newOpenChannel(), new Checker()];
     await say(checker, channel, "first");
     const asked = Promise.withResolvers<void>();
@@ -87,7 +87,7 @@ describe("D1", () => {
     await expectWhole(checker, channel);
   });
 
-  it("hanging does not keep strangers waiting, where the settings are known", async () => {
+  it("may hang: anonymous clients don't wait if the settings are known", async () => {
     const channel = await newOpenChannel();
     await evictDurableObject(stubOf(channel));
     expect((await call("POST", "/message", { channel, message: 0 })).status).toBe(201);
@@ -100,30 +100,33 @@ describe("D1", () => {
 });
 
 describe("eviction in the middle of a stream", () => {
-  it.each(["hibernate", "close"] as const)("loses nothing and doubles nothing: sockets %s", async (webSockets) => {
-    const [channel, checker] = [await newOpenChannel(), new Checker()];
-    const notes = checker.subscriber();
-    let subscriber: TestSocket = await join(channel);
-    const collectOne = async () => {
-      const { options, payload } = await subscriber.frame();
-      notes.saw({ seq: options.seq, message: payload });
-    };
-    for (let round = 0; round < 10; round++) {
-      await Promise.all(Array.from({ length: 10 }, (_, n) => say(checker, channel, `${round}.${n}`)));
-      await evictDurableObject(stubOf(channel), { webSockets });
-      if (webSockets === "hibernate") continue;
-      await subscriber.close();
-      while (subscriber.pending > 0) await collectOne();
-      subscriber = await join(channel, { after: notes.seen().at(-1)?.seq ?? 0 });
-    }
-    while (notes.seen().length < 100) await collectOne();
-    await alarm(channel);
-    await expectWhole(checker, channel);
-  });
+  it.each(["hibernate", "close"] as const)(
+    "loses no message and delivers none twice: sockets %s",
+    async (webSockets) => {
+      const [channel, checker] = [await newOpenChannel(), new Checker()];
+      const notes = checker.subscriber();
+      let subscriber: TestSocket = await join(channel);
+      const collectOne = async () => {
+        const { options, payload } = await subscriber.frame();
+        notes.saw({ seq: options.seq, message: payload });
+      };
+      for (let round = 0; round < 10; round++) {
+        await Promise.all(Array.from({ length: 10 }, (_, n) => say(checker, channel, `${round}.${n}`)));
+        await evictDurableObject(stubOf(channel), { webSockets });
+        if (webSockets === "hibernate") continue;
+        await subscriber.close();
+        while (subscriber.pending > 0) await collectOne();
+        subscriber = await join(channel, { after: notes.seen().at(-1)?.seq ?? 0 });
+      }
+      while (notes.seen().length < 100) await collectOne();
+      await alarm(channel);
+      await expectWhole(checker, channel);
+    },
+  );
 });
 
-describe("a thousand clients that come back at once", () => {
-  it("each get what they missed, in order, before anything new (RES1)", async () => {
+describe("a thousand clients that reconnect at once", () => {
+  it("each get the messages that they missed, in order, before new ones (RES1)", async () => {
     const [channel, checker] = [await newOpenChannel(), new Checker()];
     const first = await Promise.all(Array.from({ length: 1_000 }, () => join(channel)));
     await say(checker, channel, "seen by all");
@@ -145,8 +148,8 @@ describe("a thousand clients that come back at once", () => {
   });
 });
 
-describe("a clock that goes backwards", () => {
-  it("changes neither order nor times' direction (ORD3)", async () => {
+describe("a clock that steps back", () => {
+  it("changes neither the order of messages nor makes their times decrease (ORD3)", async () => {
     const [channel, checker] = [await newOpenChannel(), new Checker()];
     const now = Date.now();
     const times: string[] = [];
@@ -164,7 +167,7 @@ describe("a clock that goes backwards", () => {
 });
 
 describe("a client whose heartbeats stop", () => {
-  it("is closed with 1013 and forgotten; one that never had any is left alone (CON7)", async () => {
+  it("is closed with 1013 and removed; a client that never sent a heartbeat stays connected (CON7)", async () => {
     const channel = await newOpenChannel();
     const [vanished, simple] = [await join(channel), await join(channel)];
     vanished.send("ping");
@@ -180,7 +183,7 @@ describe("a client whose heartbeats stop", () => {
     expect(vanished.pending).toBe(0);
   });
 
-  it("stays forgotten over hibernation, also where it never completed the closing", async () => {
+  it("stays removed after hibernation, even if it never completed the close", async () => {
     const channel = await newOpenChannel();
     const vanished = await join(channel);
     await runInDurableObject(stubOf(channel), (_, state) => {

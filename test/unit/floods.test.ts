@@ -35,13 +35,13 @@ const codesOf = ({ texts }: TestSocket) =>
 const FLOOD = { code: 1008, reason: "too many frames" };
 
 describe("a flood of frames (LIM6)", () => {
-  const doors: [string, () => Promise<TestSocket>][] = [
+  const endpoints: [string, () => Promise<TestSocket>][] = [
     ["over a channel's socket", async () => connect(await newOpenChannel())],
     ["over /rt/", () => connectToMany()],
   ];
 
-  describe.each(doors)("%s", (_, open) => {
-    it("gets one answer per second, and ends with 1008", async () => {
+  describe.each(endpoints)("%s", (_, open) => {
+    it("gets one answer per second, and the server closes the socket with 1008", async () => {
       stopClock();
       const socket = await open();
       sendTimes(socket, FRAMES_AT_ONCE + REFUSED_FRAMES_AT_ONCE + 1, "x");
@@ -49,7 +49,7 @@ describe("a flood of frames (LIM6)", () => {
       expect(codesOf(socket)).toEqual([...Array<string>(FRAMES_AT_ONCE).fill("invalid-json"), "rate-limited"]);
     });
 
-    it("is answered again in the next second, with the seconds to wait", async () => {
+    it("gets another answer in the next second, with the seconds to wait", async () => {
       const pass = stopClock();
       const socket = await open();
       sendTimes(socket, FRAMES_AT_ONCE + 3, "x");
@@ -62,7 +62,7 @@ describe("a flood of frames (LIM6)", () => {
       expect(socket.pending).toBe(0);
     });
 
-    it("is not what a client sends that is a little too fast, for however long", async () => {
+    it("does not include a client that is slightly too fast for a long time", async () => {
       const pass = stopClock();
       const socket = await open();
       sendTimes(socket, FRAMES_AT_ONCE, "x");
@@ -77,7 +77,7 @@ describe("a flood of frames (LIM6)", () => {
     });
   });
 
-  it("counts frames of every kind: binary ones, and those that are too large", async () => {
+  it("counts all frames, also binary and too large ones", async () => {
     stopClock();
     const socket = await connect(await newOpenChannel());
     sendTimes(socket, FRAMES_AT_ONCE, new ArrayBuffer(8));
@@ -85,7 +85,7 @@ describe("a flood of frames (LIM6)", () => {
     expect(await socket.close()).toEqual(FLOOD);
   });
 
-  it("ends also after hibernation, which forgets how many frames there were", async () => {
+  it("also ends after hibernation, which resets the count of frames", async () => {
     stopClock();
     const channel = await newOpenChannel();
     const socket = await connect(channel);
@@ -96,7 +96,7 @@ describe("a flood of frames (LIM6)", () => {
     expect(await socket.close()).toEqual(FLOOD);
   });
 
-  it("leaves nothing of the frames that follow the close", async () => {
+  it("has no effect with frames after the close", async () => {
     stopClock();
     const channel = await newOpenChannel({ presence: true });
     const socket = await join(channel);
@@ -109,7 +109,7 @@ describe("a flood of frames (LIM6)", () => {
     expect(await present.json()).toEqual({ total: 0, presence: [] });
   });
 
-  it("concerns no other socket, and no API-key client", async () => {
+  it("affects no other socket, and no API-key client", async () => {
     stopClock();
     const channel = await newOpenChannel();
     const [flooder, witness] = [await connect(channel), await join(channel)];
@@ -122,7 +122,7 @@ describe("a flood of frames (LIM6)", () => {
     expect((await witness.frame()).payload).toBe("still here");
   });
 
-  it("keeps its sender away from the channel for a while if it is repeated, and nobody else", async () => {
+  it("blocks its sender from the channel for a while if it is repeated, and nobody else", async () => {
     const pass = stopClock();
     const channel = await newOpenChannel();
     const from = { "CF-Connecting-IP": "192.0.2.1" };
@@ -142,7 +142,7 @@ describe("a flood of frames (LIM6)", () => {
     await flood();
   });
 
-  it("of heartbeats over /rt/ ends, too, and takes nothing from the frames", async () => {
+  it("of heartbeats over /rt/ ends too, and does not count as frames", async () => {
     stopClock();
     const socket = await connectToMany();
     sendTimes(socket, FRAMES_AT_ONCE, "ping");
@@ -154,8 +154,8 @@ describe("a flood of frames (LIM6)", () => {
   });
 });
 
-describe("a client that asks for history again and again (LIM13)", () => {
-  const doors: [string, (channel: string) => Promise<TestSocket>][] = [
+describe("a client that requests history repeatedly (LIM13)", () => {
+  const endpoints: [string, (channel: string) => Promise<TestSocket>][] = [
     ["over a channel's socket", (channel) => connect(channel)],
     ["over /rt/", () => connectToMany()],
   ];
@@ -166,7 +166,7 @@ describe("a client that asks for history again and again (LIM13)", () => {
 
   const histories = Array.from({ length: HISTORIES_AT_ONCE }, () => "history");
 
-  it.each(doors)("gets it a few times at once, then once per second %s", async (_, open) => {
+  it.each(endpoints)("gets a few pages at once, then one per second %s", async (_, open) => {
     const pass = stopClock();
     const channel = await newOpenChannel();
     const [socket, options] = [await open(channel), { channel }];
@@ -195,7 +195,7 @@ describe("a client that asks for history again and again (LIM13)", () => {
     expect((await socket.frame()).payload).toBe("still joined");
   });
 
-  it("is not one that joins anew over another socket, or one that asks for nothing", async () => {
+  it("is not a client that joins over another socket, or joins without history", async () => {
     stopClock();
     const channel = await newOpenChannel();
     for (let times = 0; times <= HISTORIES_AT_ONCE; times++) {
@@ -207,7 +207,7 @@ describe("a client that asks for history again and again (LIM13)", () => {
     }
   });
 
-  it("may ask as often as it likes with an API key", async () => {
+  it("has no limit with an API key", async () => {
     stopClock();
     const socket = await connect(await newOpenChannel(), { Authorization: `Bearer ${API_KEY}` });
     sendTimes(socket, 2 * HISTORIES_AT_ONCE, { action: "history" });

@@ -42,7 +42,7 @@ describe("a socket that asked for batches (CON8)", () => {
     expect((await batch(socket)).map(({ payload }) => payload)).toEqual(messages.map(({ message }) => message));
   });
 
-  it("gets what many publish at once in fewer arrays, in order and whole (ORD2)", async () => {
+  it("gets simultaneous messages in fewer arrays, complete and in order (ORD2)", async () => {
     const channel = await newOpenChannel();
     const { socket } = await joinBatches(channel);
     await Promise.all(Array.from({ length: 200 }, (_, message) => publish(channel, message)));
@@ -51,7 +51,7 @@ describe("a socket that asked for batches (CON8)", () => {
     expect(batches.length).toBeLessThan(200);
   });
 
-  it("gets the answer to its join and all that it missed in one array (RES1)", async () => {
+  it("gets the answer to its join and all missed messages in one array (RES1)", async () => {
     const channel = await newOpenChannel({ presence: true });
     for (const message of ["one", "two", "three"]) await publish(channel, message);
     const { joined } = await joinBatches(channel, { after: 1 }, { presence: true });
@@ -59,7 +59,7 @@ describe("a socket that asked for batches (CON8)", () => {
     expect(joined.slice(1, 3).map(({ payload }) => payload)).toEqual(["two", "three"]);
   });
 
-  it("still gets them after the object was evicted (CON4)", async () => {
+  it("still gets batches after the object was evicted (CON4)", async () => {
     const channel = await newOpenChannel();
     const { socket } = await joinBatches(channel);
     await evictDurableObject(stubOf(channel));
@@ -67,7 +67,7 @@ describe("a socket that asked for batches (CON8)", () => {
     expect(await batch(socket)).toMatchObject([{ payload: "awake" }]);
   });
 
-  it("gets errors so, too, and heartbeats' answers bare (CON3)", async () => {
+  it("gets errors in arrays, too, but heartbeat answers as plain text (CON3)", async () => {
     const { socket } = await joinBatches(await newOpenChannel());
     socket.send("nonsense");
     socket.send("ping");
@@ -105,7 +105,7 @@ describe("a socket that asked for batches (CON8)", () => {
     expect(seen).toEqual(expected);
   });
 
-  it("leaves behind all that was said before (JOI5)", async () => {
+  it("gets all earlier messages before the answer to its leave (JOI5)", async () => {
     const channel = await newOpenChannel();
     const { socket } = await joinBatches(channel);
     socket.send({ action: "message", payload: "last words" });
@@ -115,7 +115,7 @@ describe("a socket that asked for batches (CON8)", () => {
   });
 });
 
-it("another way of framing than single or batch is refused (CON8)", async () => {
+it("the server refuses a value of frames other than single or batch (CON8)", async () => {
   const answer = await request(`/channels/marvel_chat_room/socket?frames=xml`, { headers: { Upgrade: "websocket" } });
   expect(answer.status).toBe(400);
   expect(await answer.json()).toMatchObject({ type: "/problems/invalid-field", field: "frames" });

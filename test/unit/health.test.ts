@@ -21,20 +21,20 @@ async function ask(DB: Pick<D1Database, "prepare"> = env.DB, more: object = {}):
 
 const askTwenty = (DB: Pick<D1Database, "prepare">) => Promise.all(Array.from({ length: 20 }, () => ask(DB)));
 
-/** A D1 that does as it is told, and counts how often it was asked. */
+/** Returns a D1 that a test controls, which counts its requests. */
 function database(answer: () => Promise<unknown>) {
   const run = vi.fn<() => Promise<unknown>>(answer);
   return { run, prepare: () => ({ run }) as unknown as D1PreparedStatement };
 }
 
 describe("GET /health (SRV1)", () => {
-  it("is 200 where the Worker runs and D1 answers, and tells nothing else", async () => {
+  it("returns 200 if the Worker runs and D1 answers, and reveals nothing else", async () => {
     const answer = await ask();
     expect([answer.status, await answer.json()]).toEqual([200, { status: "ok" }]);
     expect(answer.headers.get("Cache-Control")).toBe("no-store");
   });
 
-  it("is a 503 that says when to ask again where D1 fails, and 200 once it is well", async () => {
+  it("returns 503 with Retry-After if D1 fails, and 200 once D1 works again", async () => {
     const answer = await ask(database(() => Promise.reject(new Error("D1_ERROR: no such table: channels"))));
     expect([answer.status, await answer.json()]).toMatchObject([503, { type: "/problems/unavailable" }]);
     expect([answer.headers.get("Retry-After"), answer.headers.get("Cache-Control")]).toEqual(["1", "no-store"]);
@@ -51,7 +51,7 @@ describe("GET /health (SRV1)", () => {
     expect((await answer).status).toBe(503);
   });
 
-  it("asks D1 once a second, however many ask", async () => {
+  it("asks D1 at most once per second for any number of requests", async () => {
     const well = database(() => Promise.resolve({}));
     await ask(well);
     clock += 999;
@@ -62,7 +62,7 @@ describe("GET /health (SRV1)", () => {
     expect(well.run).toHaveBeenCalledTimes(2);
   });
 
-  it("gives the answer before to those who ask while D1 is being asked", async () => {
+  it("returns the previous answer while it waits for D1", async () => {
     await ask();
     clock += 1_000;
     const asked = Promise.withResolvers<unknown>();
@@ -75,7 +75,7 @@ describe("GET /health (SRV1)", () => {
     expect((await first).status).toBe(503);
   });
 
-  it("is limited for each address, like the rest (LIM7)", async () => {
+  it("is limited per address, like every endpoint (LIM7)", async () => {
     const RATE_LIMITER = { limit: () => Promise.resolve({ success: false }) };
     expect((await ask(env.DB, { RATE_LIMITER })).status).toBe(429);
   });

@@ -27,18 +27,18 @@ describe("hibernation", () => {
 
   it("delivers nothing to a socket that had not joined, or had left (JOI1, JOI5)", async () => {
     const channel = await newOpenChannel();
-    const [stranger, leaver] = [await connect(channel), await join(channel)];
+    const [visitor, leaver] = [await connect(channel), await join(channel)];
     leaver.send({ action: "leave" });
     expect(await leaver.frame()).toEqual({ action: "leave", options: { channel }, payload: null });
     await evictDurableObject(stubOf(channel));
     await publish(channel, "not for you");
-    for (const socket of [stranger, leaver]) {
+    for (const socket of [visitor, leaver]) {
       socket.send({ action: "history" });
       expect((await socket.frame()).action).toBe("history");
     }
   });
 
-  it("goes on with the order where it stood (ORD1)", async () => {
+  it("continues the numbering (ORD1)", async () => {
     const channel = await newOpenChannel();
     for (const seq of [1, 2, 3]) {
       expect((await publish(channel, seq)).seq).toBe(seq);
@@ -57,7 +57,7 @@ describe("hibernation", () => {
     await expect(evictDurableObject(stubOf(channel))).rejects.toThrow();
   });
 
-  it("closes sockets where the runtime must, and lets them resume (RES1)", async () => {
+  it("lets clients resume whose sockets the runtime had to close (RES1)", async () => {
     const channel = await newOpenChannel();
     const subscriber = await join(channel);
     await publish(channel, "one");

@@ -16,7 +16,7 @@ async function joinOver(headers: Record<string, string>, options: object = {}) {
 }
 
 describe("an anonymous client of a channel whose messages only users receive (JOI2)", () => {
-  it.each([undefined, 0, 2, 3, 4, 1_000_000])("learns nothing of seq by a join after %s", async (after) => {
+  it.each([undefined, 0, 2, 3, 4, 1_000_000])("learns no seq from a join after %s", async (after) => {
     const ask = async () => (await joinOver({}, after === undefined ? {} : { after })).answer;
     const before = await ask();
     for (let n = 1; n <= 3; n++) await publish(channel, n);
@@ -27,7 +27,7 @@ describe("an anonymous client of a channel whose messages only users receive (JO
     }
   });
 
-  it("is refused everything else that tells it, and learns the seq of its own messages", async () => {
+  it("may not use anything else that shows a seq, but learns the seq of its own messages", async () => {
     await publish(channel, 1);
     const path = `/channels/${encodeURIComponent(channel)}`;
     for (const name of ["messages", "presence", "stats"]) {
@@ -42,7 +42,7 @@ describe("an anonymous client of a channel whose messages only users receive (JO
     expect(await (await call("POST", "/message", { channel, message: 3 }, null)).json()).toMatchObject({ seq: 3 });
   });
 
-  it("stays connected over /rt/ when the channel's object is reset, and goes on (MUX3)", async () => {
+  it("stays connected over /rt/ when the channel object is reset, and continues (MUX3)", async () => {
     const { socket } = await joinOver({});
     socket.send({ action: "message", options: { channel }, payload: "mine" });
     expect(await socket.frame()).toMatchObject({ options: { seq: 1 }, payload: "mine" });
@@ -54,7 +54,7 @@ describe("an anonymous client of a channel whose messages only users receive (JO
 });
 
 describe("a user of that channel", () => {
-  it("is told where the channel stands, and resumes", async () => {
+  it("receives the channel's last seq, and resumes", async () => {
     for (let n = 1; n <= 3; n++) await publish(channel, n);
     const token = await tokenOf(database, 1);
     const { answer, socket } = await joinOver({ "Sec-WebSocket-Protocol": token }, { after: 2 });

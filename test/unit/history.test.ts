@@ -42,7 +42,7 @@ describe("a page of history", () => {
     expect((await call("GET", path)).headers.get("Link")).toBeNull();
   });
 
-  it("of a channel without messages is empty and the last", async () => {
+  it("is empty and the last one if the channel has no messages", async () => {
     const channel = newChannel();
     expect(await history(channel)).toEqual({ channel, seq: 0, next: null, messages: [] });
   });
@@ -63,13 +63,13 @@ describe("a page of history", () => {
     ["?after=9&before=10", []],
     ["?before=24&limit=6", run(18, 23)],
     ["?after=17&limit=6", run(18, 23)],
-  ])("covers what it is asked for, on both sides of the log's border: %s (HIS2)", async (query, expected) => {
+  ])("covers the requested range, in the log and in the archive: %s (HIS2)", async (query, expected) => {
     const channel = await channelWithShortLog(30, 10);
     expect(seqs(await history(channel, query))).toEqual(expected);
   });
 
   it.each(["?limit=7", "?limit=7&after=0", "?limit=10&before=26", "?limit=1000"])(
-    "leads by next to each message exactly once: %s (HIS4)",
+    "returns each message exactly once by following next: %s (HIS4)",
     async (query) => {
       const channel = await channelWithShortLog(30, 10);
       const seen = (await walk(`/channels/${encodeURIComponent(channel)}/messages${query}`)).flatMap(seqs);
@@ -77,7 +77,7 @@ describe("a page of history", () => {
     },
   );
 
-  it("leads on while messages are published and archived meanwhile (HIS4)", async () => {
+  it("links to the next page while messages are published and archived (HIS4)", async () => {
     const channel = await newOpenChannel();
     await publishMany(
       channel,
@@ -102,7 +102,7 @@ describe("a page of history", () => {
     ["senders in the log", 100, { client: LONG_TEXT }],
     ["senders in the archive", 1, { client: LONG_TEXT }],
     ["senders in both", 40, { client: LONG_TEXT }],
-  ])("ends early where its text is too much, and next goes on: %s (HIS5)", async (_, held, text) => {
+  ])("ends early if its text is too large, and next continues: %s (HIS5)", async (_, held, text) => {
     const channel = await channelWithShortLog(100, held, () => text);
     for (const direction of ["", "&after=0"]) {
       const pages = await walk(`/channels/${encodeURIComponent(channel)}/messages?limit=1000${direction}`);
@@ -111,7 +111,7 @@ describe("a page of history", () => {
     }
   });
 
-  it("misses nothing that moves from the log to the archive between the two readings", async () => {
+  it("misses no message that moves from the log to the archive between the two reads", async () => {
     const channel = await channelWithShortLog(30, 10);
     const bounds = { limit: 1000, before: undefined, after: undefined };
     const held = await stubOf(channel).history(SERVER, bounds);
@@ -122,7 +122,7 @@ describe("a page of history", () => {
   });
 });
 
-describe("history of which the archive's owner deleted messages (HIS9)", () => {
+describe("history with messages that the archive's owner has deleted (HIS9)", () => {
   /** Messages 1 … 300, each a minute after the one before. The log holds the last 50; what lies between is deleted in D1. */
   async function channelWithout(from: number, to: number, payload?: string): Promise<string> {
     const more = (seq: number) => ({ time: seq * 60_000, payload: payload ?? `"number ${seq}"` });
@@ -145,7 +145,7 @@ describe("history of which the archive's owner deleted messages (HIS9)", () => {
     ["more than a page, twice the same", 11, 12],
   ])("%s", (_, from, to) => {
     it.each(["limit=10&after=0", "limit=7&after=0", "limit=1000&after=0", "limit=10", "limit=7", "limit=1000"])(
-      "leads by next to each message once, over no empty page: %s (HIS4)",
+      "returns each message once by following next, with no empty page: %s (HIS4)",
       async (query) => {
         const pages = await walk(pathOf(await channelWithout(from, to), query));
         const seen = pages.flatMap(seqs);
@@ -159,7 +159,7 @@ describe("history of which the archive's owner deleted messages (HIS9)", () => {
     );
 
     it.each(["limit=10&after=0", "limit=10"])(
-      "is searched by text and by time, each message once: %s (HIS8)",
+      "can be searched by text and time, and returns each message once: %s (HIS8)",
       async (query) => {
         const channel = await channelWithout(from, to);
         const found = async (more: string) =>
@@ -184,7 +184,7 @@ describe("history of which the archive's owner deleted messages (HIS9)", () => {
     ["before=206&limit=5", run(46, 50), true],
     ["before=207&limit=5", [...run(47, 50), 206], true],
     ["before=51&limit=50", run(1, 50), false],
-  ])("begins at what exists: %s (HIS2)", async (query, expected, goesOn) => {
+  ])("begins with the first message that exists: %s (HIS2)", async (query, expected, goesOn) => {
     const { messages, next } = await history(await channelWithout(51, 205), `?${query}`);
     expect(messages.map(({ options }) => options.seq)).toEqual(expected);
     expect(next !== null).toBe(goesOn);
@@ -200,7 +200,7 @@ describe("history of which the archive's owner deleted messages (HIS9)", () => {
   });
 
   it.each(["limit=10&after=0", "limit=10"])(
-    "is whole for an object that lost its storage, too: %s (HIS4)",
+    "is complete even if the object lost its storage: %s (HIS4)",
     async (query) => {
       const channel = await newOpenChannel();
       const rows = present(51, 205).map((seq) => [seq, seq, "event", null, null, "0"]);
@@ -247,7 +247,7 @@ describe("asking for a page", () => {
     });
   });
 
-  it("is for those whom the settings let (AUT2)", async () => {
+  it("is allowed only if the settings allow it (AUT2)", async () => {
     const closed = await call("GET", `/channels/${encodeURIComponent(newChannel())}/messages`, undefined, null);
     expect(closed.status).toBe(401);
     const mute = encodeURIComponent(await newOpenChannel({ message_history: 0 }));
@@ -258,7 +258,7 @@ describe("asking for a page", () => {
 });
 
 describe("the archive", () => {
-  it("holds what was published, row for row, once its alarm ran", async () => {
+  it("holds each published message as a row after the alarm has run", async () => {
     const channel = newChannel();
     for (const message of ["one", { two: 2 }, null]) await publish(channel, message);
     await runDurableObjectAlarm(stubOf(channel));

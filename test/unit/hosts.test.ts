@@ -30,7 +30,7 @@ describe("a development server (SRV6)", () => {
     "evil-localhost",
     "127.0.0.1.evil.test",
     "my-machine.evil.test",
-  ])("answers nothing at %s, where a page may have led a browser by its own DNS", async (host) => {
+  ])("refuses requests to %s, because a page may have sent the browser there through its own DNS", async (host) => {
     for (const init of [{}, { method: "OPTIONS" }, { headers: { Origin: `http://${host}` } }]) {
       const bindings = { ...env, LOCAL_HOSTS: "my-machine" };
       const answer = await app.request(`http://${host}/problems/internal`, init, bindings);
@@ -41,13 +41,13 @@ describe("a development server (SRV6)", () => {
     }
   });
 
-  it("is one that has the variable LOCAL_HOSTS, though it be empty", async () => {
+  it("is a server with the variable LOCAL_HOSTS, even if it is empty", async () => {
     expect(await statusAt("evil.test", { LOCAL_HOSTS: "" })).toBe(421);
   });
 });
 
 describe("a deployed server", () => {
-  it("answers at every host that Cloudflare leads to it", async () => {
+  it("answers at every host that Cloudflare routes to it", async () => {
     expect(await statusAt("rt.example.test", {})).toBe(200);
     await connect(await newOpenChannel());
   });

@@ -49,12 +49,12 @@ describe("a body that is wrong (ERR1, ERR3)", () => {
     await expectProblem(await post(body), code, more);
   });
 
-  it("is refused though its length was not told beforehand (LIM1)", async () => {
+  it("is refused even without a Content-Length (LIM1)", async () => {
     const bytes = new TextEncoder().encode(sized(MAX_BODY_BYTES + 1));
     await expectProblem(await post(new Blob([bytes]).stream()), "too-large", { limit: MAX_BODY_BYTES });
   });
 
-  it("is taken up to the limits themselves (LIM1, LIM2)", async () => {
+  it("is accepted up to the limits (LIM1, LIM2)", async () => {
     expect((await post(sized(MAX_BODY_BYTES))).status).toBe(201);
     expect((await post(deep(MAX_JSON_DEPTH))).status).toBe(201);
   });
@@ -73,13 +73,13 @@ describe("a body that is wrong (ERR1, ERR3)", () => {
   );
 
   it.each(["application/json; charset=utf-8", "APPLICATION/JSON", "application/vnd.api+json"])(
-    "is taken as %s",
+    "is accepted as %s",
     async (type) => {
       expect((await post('{"channel":"x","message":1}', { "Content-Type": type })).status).toBe(201);
     },
   );
 
-  it("leaves everything as it was: nothing stored, no number used, no socket told", async () => {
+  it("changes nothing: no message is stored, no seq is used, no socket is notified", async () => {
     const channel = await newOpenChannel();
     const subscriber = await join(channel);
     for (const body of ["{", `{"channel":"${channel}"}`, `{"channel":"${channel}","message":1e999}`]) await post(body);
@@ -121,9 +121,9 @@ describe("a channel's name (CHA1)", () => {
     const expected = { field: "channel", ...(limit !== undefined && { limit }) };
     await expectProblem(await post(JSON.stringify({ channel: name, message: 1 })), "invalid-field", expected);
     if (name === "" || name === ".") return; // A URL has no such segment: it never gets here.
-    for (const door of ["messages", "socket"]) {
+    for (const resource of ["messages", "socket"]) {
       await expectProblem(
-        await call("GET", `/channels/${encodeURIComponent(name)}/${door}`),
+        await call("GET", `/channels/${encodeURIComponent(name)}/${resource}`),
         "invalid-field",
         expected,
       );
@@ -148,7 +148,7 @@ describe("credentials (AUT1)", () => {
     "Basic first-key-of-the-tests",
     "first-key-of-the-tests",
     "Bearer first-key-of-the-tests x",
-  ])("that are wrong are refused, also where a stranger would be let in: %s", async (authorization) => {
+  ])("are refused if they are wrong, even if an anonymous client would be admitted: %s", async (authorization) => {
     const channel = await newOpenChannel();
     const answer = await post(JSON.stringify({ channel, message: 1 }), { Authorization: authorization });
     expect(answer.headers.get("WWW-Authenticate")).toBe("Bearer");
@@ -156,7 +156,7 @@ describe("credentials (AUT1)", () => {
     await expect(connect(channel, { Authorization: authorization })).rejects.toThrow(/^401/);
   });
 
-  it("are needed where the settings do not let a stranger publish (AUT2)", async () => {
+  it("are needed if the settings don't let anonymous clients publish (AUT2)", async () => {
     await expectProblem(await call("POST", "/message", { channel: newChannel(), message: 1 }, null), "unauthorized");
     const quiet = await newOpenChannel({ public_messaging: { active: false } });
     await expectProblem(await call("POST", "/message", { channel: quiet, message: 1 }, null), "forbidden");
@@ -168,7 +168,7 @@ describe("credentials (AUT1)", () => {
 describe("a channel's settings (AUT3)", () => {
   const path = (channel: string) => `/channels/${encodeURIComponent(channel)}`;
 
-  it("are set, read and removed", async () => {
+  it("can be set, read and removed", async () => {
     const channel = newChannel();
     await expectProblem(await call("GET", path(channel)), "not-found");
     const settings = {
@@ -205,11 +205,11 @@ describe("a channel's settings (AUT3)", () => {
     [{ public_messaging: [] }, { field: "public_messaging", detail: "public_messaging must be an object." }],
     [{ public_messaging: { auht: true } }, { field: "public_messaging.auht" }],
     [[], { field: "body" }],
-  ])("that are unknown or not allowed are refused: %j", async (settings, expected) => {
+  ])("are refused if they are unknown or not allowed: %j", async (settings, expected) => {
     await expectProblem(await call("PUT", path(newChannel()), settings), "invalid-field", expected);
   });
 
-  it.each(["GET", "PUT", "DELETE"])("are for the server side only: %s", async (method) => {
+  it.each(["GET", "PUT", "DELETE"])("are for API-key clients only: %s", async (method) => {
     const channel = await newOpenChannel();
     await expectProblem(await call(method, path(channel), method === "PUT" ? {} : undefined, null), "unauthorized");
   });
@@ -227,8 +227,8 @@ describe("a channel's settings (AUT3)", () => {
   });
 });
 
-describe("an address", () => {
-  it("that nothing answers is a problem as well", async () => {
+describe("a path", () => {
+  it("that does not exist returns a problem", async () => {
     await expectProblem(await request("/nothing"), "not-found");
     await expectProblem(await request("/messages/1"), "not-found");
     await expectProblem(await call("PUT", `/channels/${newChannel()}/messages/1`), "not-found");
@@ -244,7 +244,7 @@ describe("an address", () => {
     ["POST", "/channels/x/socket", "GET, HEAD"],
     ["POST", "/rt/any", "GET, HEAD"],
     ["GET", "/databases/x/tokens", "POST"],
-  ])("that knows other methods only names them: %s %s (ERR5)", async (method, path, allowed) => {
+  ])("that supports other methods lists them: %s %s (ERR5)", async (method, path, allowed) => {
     const answer = await request(path, { method });
     expect(answer.headers.get("Allow")).toBe(allowed);
     if (method === "HEAD") expect(answer.status).toBe(405);

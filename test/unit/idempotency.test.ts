@@ -30,7 +30,7 @@ const send = (channel: string, message: unknown, key: string, authorization?: st
   post("/message", { channel, message }, key, authorization);
 
 describe("the same idempotency key on the same channel (IDM1)", () => {
-  it("is one message, and each time the same answer", async () => {
+  it("stores one message, and returns the same answer each time", async () => {
     const channel = await newOpenChannel();
     const subscriber = await join(channel);
     const first = await send(channel, "once", "k1");
@@ -45,7 +45,7 @@ describe("the same idempotency key on the same channel (IDM1)", () => {
     expect((await history(channel)).messages).toHaveLength(2);
   });
 
-  it("is one message though the requests come at once", async () => {
+  it("stores one message even if the requests arrive at the same time", async () => {
     const channel = newChannel();
     const answers = await Promise.all(Array.from({ length: 20 }, () => send(channel, "once", "k")));
     const places = await Promise.all(answers.map((answer) => answer.json()));
@@ -53,7 +53,7 @@ describe("the same idempotency key on the same channel (IDM1)", () => {
     expect((await history(channel)).seq).toBe(1);
   });
 
-  it("is one message though the object was evicted in between", async () => {
+  it("stores one message even if the object was evicted in between", async () => {
     const channel = newChannel();
     await send(channel, "once", "k");
     await evictDurableObject(stubOf(channel));
@@ -70,14 +70,14 @@ describe("the same idempotency key on the same channel (IDM1)", () => {
     expect((await history(channel)).seq).toBe(1);
   });
 
-  it("counts for one channel and one kind of caller only", async () => {
+  it("applies to one channel and one kind of caller only", async () => {
     const [one, two] = [await newOpenChannel(), await newOpenChannel()];
     await send(one, "a", "k");
     expect(await (await send(two, "b", "k")).json()).toMatchObject({ seq: 1 });
     expect(await (await send(one, "c", "k", "")).json()).toMatchObject({ seq: 2 });
   });
 
-  it("counts for one user only, whatever characters ids and keys hold (IDM3)", async () => {
+  it("applies to one user only, with any characters in ids and keys (IDM3)", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database });
     const [one, two] = [await tokenOf(database, "1"), await tokenOf(database, "1:a")];
@@ -86,7 +86,7 @@ describe("the same idempotency key on the same channel (IDM1)", () => {
     expect(await (await send(channel, "from 1", "a:b", `Bearer ${one}`)).json()).toMatchObject({ seq: 1 });
   });
 
-  it("counts for users of one database only: no two databases have the same dbo_id (IDM3)", async () => {
+  it("applies to users of one database only, because each database has its own dbo_id (IDM3)", async () => {
     const dbo_id = crypto.getRandomValues(new Uint32Array(1))[0];
     const [one, two] = [await newDatabase({ dbo_id }), `db-${crypto.randomUUID()}`];
     const taken = await call("PUT", `/databases/${two}`, { dbo_id, secret: "AUTH_SECRET" });
@@ -103,7 +103,7 @@ describe("the same idempotency key on the same channel (IDM1)", () => {
     expect(await (await send(channel, "after", "k", `Bearer ${after}`)).json()).toMatchObject({ seq: 2 });
   });
 
-  it("counts for one user only", async () => {
+  it("applies to one user only", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database });
     const bearers = await Promise.all([1, 2].map(async (id) => `Bearer ${await tokenOf(database, id)}`));
@@ -144,7 +144,7 @@ describe("the same idempotency key on the same channel (IDM1)", () => {
     expect((await history(channel, "?limit=1")).messages[0]?.payload).toBe("late");
   });
 
-  it("may have as many characters as the limit says, for a batch too", async () => {
+  it("may be as long as the limit allows, also for a batch", async () => {
     const [channel, key] = [newChannel(), "x".repeat(MAX_IDEMPOTENCY_KEY_CHARACTERS)];
     const batch = [1, 2].map((message) => ({ channel, message }));
     for (let attempt = 0; attempt < 2; attempt++) {
@@ -158,7 +158,7 @@ describe("the same idempotency key on the same channel (IDM1)", () => {
     ["x".repeat(MAX_IDEMPOTENCY_KEY_CHARACTERS + 1), MAX_IDEMPOTENCY_KEY_CHARACTERS],
     ["a b", undefined],
     ["ü", undefined],
-  ])("is refused where it is not allowed: %j", async (key, limit) => {
+  ])("is refused if it is not valid: %j", async (key, limit) => {
     const answer = await send(newChannel(), 1, key);
     expect(answer.status).toBe(400);
     expect(await answer.json()).toMatchObject({ field: "Idempotency-Key", ...(limit !== undefined && { limit }) });
@@ -174,7 +174,7 @@ describe("the same idempotency key on the same channel (IDM1)", () => {
     expect((await history(channel)).seq).toBe(3);
   });
 
-  it("covers a batch apart from single messages, however their keys are spelled (IDM4)", async () => {
+  it("applies to a batch separately from single messages with any key (IDM4)", async () => {
     const channel = newChannel();
     const batch = ["first", "second"].map((message) => ({ channel, message }));
     expect(await (await post("/messages", batch, "k")).json()).toMatchObject({ results: [{ seq: 1 }, { seq: 2 }] });
@@ -185,7 +185,7 @@ describe("the same idempotency key on the same channel (IDM1)", () => {
 });
 
 describe("a key's lifetime (IDM3)", () => {
-  it("is one to two of the documented days, and its rows are never deleted one by one", () =>
+  it("is one to two periods, and its rows are never deleted one by one", () =>
     runInDurableObject(stubOf(newChannel()), (_, { storage }) => {
       const keys = () => new IdempotencyKeys(storage);
       const named = (key: string) => ({ key: bytesOf(key), digest: bytesOf(`message of ${key}`) });
@@ -214,7 +214,7 @@ describe("a key's lifetime (IDM3)", () => {
 describe("the storage of keys", () => {
   const longest = "k".repeat(MAX_IDEMPOTENCY_KEY_CHARACTERS - 1);
 
-  it("holds 500 keys per second for two days, however long they are (IDM3)", async () => {
+  it("holds 500 keys of any length per second for two days (IDM3)", async () => {
     const bytesFor = async (headers: object) => {
       const channel = newChannel();
       const before = await sizeOf(channel);
@@ -232,7 +232,7 @@ describe("the storage of keys", () => {
     expect(perKey * 500 * 2 * 86_400).toBeLessThan(MAX_STORAGE_BYTES_FOR_KEYS.server);
   });
 
-  it("that is full refuses new keys for now; known keys, and messages without one, go on (IDM5)", async () => {
+  it("refuses new keys while it is full, but accepts known keys and messages without a key (IDM5)", async () => {
     const channel = newChannel();
     const now = Date.now();
     const clock = vi.spyOn(Date, "now").mockReturnValue(now);
@@ -287,7 +287,7 @@ describe("the storage of keys", () => {
     }
   });
 
-  it("is begun anew in an object that holds tables of an older layout", async () => {
+  it("is created again in an object that has tables of an older layout", async () => {
     const channel = newChannel();
     await runInDurableObject(stubOf(channel), (_, { storage }) => {
       for (const table of [0, 1]) {

@@ -53,7 +53,7 @@ const broken = () => new Response("", { status: 500 });
 const MINUTES = 60_000;
 
 describe("a key set that cannot be fetched (AUT10)", () => {
-  it("is asked for once in a while, however many tokens arrive", async () => {
+  it("is requested at limited intervals, however many tokens arrive", async () => {
     const provider = await newProvider(broken);
     for (let n = 0; n < 20; n++) expect(await provider.verdict()).toBe("unavailable");
     expect(provider.fetched).toBe(1);
@@ -71,7 +71,7 @@ describe("a key set that cannot be fetched (AUT10)", () => {
     expect(await provider.verdict()).toBe("ok");
   });
 
-  it("is asked for once by tokens that arrive together", async () => {
+  it("is requested once for tokens that arrive at the same time", async () => {
     const provider = await newProvider();
     const verdicts = await Promise.all(Array.from({ length: 20 }, () => provider.verdict()));
     expect([new Set(verdicts), provider.fetched]).toEqual([new Set(["ok"]), 1]);
@@ -96,7 +96,7 @@ describe("a key set that cannot be fetched (AUT10)", () => {
     expect(await provider.verdict()).toBe("unavailable");
   });
 
-  it("makes nobody wait who can do without", async () => {
+  it("delays no token that can be verified without it", async () => {
     const provider = await newProvider();
     expect(await provider.verdict()).toBe("ok");
     now += 11 * MINUTES;
@@ -127,7 +127,7 @@ describe("an unknown key (AUT10)", () => {
     expect(provider.fetched).toBe(3);
   });
 
-  it("is not called wrong while the key set cannot be fetched", async () => {
+  it("is not refused as wrong while the key set cannot be fetched", async () => {
     const provider = await newProvider();
     expect(await provider.verdict()).toBe("ok");
     provider.answer = broken;
@@ -138,8 +138,8 @@ describe("an unknown key (AUT10)", () => {
   });
 });
 
-describe("what is fetched (AUT10)", () => {
-  it("is read up to a bound, and no further", async () => {
+describe("a fetched key set (AUT10)", () => {
+  it("is read only up to the limit", async () => {
     let [chunks, isCanceled] = [0, false];
     const chunk = new Uint8Array(64 * 1024).fill(32);
     const endless = () =>
@@ -159,7 +159,7 @@ describe("what is fetched (AUT10)", () => {
     await vi.waitUntil(() => isCanceled);
   });
 
-  it("may be as large as the bound", async () => {
+  it("may be as large as the limit", async () => {
     const provider = await newProvider();
     const padded = (bytes: number) => () => new Response(JSON.stringify({ keys: [provider.jwk] }).padEnd(bytes, " "));
     provider.answer = padded(MAX_KEY_SET_BYTES + 1);
@@ -187,7 +187,7 @@ describe("what is fetched (AUT10)", () => {
     expect(await provider.verdict()).toBe("unavailable");
   });
 
-  it("must end in time, though it arrives byte by byte", async () => {
+  it("must arrive in time, even byte by byte", async () => {
     const drip = () =>
       new ReadableStream({
         pull: async (controller) => {
@@ -200,7 +200,7 @@ describe("what is fetched (AUT10)", () => {
     expect(provider.fetched).toBe(1);
   });
 
-  it("is never somewhere else", async () => {
+  it("is never fetched through a redirect", async () => {
     const provider = await newProvider(() => Response.redirect("https://elsewhere.test/", 302));
     expect(await provider.verdict()).toBe("unavailable");
     expect(provider.requests).toMatchObject([{ redirect: "manual" }]);
@@ -265,13 +265,13 @@ describe("the address of a key set (AUT9)", () => {
   });
 
   it.each(["https://issuer.test/", "https://issuer.test:8443/keys?x=1", "https://localhost.example.com/"])(
-    "is taken: %s",
+    "is accepted: %s",
     async (address) => {
       expect((await put(address)).status).toBe(200);
     },
   );
 
-  it("may be on localhost where the server is, for development", async () => {
+  it("may be on localhost if the server is, for development", async () => {
     const body = JSON.stringify(config("http://localhost:9999/keys"));
     const headers = { "Content-Type": "application/json", Authorization: `Bearer ${API_KEY}` };
     const path = `/databases/db-${crypto.randomUUID()}`;

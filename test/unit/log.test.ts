@@ -21,7 +21,7 @@ const rowsOf = (storage: DurableObjectStorage) =>
   storage.sql.exec<{ n: number }>("SELECT count(*) AS n FROM log").one().n;
 
 describe("the log", () => {
-  it("numbers on by one, in the order of appending (ORD1)", () =>
+  it("numbers messages 1, 2, 3 … in the order of appending (ORD1)", () =>
     withLog((log) => {
       expect(append(log, 2).map(({ seq }) => seq)).toEqual([1, 2]);
       expect(append(log, 1).map(({ seq }) => seq)).toEqual([3]);
@@ -29,7 +29,7 @@ describe("the log", () => {
       expect(all(log)).toEqual([1, 2, 3]);
     }));
 
-  it("holds the latest messages, as many as it has slots, and deletes no row", () =>
+  it("holds as many of the latest messages as it has slots, and deletes no row", () =>
     withLog((log, storage) => {
       for (let n = 1; n <= 3 * CAPACITY + 3; n++) {
         append(log, 1);
@@ -56,7 +56,7 @@ describe("the log", () => {
       }
     }));
 
-  it("finds where the messages of a time begin, also over the ring's seam", () =>
+  it("finds the first message after a time, also over the ring's seam", () =>
     withLog((log) => {
       const clock = vi.spyOn(Date, "now");
       const times: number[] = [];
@@ -76,7 +76,7 @@ describe("the log", () => {
       }
     }));
 
-  it("knows after a restart where it stood, whatever is archived and however often the ring went round", () =>
+  it("knows its position after a restart, at any archived position and after many rounds of the ring", () =>
     withLog((log, storage) => {
       for (let round = 1; round <= 40; round++) {
         append(log, (round % 3) + 1);
@@ -87,7 +87,7 @@ describe("the log", () => {
       }
     }));
 
-  it("has room for as many messages as can be overwritten (LIM4)", () =>
+  it("has room for as many messages as it may overwrite (LIM4)", () =>
     withLog((log) => {
       expect(log.room).toBe(CAPACITY);
       append(log, CAPACITY);
@@ -96,7 +96,7 @@ describe("the log", () => {
       expect([log.room, log.backlog]).toEqual([3, CAPACITY - 3]);
     }));
 
-  it("stores a run of messages by one statement, also over the ring's seam", () =>
+  it("stores several messages with one statement, also over the ring's seam", () =>
     withLog((log, storage) => {
       append(log, 5);
       log.markArchived(5);
@@ -112,7 +112,7 @@ describe("the log", () => {
       }
     }));
 
-  it("gives the archive what waits, in order and within bounds, and never past the ring's seam at once", () =>
+  it("returns the backlog in order and within limits, and never over the ring's seam", () =>
     withLog((log) => {
       const next = (rows: number, text: number) => {
         const batch = log.unarchived(rows, text);
@@ -137,7 +137,7 @@ describe("the log", () => {
       expect(next(100, 100)).toEqual([8, 9, 10, 11]);
     }));
 
-  it("writes one row a message", () =>
+  it("writes one row per message", () =>
     withLog((log, { sql }) => {
       append(log, CAPACITY);
       log.markArchived(CAPACITY);
@@ -147,7 +147,7 @@ describe("the log", () => {
       expect(cursors.map(({ rowsWritten }) => rowsWritten)).toEqual(Array.from({ length: CAPACITY }, () => 1));
     }));
 
-  it("never goes back in time, though the clock does (ORD3)", () =>
+  it("never stores a decreasing time, even if the clock steps back (ORD3)", () =>
     withLog((log, storage) => {
       const clock = vi.spyOn(Date, "now");
       try {
@@ -182,7 +182,7 @@ describe("the log", () => {
       expect(append(log, 1)[0]?.seq).toBe(43);
     }));
 
-  it("stores with a message what belongs to it, or neither", () =>
+  it("stores a message together with its data, or neither", () =>
     withLog((log, storage) => {
       const fail = () => {
         storage.kv.put("belongs", true);

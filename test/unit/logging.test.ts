@@ -33,8 +33,8 @@ function expectLogged(message: string, more: object = {}): void {
   expect(JSON.stringify(logged())).not.toContain(MARKER);
 }
 
-describe("the log says what failed and where, and never what was said or shown", () => {
-  it("where a backlog cannot be archived", async () => {
+describe("the server logs what failed and where, but never messages or credentials", () => {
+  it("when a backlog cannot be archived", async () => {
     const channel = await newOpenChannel();
     const client = await join(channel);
     client.send({ action: "message", payload: { [MARKER]: MARKER } });
@@ -44,14 +44,14 @@ describe("the log says what failed and where, and never what was said or shown",
     expectLogged("archiving failed", { channel, failures: 1, backlog: 2 });
   });
 
-  it("where a channel has to ask D1, and a stranger's message meanwhile", async () => {
+  it("when a channel has to ask D1 while an anonymous client sends a message", async () => {
     const channel = newChannel();
     const refused = await whileAway("messages", () => call("POST", "/message", { channel, message: MARKER }));
     expect(refused.status).toBe(503);
     expectLogged("D1 did not answer", { channel });
   });
 
-  it("where a token cannot be verified, or settings cannot be read", async () => {
+  it("when a token cannot be verified, or settings cannot be read", async () => {
     const channel = await newOpenChannel({ database: await newDatabase({ secret: "AUTH_SECRET_SHORT" }) });
     expect((await call("POST", "/message", { channel, message: MARKER }, MARKER)).status).toBe(503);
     await expect(connect(channel, { "Sec-WebSocket-Protocol": MARKER })).rejects.toThrow(/^503/);
@@ -66,7 +66,7 @@ describe("the log says what failed and where, and never what was said or shown",
       "a query with its parameters",
       () => raise(new Error(`Failed query: ${MARKER}`, { cause: new Error("D1_ERROR") })),
     ],
-  ])("where the request fails on %s", async (_, fail) => {
+  ])("when the request fails on %s", async (_, fail) => {
     const publishing = async () => fail();
     const CHANNELS = { getByName: () => ({ publish: publishing, history: publishing }) };
     const headers = { Authorization: `Bearer ${API_KEY}`, "Content-Type": "application/json" };
@@ -77,7 +77,7 @@ describe("the log says what failed and where, and never what was said or shown",
     expectLogged("request failed", { method: "GET", route: "/channels/:channel/messages" });
   });
 
-  it("and what is merely refused is not logged at all", async () => {
+  it("and does not log refused requests", async () => {
     const channel = await newOpenChannel({ database: await newDatabase() });
     expect((await call("POST", "/message", { channel, message: MARKER }, MARKER)).status).toBe(401);
     expect((await call("POST", "/message", { channel, [MARKER]: MARKER })).status).toBe(400);

@@ -36,7 +36,7 @@ function within(
   });
 }
 
-/** What the server side submits when it publishes these texts. */
+/** Returns the submission of an API-key client that publishes these texts. */
 const submit = (...texts: string[]): Submission[] => [
   {
     who: { kind: "server" },
@@ -45,7 +45,7 @@ const submit = (...texts: string[]): Submission[] => [
 ];
 
 describe("a channel's numbers", () => {
-  it("are one point an archiving, however many messages there were", async () => {
+  it("are one data point per archiving, for any number of messages", async () => {
     const channel = await newOpenChannel();
     await join(channel);
     await join(channel);
@@ -66,7 +66,7 @@ describe("a channel's numbers", () => {
     });
   });
 
-  it("tell of a backlog that grows old while D1 is away, and of its end", async () => {
+  it("show how old the backlog is while D1 is down, and when it is gone", async () => {
     const channel = newChannel();
     const began = Date.now();
     await within(channel, async (object, points) => {
@@ -87,7 +87,7 @@ describe("a channel's numbers", () => {
     });
   });
 
-  it("count what sockets were refused, and those that were closed for being slow (CON7)", async () => {
+  it("count refused frames, and sockets that were closed as slow (CON7)", async () => {
     const channel = await newOpenChannel();
     const client = await join(channel);
     await within(channel, async (object, points, state) => {
@@ -103,7 +103,7 @@ describe("a channel's numbers", () => {
     expect((await client.frame()).action).toBe("error");
   });
 
-  it("have an index within Analytics Engine's limit, and the whole name beside it", () => {
+  it("have an index within Analytics Engine's limit, and the whole channel name", () => {
     const [points, name] = [dataset(), "x".repeat(128)];
     const metrics = new Metrics(name, points);
     metrics.deliveries += 1;
@@ -113,7 +113,7 @@ describe("a channel's numbers", () => {
 });
 
 describe("a refused request", () => {
-  it("is one point, by code and route; one that succeeds is none", async () => {
+  it("is one data point, by code and route; a successful request is none", async () => {
     const METRICS = dataset();
     await app.request("/channels/news/messages?limit=0", {}, { ...env, METRICS });
     await app.request("/nothing", { method: "PUT" }, { ...env, METRICS });

@@ -115,7 +115,7 @@ describe("a link that breaks during a catch-up, and again while it recovers (MUX
     ],
   ];
 
-  it.for(scenarios)("loses nothing at any frame: %s", { timeout: 240_000 }, async ([, scenario]) => {
+  it.for(scenarios)("loses no message at any frame: %s", { timeout: 240_000 }, async ([, scenario]) => {
     const database = await newDatabase();
     const untouched = await received(scenario, database, []);
     expect(untouched.frames).toHaveLength(scenario.frames);
@@ -152,7 +152,7 @@ async function joinedConnection() {
   return { ...parts, first };
 }
 
-describe("what a client asks while its link is broken", () => {
+describe("a frame that a client sends while its link is broken", () => {
   it("is answered, if it is a leave: nothing is joined again (JOI5)", async () => {
     const { client, object, objects, first } = await joinedConnection();
     first.socket.close(1011);
@@ -216,7 +216,7 @@ describe("what a client asks while its link is broken", () => {
     expect(await client.frame()).toMatchObject(leave);
   });
 
-  it("is asked again, if it is a history whose answer was lost (FRA3)", async () => {
+  it("is sent again, if it is a history whose answer was lost (FRA3)", async () => {
     const { client, object, first } = await joinedConnection();
     const history = { action: "history", options: { channel: "x" } };
     client.send(history);
@@ -237,7 +237,7 @@ describe("what a client asks while its link is broken", () => {
     expect((await third.frame()).action).toBe("message");
   });
 
-  it("is not asked again, if the channel refused it", async () => {
+  it("is not sent again, if the channel refused it", async () => {
     const { client, object, first } = await joinedConnection();
     client.send({ action: "history", options: { channel: "x" } });
     await first.frame();
@@ -251,7 +251,7 @@ describe("what a client asks while its link is broken", () => {
     expect((await second.frame()).action).toBe("message");
   });
 
-  it("is not asked again, if it is a second join that the channel refused as one too many (LIM13)", async () => {
+  it("is not sent again, if it is a second join that the channel refused as one too many (LIM13)", async () => {
     const { client, object, first } = await joinedConnection();
     client.send({ ...wish, options: { channel: "x", after: 0 } });
     await first.frame();
@@ -266,7 +266,7 @@ describe("what a client asks while its link is broken", () => {
     expect((await second.frame()).action).toBe("message");
   });
 
-  it("is a second join that is answered once, after what was missed", async () => {
+  it("is answered once, after the missed messages, if it is a second join", async () => {
     const { client, object, first } = await joinedConnection();
     const again = { ...wish, payload: { history: true, presence: true } };
     client.send(again);
@@ -286,7 +286,7 @@ describe("what a client asks while its link is broken", () => {
     expect(actions).toEqual(["event", "join", "history", "presence_full"]);
   });
 
-  it("is taken by the object, however many frames waited (LIM6)", async () => {
+  it("is accepted by the channel object, even if many frames waited (LIM6)", async () => {
     const channel = await newOpenChannel();
     const breaks: (() => void)[] = [];
     const reachable = Promise.withResolvers<void>();
@@ -335,8 +335,8 @@ describe("what a client asks while its link is broken", () => {
   });
 });
 
-describe("the way back to a channel", () => {
-  it("that refuses the client is an error of that channel alone", async () => {
+describe("a link that reconnects to a channel object", () => {
+  it("causes an error of that channel only, if the channel refuses the client", async () => {
     const objects: TestSocket[] = [];
     const client = multiplexed(async () => {
       if (objects.length > 0) return refuse("unauthorized", "The token has expired.");
@@ -390,7 +390,7 @@ describe("the way back to a channel", () => {
     expect(opened).toBe(5);
   });
 
-  it("brings nothing from a socket that the link has left", async () => {
+  it("passes nothing on from a socket that the link has replaced", async () => {
     const { client, first } = await joinedConnection();
     client.send(leave);
     await first.frame();

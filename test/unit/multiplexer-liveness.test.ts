@@ -48,7 +48,7 @@ describe("a client that reads too slowly (CON7, MUX6)", () => {
     expect(parts.client.texts.length).toBeGreaterThan(enough - 2);
   });
 
-  it("is not one whose heartbeats keep up, however much it is sent", async () => {
+  it("is not a client whose heartbeats keep up, even if it is sent a lot", async () => {
     const parts = connection();
     const object = await joined(parts, "x", 1);
     for (let seq = 1; seq <= 30; seq++) {
@@ -59,7 +59,7 @@ describe("a client that reads too slowly (CON7, MUX6)", () => {
     }
   });
 
-  it("is one that sends other frames instead of heartbeats: they do not say how far it has read", async () => {
+  it("is also a client that sends other frames instead of heartbeats, because they confirm nothing", async () => {
     const parts = connection();
     const object = await joined(parts, "x", 1);
     for (let seq = 1; seq <= 10; seq++) {
@@ -70,7 +70,7 @@ describe("a client that reads too slowly (CON7, MUX6)", () => {
     expect(await parts.client.close()).toEqual({ code: 1013, reason: "slow" });
   });
 
-  it("is one that never reads, and sends frames all the time that the server refuses", async () => {
+  it("is also a client that never reads and keeps sending frames that the server refuses", async () => {
     const parts = connection();
     let now = Date.now();
     vi.spyOn(Date, "now").mockImplementation(() => now);
@@ -84,7 +84,7 @@ describe("a client that reads too slowly (CON7, MUX6)", () => {
     expect(await parts.client.close()).toEqual({ code: 1013, reason: "slow" });
   });
 
-  it("is not one that joins many channels with long histories at once; what is live counts as ever", async () => {
+  it("is not a client that joins many channels with long histories at once, but live text counts as usual", async () => {
     const parts = connection();
     const size = 1_000_000;
     const histories = Math.floor(MAX_CATCH_UP_BYTES / (size * 3)) - 1;
@@ -130,7 +130,7 @@ describe("a client that sends no heartbeats (MUX7)", () => {
     }
   }
 
-  it("is asked to confirm halfway to the bound; a join again is the confirmation, and goes nowhere else", async () => {
+  it("is asked to confirm at half of the limit; its next join confirms, and is not passed on", async () => {
     const parts = connection();
     const object = await joined(parts, "x", 1);
     for (let question = 0; question < 5; question++) {
@@ -142,7 +142,7 @@ describe("a client that sends no heartbeats (MUX7)", () => {
     }
   });
 
-  it("is asked once at a time, and closed as slow if it does not confirm", async () => {
+  it("is asked once at a time, and is closed as slow if it does not confirm", async () => {
     const parts = connection();
     const object = await joined(parts, "x", 1);
     await untilAsked(parts, object, 1);
@@ -154,7 +154,7 @@ describe("a client that sends no heartbeats (MUX7)", () => {
   it.each([
     ["after a leave", [{ action: "leave", options: { channel: "x" } }, rejoin]],
     ["with a position", [{ ...rejoin, options: { channel: "x", after: 3 } }]],
-  ])("joins in earnest, if it joins %s, whatever it was asked", async (_, frames) => {
+  ])("really joins, even if it was asked to confirm, if it joins %s", async (_, frames) => {
     const parts = connection();
     const object = await joined(parts, "x", 1);
     await untilAsked(parts, object, 1);
@@ -215,7 +215,7 @@ describe("a client that vanished without closing (CON7, MUX6, PRE4)", () => {
     await vi.waitUntil(async () => (await present(channel)) === 0, { timeout: 10_000 });
   });
 
-  it("stays, if it never sent a heartbeat: its silence says nothing", async () => {
+  it("stays connected if it never sent a heartbeat, because its silence proves nothing", async () => {
     holdClock();
     const parts = connection();
     const object = await joined(parts, "x", 1);

@@ -6,7 +6,7 @@ import { Multiplexer } from "../../src/adapters/xano/multiplexer.ts";
 import { refuse } from "../../src/protocol/errors.ts";
 import { stubOf, TestSocket } from "./support.ts";
 
-/** A client's end of a multiplexed connection whose channels are opened by `open`. */
+/** Returns the client's end of a multiplexed connection. `open` opens its channels. */
 export function multiplexed(open: OpenChannel): TestSocket {
   const { 0: near, 1: far } = new WebSocketPair();
   const client = new TestSocket(near);
@@ -15,7 +15,7 @@ export function multiplexed(open: OpenChannel): TestSocket {
   return client;
 }
 
-/** A connection whose channels the test plays, at the other end of real sockets. */
+/** Returns a connection and the channels' ends of its real sockets, which the test controls. */
 export function connection() {
   const objects: TestSocket[] = [];
   const state = { reachable: true };

@@ -45,7 +45,7 @@ describe("one connection for many channels (MUX1)", () => {
     ).toBe(1);
   });
 
-  it("carries a sender's own messages to it, once each, where it receives no others (FRA2)", async () => {
+  it("sends a sender its own messages, once each, even if it receives no others (FRA2)", async () => {
     const channel = await newOpenChannel({ database: await newDatabase(), auth_channel: true });
     const socket = await connect();
     const { client } = await join(socket, channel);
@@ -60,7 +60,7 @@ describe("one connection for many channels (MUX1)", () => {
     ]);
   });
 
-  it("takes effect in the order of sending, also while the way to a channel is being opened", async () => {
+  it("handles frames in the order of sending, also while the socket to a channel object is being opened", async () => {
     const channel = await newOpenChannel();
     const socket = await connect();
     socket.send({ action: "join", options: { channel } });
@@ -97,7 +97,7 @@ describe("one connection for many channels (MUX1)", () => {
     clock.mockRestore();
   });
 
-  it("ends with a leave for that channel, and with the connection for all", async () => {
+  it("leaves one channel with a leave, and all channels when the connection ends", async () => {
     const [one, two] = [await newOpenChannel(), await newOpenChannel()];
     const socket = await connect();
     await join(socket, one);
@@ -116,7 +116,7 @@ describe("one connection for many channels (MUX1)", () => {
     expect(await total(one)).toBe(1);
   });
 
-  it("can leave a channel and join it again in one breath", async () => {
+  it("can leave a channel and join it again at once", async () => {
     const channel = await newOpenChannel();
     const socket = await connect();
     await join(socket, channel);
@@ -180,7 +180,7 @@ describe("one connection for many channels (MUX1)", () => {
 
   it("shows its token to each channel by that channel's database (MUX4)", async () => {
     const [mine, other] = [await newDatabase({ audience: "a" }), await newDatabase({ audience: "b" })];
-    const [members, strangers, open] = [
+    const [members, otherDatabase, open] = [
       await newOpenChannel({ database: mine }),
       await newOpenChannel({ database: other }),
       await newOpenChannel(),
@@ -189,8 +189,11 @@ describe("one connection for many channels (MUX1)", () => {
     const socket = await connect({ "Sec-WebSocket-Protocol": token });
     expect((await join(socket, members)).client?.permissions.row_id).toBe(42);
     expect((await join(socket, open)).client?.permissions).toEqual({ dbo_id: 0, row_id: 0 });
-    socket.send({ action: "join", options: { channel: strangers } });
-    expect(await socket.frame()).toMatchObject({ options: { channel: strangers }, payload: { code: "unauthorized" } });
+    socket.send({ action: "join", options: { channel: otherDatabase } });
+    expect(await socket.frame()).toMatchObject({
+      options: { channel: otherDatabase },
+      payload: { code: "unauthorized" },
+    });
   });
 
   it("echoes its token as the chosen subprotocol", async () => {
@@ -216,8 +219,8 @@ describe("one connection for many channels (MUX1)", () => {
   });
 });
 
-describe("a channel's object that is reset (MUX3)", () => {
-  it("is joined again, and the client misses nothing and sees nothing twice, without knowing", async () => {
+describe("a channel object that is reset (MUX3)", () => {
+  it("is joined again, and the client misses nothing and receives nothing twice", async () => {
     const channel = await newOpenChannel();
     const socket = await connect();
     await join(socket, channel, { history: true });
@@ -234,7 +237,7 @@ describe("a channel's object that is reset (MUX3)", () => {
     expect((await socket.frame()).payload).toBe("still the same connection");
   });
 
-  it("keeps what the client says meanwhile, in order", async () => {
+  it("gets the frames that the client sends meanwhile, in order", async () => {
     const channel = await newOpenChannel();
     const socket = await connect();
     await join(socket, channel);
@@ -269,11 +272,11 @@ describe("a channel's object that is reset (MUX3)", () => {
   });
 });
 
-describe("the way to a channel", () => {
+describe("the link to a channel object", () => {
   const wish = { action: "join", options: { channel: "x" }, payload: { history: true, presence: true } };
   const joined = { action: "join", options: { channel: "x", seq: 5 } };
 
-  it("is joined again behind the last seq, with the same wishes but for history (MUX3)", async () => {
+  it("joins again after the last seq, with the same options except history (MUX3)", async () => {
     const { client, object } = connection();
     client.send(wish);
     const first = await object(1);
@@ -295,7 +298,7 @@ describe("the way to a channel", () => {
     expect((await second.frame()).payload).toBe("meanwhile");
   });
 
-  it("that comes back with a gap is lost: the client is closed with 1012, and starts anew (MUX3)", async () => {
+  it("that cannot resume without a gap closes the connection with 1012, and the client starts again (MUX3)", async () => {
     const { client, object } = connection();
     client.send(wish);
     (await object(1)).send(joined);
@@ -305,7 +308,7 @@ describe("the way to a channel", () => {
     expect((await client.close()).code).toBe(1012);
   });
 
-  it("that cannot be found again after some attempts is lost, too (MUX3)", async () => {
+  it("that cannot be restored after several attempts closes the connection, too (MUX3)", async () => {
     const { client, object, state } = connection();
     client.send(wish);
     (await object(1)).send(joined);
@@ -318,7 +321,7 @@ describe("the way to a channel", () => {
     expect((await closed).code).toBe(1012);
   });
 
-  it("that was never there is an error of that channel alone", async () => {
+  it("that cannot be opened is an error of that channel only", async () => {
     const { client, state } = connection();
     state.reachable = false;
     vi.useFakeTimers({ toFake: ["setTimeout"] });
@@ -334,16 +337,19 @@ describe("the way to a channel", () => {
     expect(await client.text()).toBe("pong");
   });
 
-  it.each([4401, 4403])("that the channel ends for good is ended, and only that: %i (AUT7, CON6)", async (code) => {
-    const { client, object } = connection();
-    client.send(wish);
-    (await object(1)).send(joined);
-    await client.frame();
-    (await object(1)).socket.close(code);
-    await (await object(1)).close();
-    client.send({ action: "message", options: { channel: "x" }, payload: 1 });
-    expect((await client.frame()).payload).toMatchObject({ code: "not-joined" });
-  });
+  it.each([4401, 4403])(
+    "is closed, and no other one, if the channel closes it for good: %i (AUT7, CON6)",
+    async (code) => {
+      const { client, object } = connection();
+      client.send(wish);
+      (await object(1)).send(joined);
+      await client.frame();
+      (await object(1)).socket.close(code);
+      await (await object(1)).close();
+      client.send({ action: "message", options: { channel: "x" }, payload: 1 });
+      expect((await client.frame()).payload).toMatchObject({ code: "not-joined" });
+    },
+  );
 
   it("is closed with the client's connection", async () => {
     const { client, object } = connection();

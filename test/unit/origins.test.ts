@@ -82,7 +82,7 @@ describe("ALLOWED_ORIGINS (LIM9)", () => {
     "null",
     "//front.test",
     "https:front.test",
-  ])("reports an entry that is no origin once, and never matches it: %j", async (entry) => {
+  ])("reports an entry that is not an origin once, and never matches it: %j", async (entry) => {
     const logged = vi.spyOn(console, "error").mockImplementation(() => {});
     const allowed = `https://good.test,${entry}`;
     for (const origin of ["https://front.test", "https://sub.front.test", entry]) {
@@ -137,7 +137,7 @@ describe("pages of this machine (LIM9)", () => {
     "capacitor://localhost",
     "chrome-extension://localhost",
     "null",
-  ])("are no others: a development server refuses %s", async (origin) => {
+  ])("are these only: a development server refuses %s", async (origin) => {
     const url = "http://localhost:8787/problems/internal";
     expect(await ask(origin, { LOCAL_HOSTS: "my-machine", ALLOWED_ORIGINS: "" }, url)).toBe("refused");
   });
@@ -188,7 +188,7 @@ describe("a page whose origin is not allowed (LIM9)", () => {
     expect([answer.status, await answer.json()]).toMatchObject([403, { type: "/problems/wrong-origin" }]);
   });
 
-  it("reads no other refusal: neither that of its address nor that of its path", async () => {
+  it("cannot read other refusals, neither of its address nor of its path", async () => {
     const bindings = { ...env, RATE_LIMITER: { limit: async () => ({ success: false }) } };
     for (const path of ["/health", "/nothing", "/openapi.json"]) {
       const headers = { Origin: "https://evil.test" };

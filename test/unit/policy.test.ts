@@ -18,7 +18,7 @@ const WHO: Record<string, Identity> = {
   "anonymous client": { kind: "anonymous" },
 };
 
-describe("who may do what (AUT2), as docs/permissions.md says", () => {
+describe("authorize() decides as docs/permissions.md says (AUT2)", () => {
   it("covers every action", () => {
     expect(COLUMNS.flat().toSorted()).toEqual([
       "history",

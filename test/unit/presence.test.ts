@@ -16,7 +16,7 @@ async function presence(channel: string, query = "", key?: string | null) {
 }
 
 describe("presence (PRE)", () => {
-  it("tells who is here on join, and then who comes and goes (PRE1, PRE2)", async () => {
+  it("lists the members on join, and then reports joins and leaves (PRE1, PRE2)", async () => {
     const channel = await newRoom();
     const one = await join(channel, {}, WISH);
     expect((await one.frame()).payload).toEqual({ presence: [one.client] });
@@ -40,7 +40,7 @@ describe("presence (PRE)", () => {
     expect(await presence(channel)).toEqual({ total: 1, presence: [one.client] });
   });
 
-  it("is only for those who asked, and shows also those who did not (PRE1)", async () => {
+  it("is sent only to clients that asked for it, and also lists members that did not (PRE1)", async () => {
     const channel = await newRoom();
     const [curious, quiet] = [await join(channel, {}, WISH), await join(channel)];
     expect((await curious.frames(2)).map(({ action }) => action)).toEqual(["presence_full", "presence_update"]);
@@ -49,7 +49,7 @@ describe("presence (PRE)", () => {
     expect((await presence(channel)).total).toBe(2);
   });
 
-  it("reports a client that leaves and joins again at once no second time (PRE2, PRE6)", async () => {
+  it("does not report a client again that leaves and joins at once (PRE2, PRE6)", async () => {
     const channel = await newRoom();
     const witness = await join(channel, {}, WISH);
     await witness.frame();
@@ -62,7 +62,7 @@ describe("presence (PRE)", () => {
     expect(seen.map(({ payload }) => payload.action ?? payload)).toEqual(["join", "after all"]);
   });
 
-  it("is only where the channel has it", async () => {
+  it("is sent only if the channel has it", async () => {
     const channel = await newOpenChannel();
     const socket = await connect(channel);
     socket.send({ action: "join", payload: WISH });
@@ -72,7 +72,7 @@ describe("presence (PRE)", () => {
     expect((await socket.frame()).payload).toBe("next");
   });
 
-  it("ends for everybody where changed settings take it away", async () => {
+  it("ends for all clients when changed settings turn it off", async () => {
     const channel = await newRoom();
     const witness = await join(channel, {}, WISH);
     await witness.frame();
@@ -83,7 +83,7 @@ describe("presence (PRE)", () => {
     expect((await witness.frame()).payload).toBe("next");
   });
 
-  it("names users by their token, and strangers by zeros (PRE3)", async () => {
+  it("identifies users by their token, and anonymous clients by zeros (PRE3)", async () => {
     const database = await newDatabase();
     const channel = await newRoom({ database });
     await join(channel, {}, WISH, await tokenOf(database, 42, { extras: { name: "Carol" } }));
@@ -95,7 +95,7 @@ describe("presence (PRE)", () => {
     ]);
   });
 
-  it("leaves the server side out", async () => {
+  it("does not include API-key clients", async () => {
     const channel = await newRoom();
     const client = await join(channel, {}, WISH);
     await client.frame();
@@ -144,7 +144,7 @@ describe("presence (PRE)", () => {
     expect((await presence(channel)).total).toBe(1);
   });
 
-  it("is one bounded answer, however many are here (PRE5)", async () => {
+  it("lists a limited number of members in one answer (PRE5)", async () => {
     const channel = await newRoom();
     await Promise.all(Array.from({ length: MAX_LISTED_MEMBERS + 5 }, () => join(channel)));
     const socket = await join(channel, {}, WISH);
@@ -215,7 +215,7 @@ describe("a client that vanishes without closing (PRE4)", () => {
     expect(await presence(channel)).toEqual({ total: 1, presence: [stays.client] });
   });
 
-  it("does not come between a join and its answer (JOI2)", async () => {
+  it("causes no frame between a join and its answer (JOI2)", async () => {
     const channel = await newRoom();
     for (let round = 1; round <= 2; round++) {
       await joinAndVanish(channel);
@@ -231,7 +231,7 @@ describe("a client that vanishes without closing (PRE4)", () => {
     }
   });
 
-  it("costs no alarm while nobody would notice", async () => {
+  it("needs no alarm while no client watches presence", async () => {
     const channel = await newRoom();
     const [first, second] = [await join(channel), await join(channel)];
     expect(await alarmOf(channel)).toBeNull();
@@ -248,7 +248,7 @@ describe("a client that vanishes without closing (PRE4)", () => {
   }
 });
 
-describe("members that come and go quickly (PRE6)", () => {
+describe("members that join and leave quickly (PRE6)", () => {
   const updatesOf = async (watcher: { frames: (count: number) => Promise<{ payload: unknown }[]> }, count: number) =>
     (await watcher.frames(count)).map(({ payload }) => {
       const { action, presence: member } = payload as { action: string; presence: { socketId: string } };
@@ -323,7 +323,7 @@ describe("members that come and go quickly (PRE6)", () => {
     expect((await updatesOf(early, 2)).map(([action]) => action)).toEqual(["join", "join"]);
   });
 
-  it("are not told of themselves", async () => {
+  it("receive no updates about themselves", async () => {
     const channel = await newRoom();
     const watcher = await join(channel, {}, WISH);
     await watcher.frame();
@@ -342,7 +342,7 @@ describe("members that come and go quickly (PRE6)", () => {
     expect(await updatesOf(hasty, 1)).toEqual([["join", next.client.socketId]]);
   });
 
-  it("are many: those that are gone within the second are not announced", async () => {
+  it("are not announced if there are many and they leave within the second", async () => {
     const now = Date.now();
     vi.spyOn(Date, "now").mockImplementation(() => now);
     const channel = await newRoom();

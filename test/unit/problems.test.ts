@@ -193,14 +193,14 @@ async function send(attempt: Attempt, { method, path }: Operation): Promise<Resp
   const { channel, database, headers, body, text, query = "", bindings } = attempt;
   const names: Record<string, string> = { channel, name: database, canonical: "any", code: "never-heard-of" };
   const filled = path.replace(/\{(\w+)\}/, (_, name: string) => encodeURIComponent(names[name] ?? ""));
-  // The body names the channel, too, where the channel is another by now.
+  // The body names the channel, so it has to change together with the channel.
   const json = JSON.stringify(body, (field, value: unknown) => (field === "channel" ? channel : value));
   const init = { method: method.toUpperCase(), headers, body: text ?? json ?? null };
   return app.request(`https://channels.test${filled}${query}`, init, { ...env, ...bindings });
 }
 
-describe("the document of the HTTP interface", () => {
-  it("knows each route of the app, and no other", () => {
+describe("openapi.json", () => {
+  it("has each route of the app, and no other", () => {
     const isRoute = ({ method, path }: { method: string; path: string }) => method !== "ALL" && path !== "/*";
     const served = app.routes
       .filter(isRoute)
@@ -209,7 +209,7 @@ describe("the document of the HTTP interface", () => {
     expect(described.toSorted()).toEqual([...new Set(served)].toSorted());
   });
 
-  it("names each error somewhere, here or among a socket's", () => {
+  it("names each error, or asyncapi.json does", () => {
     const named = [
       ...OPERATIONS.flatMap(({ errors }) => errors),
       ...RESULT_ERRORS,
@@ -223,7 +223,7 @@ describe("the document of the HTTP interface", () => {
     return operation.errors.map((code) => ({ operation, code, name: `${operation.method} ${operation.path}` }));
   });
 
-  it.each(pairs)("says what can happen: $name: $code", async ({ operation, code }) => {
+  it.each(pairs)("documents an error that really occurs: $name: $code", async ({ operation, code }) => {
     vi.spyOn(console, "error").mockImplementation(() => {});
     const attempt = await taken(operation);
     if (code === "unavailable" && operation.id === "health") vi.spyOn(Date, "now").mockReturnValue(Date.now() + 60_000);
@@ -234,7 +234,7 @@ describe("the document of the HTTP interface", () => {
     expect(answer.headers.get("Content-Type")).toBe("application/problem+json");
   });
 
-  it.each(RESULT_ERRORS)("says what the result of one message of a batch may be: %s", async (code) => {
+  it.each(RESULT_ERRORS)("documents the result of one message of a batch: %s", async (code) => {
     vi.spyOn(console, "error").mockImplementation(() => {});
     const operation = OPERATIONS.find(({ id }) => id === "publishMany");
     if (!operation) throw new Error("there is no such operation");
@@ -260,7 +260,7 @@ describe("the document of the HTTP interface", () => {
   });
 });
 
-describe("each error that a socket may be told", () => {
+describe("each error that a socket may receive", () => {
   type Talk = () => Promise<TestSocket>;
 
   /** Opens a socket and says something, or some things. */
@@ -348,7 +348,7 @@ describe("each error that a socket may be told", () => {
     },
   };
 
-  it.each(frames.FRAME_ERRORS)("comes as the document says: %s", async (code) => {
+  it.each(frames.FRAME_ERRORS)("is sent as asyncapi.json documents it: %s", async (code) => {
     vi.spyOn(console, "error").mockImplementation(() => {});
     const socket = await TALKS[code]();
     for (;;) {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { call, history, join, newOpenChannel, publish } from "./support.ts";
 
 describe("publishing", () => {
-  it("answers 201 with the message's place in the channel's order (PUB2, ORD1)", async () => {
+  it("returns 201 with the message's position (PUB2, ORD1)", async () => {
     const channel = await newOpenChannel();
     const answer = await call("POST", "/message", { channel, message: "Avengers, assemble!" });
     expect(answer.status).toBe(201);
@@ -37,7 +37,7 @@ describe("publishing", () => {
     ["a lone surrogate", "\ud800"],
     ["an object", { a: [1, { b: null }], ["__proto__"]: 1 }],
     ["a number at the edge", -1.7976931348623157e308],
-  ])("takes any JSON value and gives it back: %s (PUB1, PUB4)", async (_, message) => {
+  ])("accepts any JSON value and returns it: %s (PUB1, PUB4)", async (_, message) => {
     const channel = await newOpenChannel();
     const subscriber = await join(channel);
     await publish(channel, message);

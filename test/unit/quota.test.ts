@@ -95,7 +95,7 @@ describe("the quota of anonymous clients (LIM14)", () => {
     expect((await history(channel)).seq).toBe(4);
   });
 
-  it("does not concern users and API keys", async () => {
+  it("does not count users and API-key clients", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database, anonymous_bytes_per_day: 0 });
     // The clock of this test stands at noon, and tokens expire by the real one.
@@ -117,7 +117,7 @@ describe("the quota of anonymous clients (LIM14)", () => {
     expect([await post(channel, 1), await post(channel, 1)]).toEqual([201, 429]);
   });
 
-  it("obeys a change at once, and null is no limit", async () => {
+  it("follows a change at once, and null means no limit", async () => {
     const channel = await newOpenChannel({ anonymous_bytes_per_day: bytesOf(1) });
     expect([await post(channel, 1), await post(channel, 1)]).toEqual([201, 429]);
     await set(channel, { anonymous_bytes_per_day: 2 * bytesOf(1) });
@@ -155,7 +155,7 @@ describe("the quota of anonymous clients (LIM14)", () => {
     expect(results.filter(({ status }) => status === 201)).toHaveLength(980);
   });
 
-  it("counts at most one 64th too much after an eviction, whatever API keys sent meanwhile", async () => {
+  it("counts at most one 64th too much after an eviction, even if API-key clients sent messages meanwhile", async () => {
     const quota = 640 * bytesOf(1);
     const channel = await newOpenChannel({ anonymous_bytes_per_day: quota });
     expect(await post(channel, 1)).toBe(201);
@@ -168,7 +168,7 @@ describe("the quota of anonymous clients (LIM14)", () => {
     expect(results.filter(({ status }) => status === 201).length).toBe(640 - 1 - 10);
   });
 
-  it("has its default where an object's copy of the settings is of an older version", async () => {
+  it("has its default if the object's copy of the settings is from an older version", async () => {
     const channel = await newOpenChannel();
     expect(await post(channel, 1)).toBe(201);
     await runInDurableObject(stubOf(channel), (_, { storage }) => {

@@ -65,7 +65,7 @@ describe("the limit on requests per address (LIM7)", () => {
     expect([keys, pull.mock.calls.length]).toEqual([[NETWORK], 0]);
   });
 
-  it.each(ROUTES)("does not concern an API key at $method $path", async ({ method, path }) => {
+  it.each(ROUTES)("does not count an API key at $method $path", async ({ method, path }) => {
     const { keys, bindings } = limitOf(0);
     const headers = { Authorization: `Bearer ${API_KEY}` };
     const answer = await app.request(`${URL}${path}`, { method, headers }, bindings);
@@ -77,7 +77,7 @@ describe("the limit on requests per address (LIM7)", () => {
     ["with an unknown field", "application/json", '{"channel":"x","message":1,"mesage":2}'],
     ["too large", "application/json", "x".repeat(MAX_BODY_BYTES + 1)],
     ["of another type", "text/plain", "{}"],
-  ])("counts a request once whose body is %s", async (_, type, body) => {
+  ])("counts a request once if its body is %s", async (_, type, body) => {
     const { keys, bindings } = limitOf(1);
     const headers = { "Content-Type": type, "CF-Connecting-IP": ADDRESS, "Content-Length": String(body.length) };
     const send = async () => (await app.request(`${URL}/message`, { method: "POST", headers, body }, bindings)).status;
@@ -140,7 +140,7 @@ describe("the limit on requests per address over /rt/ (LIM7)", () => {
     expect(keys.length).toBe(3);
   });
 
-  it("does not concern an API key", async () => {
+  it("does not count an API key", async () => {
     const { keys, bindings } = limitOf(0);
     const socket = await open(bindings, { Authorization: `Bearer ${API_KEY}` });
     socket.send(joinOf(await newOpenChannel()));

@@ -85,7 +85,7 @@ const REFUSED = SITUATIONS.flatMap(([situation, settings, concerns, code]) =>
   ),
 );
 
-/** A channel that nobody has used, whose settings, if any, come from its pattern. */
+/** Returns the name of an unused channel. Its settings, if any, come from its pattern. */
 async function newUnusedChannel(settings: object | null): Promise<string> {
   const root = `r${crypto.randomUUID()}`;
   if (settings) expect((await call("PUT", pathOf(`${root}/*`), settings)).status).toBe(200);
@@ -106,8 +106,8 @@ function storedIn(channel: string) {
 }
 const NOTHING = { tables: [], alarm: null };
 
-describe("a refused caller leaves no object (ERR3)", () => {
-  it.each(REFUSED)("at %s, where %s", async (_name, _situation, settings, attempt, code) => {
+describe("a refused caller creates no channel object (ERR3)", () => {
+  it.each(REFUSED)("at %s, if %s", async (_name, _situation, settings, attempt, code) => {
     const channel = await newUnusedChannel(settings);
     for (let n = 1; n <= 2; n++) expect(await attempt(channel, null)).toBe(code);
     expect(await objectExists(channel)).toBe(false);
@@ -127,7 +127,7 @@ describe("a refused caller leaves no object (ERR3)", () => {
     expect(await objectExists(channel)).toBe(false);
   });
 
-  it("and one that is admitted does", async () => {
+  it("but a caller that is admitted does", async () => {
     const channel = await newUnusedChannel(ALL);
     expect(await post()(channel, null)).toBe("allowed");
     expect(await objectExists(channel)).toBe(true);
@@ -178,7 +178,7 @@ describe("an object that refuses", () => {
     }
   });
 
-  it("stores nothing when its settings are set, and its copy once it is used", async () => {
+  it("stores nothing when its settings are set, and its copy when it is used", async () => {
     const channel = `r${crypto.randomUUID()}`;
     await call("PUT", pathOf(channel), ALL);
     expect(await storedIn(channel)).toEqual(NOTHING);

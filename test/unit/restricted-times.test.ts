@@ -45,12 +45,12 @@ async function seen(channel: string, query: string): Promise<object[]> {
 
 const at = (milliseconds: number) => new Date(START + milliseconds).toISOString();
 
-describe("a search by time, and messages that its reader may not see (HIS10)", () => {
+describe("a search by time over messages that the caller may not see (HIS10)", () => {
   it.each([
     ["in the log", COUNT],
     ["in the log and in D1", 13],
     ["in D1 and, restricted, in the log", 5],
-  ])("answers the same whenever they were sent: %s", async (_, held) => {
+  ])("returns the same whenever those messages were sent: %s", async (_, held) => {
     const [soon, late] = await Promise.all([channelWith(held, true), channelWith(held, false)]);
     for (const time of [0, 5, 50, 85, 89, 150, 206, 285, 389, 400]) {
       for (const query of [
@@ -66,7 +66,7 @@ describe("a search by time, and messages that its reader may not see (HIS10)", (
     }
   });
 
-  it("finds the messages that the reader may see, all the same", async () => {
+  it("finds the messages that the caller may see", async () => {
     const channel = await channelWith(13, false);
     const pages = await walk(
       `/channels/${encodeURIComponent(channel)}/messages?limit=4&since=${at(101)}&until=${at(301)}`,

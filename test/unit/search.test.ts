@@ -68,7 +68,7 @@ describe("searching history by text", () => {
   it.each(
     [0, 10, 30].flatMap((held) => ["limit=2", "limit=2&after=0", "limit=100"].map((query) => [query, held] as const)),
   )(
-    "leads by next to each message that matches exactly once: %s, the log holding %d (HIS4, HIS6)",
+    "returns each match exactly once by following next: %s, with %d messages in the log (HIS4, HIS6)",
     async (query, held) => {
       const channel = await haystack(Math.max(held, 1));
       const pages = await walk(pathOf(channel, `${query}&q=needle`));
@@ -77,7 +77,7 @@ describe("searching history by text", () => {
     },
   );
 
-  it("leads on while messages are published and archived meanwhile (HIS4)", async () => {
+  it("links to the next page while messages are published and archived (HIS4)", async () => {
     const channel = await haystack(10);
     const seen: number[] = [];
     let next: string | null = pathOf(channel, "q=needle&limit=2&after=0");
@@ -91,7 +91,7 @@ describe("searching history by text", () => {
     expect(seen).toEqual([4, 8, 12, 16, 20, 24, 28, 31, 32, 33]);
   });
 
-  it("searches a bounded number of messages a request, and goes on from there though nothing was found (HIS7)", async () => {
+  it("searches a limited number of messages per request, and continues from there even if it finds nothing (HIS7)", async () => {
     const channel = await channelWithShortLog(2 * MAX_PAGE_SIZE + 100, 500, (seq) => ({
       payload: seq === 3 ? '"needle"' : "0",
     }));
@@ -100,7 +100,7 @@ describe("searching history by text", () => {
     expect(pages[0]?.next).toBe(pathOf(channel, `limit=5&before=${MAX_PAGE_SIZE + 101}&q=needle`));
   });
 
-  it("finds nothing that its reader may not see, and leads past it all the same (EVT3)", async () => {
+  it("finds no messages that the caller may not see, and continues past them (EVT3)", async () => {
     const channel = await haystack(10, { database: "others" });
     await publish(channel, "a needle for all");
     const asStranger = async (path: string) => (await call("GET", path, undefined, null)).json<Page>();
@@ -110,9 +110,9 @@ describe("searching history by text", () => {
   });
 });
 
-describe("history of a time", () => {
+describe("history by time", () => {
   it.each([1, 10, 30].flatMap((held) => ["limit=4", "limit=4&after=0"].map((query) => [query, held] as const)))(
-    "is from since on and before until, each message once: %s, the log holding %d (HIS8)",
+    "includes since and excludes until, each message once: %s, with %d messages in the log (HIS8)",
     async (query, held) => {
       const channel = await haystack(held);
       for (const [times, expected] of [
@@ -133,28 +133,25 @@ describe("history of a time", () => {
     },
   );
 
-  it.each(["limit=4", "limit=4&after=0"])(
-    "begins and ends there: nothing else is read for it: %s (HIS8)",
-    async (query) => {
-      const channel = await haystack(10);
-      const { messages, next } = await history(channel, `?${query}&since=${at(4)}&until=${at(5)}`);
-      expect([messages.map(({ options }) => options.seq), next]).toEqual([[13, 14, 15], null]);
-      expect(pageRange({ limit: 100, before: 16, first: 13 }, 30)).toMatchObject({ from: 13, to: 15 });
-    },
-  );
+  it.each(["limit=4", "limit=4&after=0"])("reads only the messages of that time: %s (HIS8)", async (query) => {
+    const channel = await haystack(10);
+    const { messages, next } = await history(channel, `?${query}&since=${at(4)}&until=${at(5)}`);
+    expect([messages.map(({ options }) => options.seq), next]).toEqual([[13, 14, 15], null]);
+    expect(pageRange({ limit: 100, before: 16, first: 13 }, 30)).toMatchObject({ from: 13, to: 15 });
+  });
 
-  it("stays within the positions that are asked for, too (HIS2, HIS8)", async () => {
+  it("stays within the requested positions, too (HIS2, HIS8)", async () => {
     const channel = await haystack(10);
     expect(await found(channel, `since=${at(3)}&before=15`)).toEqual(run(10, 14));
     expect(await found(channel, `after=20&until=${at(8)}&limit=2`)).toEqual(run(21, 24));
   });
 
-  it("takes a time of any offset", async () => {
+  it("accepts a time with any offset", async () => {
     const channel = await haystack(10);
     expect(await found(channel, `since=${encodeURIComponent("2026-11-24T01:09:00+01:00")}`)).toEqual(run(28, 30));
   });
 
-  it("of a channel without messages is empty and the last", async () => {
+  it("is empty and the last page if the channel has no messages", async () => {
     const channel = newChannel();
     expect(await history(channel, `?since=${at(0)}&until=${at(1)}&q=x`)).toEqual({
       channel,
@@ -164,7 +161,7 @@ describe("history of a time", () => {
     });
   });
 
-  it("is found though somebody deleted what is old", async () => {
+  it("is found even if the oldest messages were deleted", async () => {
     const channel = await haystack(10);
     await env.DB.prepare("DELETE FROM messages WHERE channel = ? AND seq <= 14").bind(channel).run();
     expect(await new HistoryStore(env.DB).positionsAt(channel, [START, timeOf(17)], 21)).toEqual([15, 16]);
@@ -188,7 +185,10 @@ describe("asking for a search", () => {
     expect(await answer.json()).toMatchObject({ field, ...(limit !== undefined && { limit }) });
   });
 
-  it.each(["q=x", "since=2026-11-24T00:00:00Z"])("is for those who may read history: %s (AUT2)", async (query) => {
-    expect((await call("GET", pathOf(newChannel(), query), undefined, null)).status).toBe(401);
-  });
+  it.each(["q=x", "since=2026-11-24T00:00:00Z"])(
+    "is allowed only for callers that may read history: %s (AUT2)",
+    async (query) => {
+      expect((await call("GET", pathOf(newChannel(), query), undefined, null)).status).toBe(401);
+    },
+  );
 });

@@ -48,7 +48,7 @@ const ordered = OPERATIONS.toSorted(
 );
 
 describe("the headers of an answer (SRV5)", () => {
-  it.each(ordered)("are there where it succeeds: $method $path", async ({ id, method, path, answer }) => {
+  it.each(ordered)("are present if it succeeds: $method $path", async ({ id, method, path, answer }) => {
     const body = bodies[id]?.();
     const init = {
       method: method.toUpperCase(),
@@ -77,14 +77,14 @@ describe("the headers of an answer (SRV5)", () => {
     [204, "/message", { method: "OPTIONS", headers: { Origin: "https://front.test" } }, {}],
     [200, "/problems/internal", { headers: { Origin: "https://front.test" } }, {}],
     [200, "/problems/internal", { method: "HEAD" }, {}],
-  ])("are there with %i at %s", async (status, path, init, bindings) => {
+  ])("are present with %i at %s", async (status, path, init, bindings) => {
     vi.spyOn(console, "error").mockImplementation(() => {});
     const answer = await app.request(`https://channels.test${path}`, init, { ...env, ...bindings });
     expect(answer.status).toBe(status);
     expectSecured(answer);
   });
 
-  it("ask for https only where the request came by it (RFC 6797, section 7.2)", async () => {
+  it("require https only if the request arrived over https (RFC 6797, section 7.2)", async () => {
     const answer = await app.request("http://channels.test/problems/internal", {}, env);
     expect(answer.headers.has("Strict-Transport-Security")).toBe(false);
     expect(answer.headers.get("X-Content-Type-Options")).toBe("nosniff");

@@ -169,7 +169,7 @@ const FRAME_ACTIONS: [string, Action][] = SOCKETS.flatMap(([over, enter]): [stri
 const newRoot = () => `s${crypto.randomUUID()}`;
 
 describe.each(Object.entries(CHANGES))("when %s without a message to the channel object (SET1)", (_, change) => {
-  it.each([...HTTP_ACTIONS, ...FRAME_ACTIONS])("%s obeys within 5 s, each time", async (_name, prepare) => {
+  it.each([...HTTP_ACTIONS, ...FRAME_ACTIONS])("%s follows within 5 s, each time", async (_name, prepare) => {
     const root = newRoot();
     const channel = `${root}/42`;
     await change.open(root);
@@ -184,7 +184,7 @@ describe.each(Object.entries(CHANGES))("when %s without a message to the channel
     }
   });
 
-  it.each([...HTTP_ACTIONS, ...FRAME_ACTIONS])("%s obeys at once after hibernation", async (_name, prepare) => {
+  it.each([...HTTP_ACTIONS, ...FRAME_ACTIONS])("%s follows at once after hibernation", async (_name, prepare) => {
     const root = newRoot();
     const channel = `${root}/42`;
     await change.open(root);
@@ -316,7 +316,7 @@ describe("frames that wait for settings", () => {
     });
   });
 
-  it("leave the object as it is where handling one fails", async () => {
+  it("leave the object unchanged if handling one of them fails", async () => {
     const root = newRoot();
     const channel = `${root}/42`;
     await put(`${root}/*`, OPEN);
@@ -355,7 +355,7 @@ describe("a channel in steady use", () => {
     }
   });
 
-  it("needs no settings for what the API key publishes to nobody", async () => {
+  it("needs no settings if an API-key client publishes and nobody has joined", async () => {
     const channel = `${newRoot()}/42`;
     await publish(channel, "first");
     waitForSettings();

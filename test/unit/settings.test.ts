@@ -16,7 +16,7 @@ const holding = (message_history: ChannelSettings["message_history"]) => ({
 const events = { changed: () => {}, failed: () => {} };
 
 describe("an object's copy of its channel's settings", () => {
-  it("serves on while D1 fails, also after hibernation", async () => {
+  it("still applies while D1 fails, also after hibernation", async () => {
     const channel = await newOpenChannel();
     expect((await call("POST", "/message", { channel, message: 1 }, null)).status).toBe(201);
     await evictDurableObject(stubOf(channel));
@@ -27,7 +27,7 @@ describe("an object's copy of its channel's settings", () => {
     });
   });
 
-  it("keeps a change that it was told of while an older answer was on its way", () =>
+  it("keeps a change that arrived while an older answer was on its way", () =>
     runInDurableObject(stubOf(newChannel()), async (_, { storage }) => {
       const answer = Promise.withResolvers<EffectiveSettings | null>();
       const copy = new SettingsCopy(storage.kv, () => answer.promise, events);
@@ -38,7 +38,7 @@ describe("an object's copy of its channel's settings", () => {
       expect(copy.current).toEqual(holding(25).settings);
     }));
 
-  it("is fresh again after a load that never returned, however long nobody asked since", () =>
+  it("is fresh again after a load that never returned, even if it was not used for long", () =>
     runInDurableObject(stubOf(newChannel()), async (_, { storage }) => {
       const now = Date.now();
       let load = async (): Promise<EffectiveSettings | null> => holding(25);

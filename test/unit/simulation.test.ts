@@ -5,7 +5,7 @@ import { failureOf } from "../support/simulation/simulate.ts";
 /** After how many failures the test ends. */
 const MAX_FAILURES = 3;
 
-it("schedules of faults break no promise", { timeout: 36_000_000 }, async () => {
+it("no schedule of faults breaks a guarantee", { timeout: 36_000_000 }, async () => {
   const reports: string[] = [];
   let { first: seed } = SEEDS;
   for (let canGoOn = true; canGoOn && seed <= SEEDS.last; seed++) {

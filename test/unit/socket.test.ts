@@ -40,7 +40,7 @@ describe("joining", () => {
     expect(await fields()).toEqual(["action", "options", "payload"]);
   });
 
-  it("brings the latest messages in one history frame, oldest first, where asked for (JOI4, FRA3)", async () => {
+  it("returns the latest messages in one history frame, the oldest first, if requested (JOI4, FRA3)", async () => {
     const channel = await newOpenChannel({ message_history: 25 });
     for (let n = 1; n <= 30; n++) await publish(channel, n);
     const socket = await join(channel, {}, { history: true });
@@ -50,7 +50,7 @@ describe("joining", () => {
     expect(frame.payload).toHaveLength(25);
   });
 
-  it("grants no history where the channel shows none (JOI2)", async () => {
+  it("grants no history if the channel shows none (JOI2)", async () => {
     const channel = await newOpenChannel({ message_history: 0 });
     await publish(channel, "secret");
     const socket = await connect(channel);
@@ -70,7 +70,7 @@ describe("joining", () => {
 });
 
 describe("resuming", () => {
-  it("replays exactly what was missed, in order, before anything new (RES1, RES3)", async () => {
+  it("replays exactly the missed messages, in order, before new ones (RES1, RES3)", async () => {
     const channel = await newOpenChannel();
     for (let n = 1; n <= 5; n++) await publish(channel, n);
     const socket = await connect(channel);
@@ -81,7 +81,7 @@ describe("resuming", () => {
     expect(replayed).toEqual((await history(channel, "?after=2")).messages);
   });
 
-  it("says so where nothing was missed", async () => {
+  it("says so if nothing was missed", async () => {
     const channel = await newOpenChannel({ message_history: 0 });
     await publish(channel, 1);
     const socket = await connect(channel);
@@ -116,7 +116,7 @@ describe("resuming", () => {
     },
   );
 
-  it("says plainly that it cannot where more text was missed than is replayed in one go (RES2)", async () => {
+  it("tells the client to page through history if too much text was missed to replay (RES2)", async () => {
     const channel = await newOpenChannel();
     const text = JSON.stringify("x".repeat(60_000));
     await publishMany(
@@ -128,7 +128,7 @@ describe("resuming", () => {
     expect((await socket.frame()).options).toMatchObject({ seq: 80, resumed: false, reason: "too-far-behind" });
   });
 
-  it("is bounded for all clients together, each time that too many resume at once (LIM11)", async () => {
+  it("is limited for all clients together, each time that too many resume at once (LIM11)", async () => {
     const channel = await newOpenChannel();
     await publishMany(
       channel,
@@ -158,7 +158,7 @@ describe("resuming", () => {
 });
 
 describe("a client's message", () => {
-  it("reaches everybody who joined, its sender too, with who sent it (FRA1, FRA2)", async () => {
+  it("reaches every subscriber, including its sender, and names the sender (FRA1, FRA2)", async () => {
     const channel = await newOpenChannel();
     const sender = await connect(channel);
     sender.send({ action: "join" });
@@ -171,7 +171,7 @@ describe("a client's message", () => {
     expect((await history(channel)).messages).toEqual([echo]);
   });
 
-  it("takes effect in the order of sending, also right behind a join", async () => {
+  it("takes effect in the order of sending, also right after a join", async () => {
     const channel = await newOpenChannel();
     const socket = await connect(channel);
     socket.send({ action: "join" });
@@ -232,11 +232,11 @@ describe("a frame that is wrong", () => {
 });
 
 describe("connecting", () => {
-  it("is refused to strangers where the channel has no settings (CHA3, AUT2)", async () => {
+  it("is refused to anonymous clients if the channel has no settings (CHA3, AUT2)", async () => {
     await expect(connect(newChannel())).rejects.toThrow(/^401 .*"\/problems\/unauthorized"/);
   });
 
-  it("is open to the server side there (AUT1)", async () => {
+  it("is allowed for API-key clients if the channel has no settings (AUT1)", async () => {
     const channel = newChannel();
     const socket = await connect(channel, { Authorization: `Bearer ${API_KEY}` });
     await publish(channel, "early");
@@ -246,7 +246,7 @@ describe("connecting", () => {
     expect(past?.payload).toMatchObject([{ payload: "early" }]);
   });
 
-  it("lets no header pose as an identity", async () => {
+  it("accepts no identity from a header", async () => {
     await expect(connect(newChannel(), { "X-Identity": '{"kind":"server"}' })).rejects.toThrow(/^401/);
   });
 
@@ -256,7 +256,7 @@ describe("connecting", () => {
     expect(answer.headers.get("Upgrade")).toBe("websocket");
   });
 
-  it("chooses the subprotocol durable-channels.v1 where it is offered (CON5)", async () => {
+  it("chooses the subprotocol durable-channels.v1 if the client offers it (CON5)", async () => {
     const path = `/channels/${encodeURIComponent(await newOpenChannel())}/socket`;
     const headers = { Upgrade: "websocket", "Sec-WebSocket-Protocol": "durable-channels.v1" };
     const answer = await request(path, { headers });
@@ -265,13 +265,13 @@ describe("connecting", () => {
     answer.webSocket?.close();
   });
 
-  it("ends where changed settings no longer admit the client (CON6, AUT3)", async () => {
+  it("ends when changed settings no longer admit the client (CON6, AUT3)", async () => {
     const channel = await newOpenChannel();
-    const stranger = await join(channel);
+    const anonymousClient = await join(channel);
     const server = await connect(channel, { Authorization: `Bearer ${API_KEY}` });
     await call("PUT", `/channels/${encodeURIComponent(channel)}`, { anonymous_clients: false });
-    expect((await stranger.frame()).payload).toMatchObject({ code: "unauthorized" });
-    expect(await stranger.close()).toEqual({ code: 4403, reason: "unauthorized" });
+    expect((await anonymousClient.frame()).payload).toMatchObject({ code: "unauthorized" });
+    expect(await anonymousClient.close()).toEqual({ code: 4403, reason: "unauthorized" });
     server.send({ action: "join" });
     expect((await server.frame()).action).toBe("join");
   });

@@ -41,7 +41,7 @@ const channelOfSomeAge = (held: number) => {
 const counted = ({ minutes }: Stats) => minutes.slice(2, -2).map(({ messages }) => messages);
 
 describe("a channel's stats (STA)", () => {
-  it("say where its log, its archive and its sockets stand (STA1)", async () => {
+  it("report on its log, its archive and its sockets (STA1)", async () => {
     const channel = await newOpenChannel();
     await connect(channel);
     await join(channel);
@@ -73,14 +73,14 @@ describe("a channel's stats (STA)", () => {
   });
 
   it.each([500, 400, 100, 1])(
-    "count those that the archive alone holds, too: the log holding %d (STA2)",
+    "count messages that only the archive holds, too: with %d messages in the log (STA2)",
     async (held) => {
       const channel = await channelOfSomeAge(held);
       expect(counted(await stats(channel))).toEqual(Array.from({ length: 56 }, () => 5));
     },
   );
 
-  it("go on while D1 is away; what only the archive knows is null (STA2)", async () => {
+  it("are available while D1 is down; values that only D1 has are null (STA2)", async () => {
     const channel = await channelOfSomeAge(100);
     const minutes = counted(await whileAway("messages", () => stats(channel)));
     const known = minutes.findIndex((messages) => messages !== null);
@@ -90,7 +90,7 @@ describe("a channel's stats (STA)", () => {
     expect(known).toBeLessThan(42);
   });
 
-  it("are for the server side only (AUT1, STA1)", async () => {
+  it("are for API-key clients only (AUT1, STA1)", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database });
     for (const key of [null, await tokenOf(database, 42)]) {
@@ -98,7 +98,7 @@ describe("a channel's stats (STA)", () => {
     }
   });
 
-  it("of a channel without messages are all zeros, and a name that is none is refused", async () => {
+  it("are all zeros for a channel without messages, and an invalid name is refused", async () => {
     expect(await stats(newChannel())).toMatchObject({ seq: 0, archived: 0, backlog: 0, sockets: 0, joined: 0 });
     expect((await call("GET", statsPath("room/*"))).status).toBe(400);
   });

@@ -12,12 +12,12 @@ import { type Frame, Inbox } from "../support/frames.ts";
 export const API_KEY = "first-key-of-the-tests";
 const ORIGIN = "https://channels.test";
 
-/** A channel that no other test uses, closed to all but the server side. */
+/** Returns the name of a new channel, which admits only API-key clients. */
 export function newChannel(): string {
   return `test/${crypto.randomUUID()}`;
 }
 
-/** A channel that no other test uses, open to everyone. */
+/** Creates a new channel, open to all clients. Returns its name. */
 export async function newOpenChannel(settings: object = {}): Promise<string> {
   const channel = newChannel();
   const open = { anonymous_clients: true, message_history: 100, public_messaging: { active: true }, ...settings };
@@ -30,12 +30,12 @@ export function stubOf(channel: string): DurableObjectStub<Channel> {
   return env.CHANNELS.getByName(channel);
 }
 
-/** A request to the Worker. */
+/** Sends a request to the Worker. */
 export function request(path: string, init: RequestInit = {}, origin = ORIGIN): Promise<Response> {
   return exports.default.fetch(new Request(`${origin}${path}`, init));
 }
 
-/** A request with a JSON body, by the server side unless `key` says otherwise. */
+/** Sends a request with a JSON body, by default with an API key. */
 export function call(method: string, path: string, body?: unknown, key: string | null = API_KEY): Promise<Response> {
   const headers = new Headers({ "Content-Type": "application/json" });
   if (key === null) headers.set("CF-Connecting-IP", crypto.randomUUID());
@@ -43,7 +43,7 @@ export function call(method: string, path: string, body?: unknown, key: string |
   return request(path, { method, headers, body: body === undefined ? null : JSON.stringify(body) });
 }
 
-/** Stops the clock, until the mocks are restored. The returned function moves it on, by milliseconds. */
+/** Stops the clock until the mocks are restored. Returns a function that moves it forward by milliseconds. */
 export function stopClock(): (milliseconds: number) => void {
   let now = Date.now();
   vi.spyOn(Date, "now").mockImplementation(() => now);
@@ -96,7 +96,7 @@ export async function page(path: string): Promise<Page> {
   return answer.json();
 }
 
-/** Every page from one on, by following `next`. */
+/** Returns all pages from one on, by following `next`. */
 export async function walk(path: string, read = page): Promise<Page[]> {
   const pages = [await read(path)];
   for (let next = pages[0]?.next; next; next = pages.at(-1)?.next) pages.push(await read(next));
@@ -134,7 +134,7 @@ export async function channelWithShortLog(
   return channel;
 }
 
-/** A socket of the runtime's, with what it receives. */
+/** A socket of the Workers runtime, and the frames that it receives. */
 export class TestSocket extends Inbox {
   constructor(readonly socket: WebSocket) {
     super(socket);
@@ -148,7 +148,7 @@ export class TestSocket extends Inbox {
 
 export async function connect(channel: string, headers: Record<string, string> = {}, query = ""): Promise<TestSocket> {
   const path = `/channels/${encodeURIComponent(channel)}/socket${query}`;
-  // Each from an address of its own, so that no test meets the limits of another.
+  // Each socket has its own address, so that no test reaches the limits of another.
   const address = crypto.randomUUID();
   const answer = await request(path, { headers: { Upgrade: "websocket", "CF-Connecting-IP": address, ...headers } });
   if (!answer.webSocket) throw new Error(`${answer.status} ${await answer.text()}`);
@@ -157,7 +157,7 @@ export async function connect(channel: string, headers: Record<string, string> =
   return socket;
 }
 
-/** A socket for many channels (`/rt/`). */
+/** Opens a multiplexed socket (`/rt/`). */
 export async function connectToMany(headers: Record<string, string> = {}): Promise<TestSocket> {
   const all = { Upgrade: "websocket", "CF-Connecting-IP": crypto.randomUUID(), ...headers };
   const answer = await request("/rt/canonical", { headers: all });
@@ -167,7 +167,7 @@ export async function connectToMany(headers: Record<string, string> = {}): Promi
   return socket;
 }
 
-/** A socket that has joined, its answer taken; with a token, a user's. */
+/** Connects and joins, with a token as a user. Returns the socket after the answer to the join. */
 export async function join(
   channel: string,
   options: object = {},
@@ -181,7 +181,7 @@ export async function join(
   return Object.assign(socket, { client });
 }
 
-/** An auth database of the tests' own, whose tokens are made with the secret that vitest.config.ts binds. */
+/** Creates an auth database whose tokens are signed with the secret from vitest.config.ts. Returns its name. */
 export async function newDatabase(config: object = {}): Promise<string> {
   const name = `db-${crypto.randomUUID()}`;
   const dbo_id = crypto.getRandomValues(new Uint32Array(1))[0];
@@ -195,7 +195,7 @@ export async function newDatabase(config: object = {}): Promise<string> {
   return name;
 }
 
-/** A user's token. */
+/** Returns a user's token. */
 export async function tokenOf(database: string, id: number | string, more: object = {}): Promise<string> {
   const answer = await call("POST", `/databases/${database}/tokens`, { id, ...more });
   if (answer.status !== 201) throw new Error(await answer.text());
@@ -204,7 +204,7 @@ export async function tokenOf(database: string, id: number | string, more: objec
 
 type Statement = Record<"all" | "first" | "raw" | "run", () => Promise<unknown>> & {
   statement: string;
-  /** The values that are bound to it. */
+  /** The values that are bound to the statement. */
   params: unknown[];
 };
 
@@ -228,7 +228,7 @@ export function faultyD1(part: string, fault: (send: () => Promise<unknown>) => 
   return Object.assign(state, { end: () => spies.forEach((spy) => spy.mockRestore()) });
 }
 
-/** A real fault: while D1 has no such table, every statement on it fails. */
+/** Causes a real fault: while a table of D1 is renamed, every statement on it fails. */
 export async function whileAway<T>(table: "messages" | "channels", act: () => Promise<T>): Promise<T> {
   await takeAway(table);
   try {
@@ -246,7 +246,7 @@ export async function bringBack(table: "messages" | "channels"): Promise<void> {
   await env.DB.exec(`ALTER TABLE ${table}_away RENAME TO ${table}`);
 }
 
-/** Every way in which a channel's promises were broken (test/support/checker.ts), once it is archived. */
+/** Returns each violated guarantee of a channel (test/support/checker.ts) once its backlog is empty. */
 export async function faultsOf(checker: Checker, channel: string): Promise<string[]> {
   const kept = await everything(channel, page);
   return checker.faults(kept, sightingsIn(await drained(channel, kept.length)));
@@ -281,12 +281,12 @@ export function interceptWrites(fault: (write: () => Promise<unknown>, params: u
   };
 }
 
-/** How many messages a write brings to the archive. */
+/** Returns how many messages a statement inserts into the archive. */
 export function messagesIn([, , rows]: unknown[]): number {
   return (JSON.parse(rows as string) as unknown[]).length;
 }
 
-/** The rows of a channel in D1, once they are as many as expected; an alarm of the clock's may be at it. */
+/** Waits until D1 has the expected number of rows of a channel, and returns them. */
 async function drained(channel: string, count: number): Promise<{ seq: number; payload: string }[]> {
   await runDurableObjectAlarm(stubOf(channel));
   return vi.waitUntil(
@@ -298,7 +298,7 @@ async function drained(channel: string, count: number): Promise<{ seq: number; p
   );
 }
 
-/** The rows of a channel in D1. */
+/** Returns the rows of a channel in D1. */
 export async function archived(channel: string): Promise<{ seq: number; payload: string }[]> {
   const rows = await env.DB.prepare("SELECT seq, payload FROM messages WHERE channel = ? ORDER BY seq")
     .bind(channel)

@@ -1,20 +1,20 @@
 import { create } from "../dom.ts";
 
-/** Colours that a name may have; chat.css has them. */
-const COLOURS = 6;
+/** The number of colors for names, which chat.css defines. */
+const COLORS = 6;
 
 const CHARACTERS = new Intl.Segmenter();
 
-/** A name's first character, in the name's colour; for the eye alone. */
+/** Returns an avatar: the first character of a name on the name's color. Screen readers skip it. */
 export function avatarOf(name: string): HTMLElement {
   const [first] = CHARACTERS.segment(name);
-  const avatar = create("span", `avatar colour-${colourOf(name)}`, first?.segment.toUpperCase());
+  const avatar = create("span", `avatar color-${colorOf(name)}`, first?.segment.toUpperCase());
   avatar.ariaHidden = "true";
   return avatar;
 }
 
-function colourOf(name: string): number {
+function colorOf(name: string): number {
   let sum = 0;
   for (let at = 0; at < name.length; at++) sum += name.charCodeAt(at);
-  return sum % COLOURS;
+  return sum % COLORS;
 }

@@ -2,20 +2,20 @@ import type { Message } from "../../client/client.ts";
 import { create } from "../dom.ts";
 import { avatarOf } from "./avatar.ts";
 
-/** What this page sends. */
+/** The payload of the messages that this page sends. */
 export interface ChatMessage {
   name: string;
   text: string;
 }
 
-/** Messages of one sender that follow each other within this many milliseconds are shown as one. */
-const ONE_BREATH = 5 * 60_000;
+/** Messages of one sender are shown as a group if each follows the previous one within this time. */
+const GROUP_GAP_MS = 5 * 60_000;
 
 const CLOCK = new Intl.DateTimeFormat([], { timeStyle: "short" });
 const DATE = new Intl.DateTimeFormat([], { day: "numeric", month: "short" });
 
 /**
- * A message as an item of the list. All that came from outside goes in as text, never as markup. Only an event without a
+ * Returns a message as an item of the list. The message's content is added as text, never as markup. Only an event without a
  * client is from the backend.
  */
 export function lineOf({ action, client, options, payload }: Message, isMine: boolean): HTMLLIElement {
@@ -33,28 +33,28 @@ export function lineOf({ action, client, options, payload }: Message, isMine: bo
   return line;
 }
 
-/** An item with who said what. */
+/** Returns an item with a name and a text. */
 export function lineFor({ name, text }: ChatMessage): HTMLLIElement {
   const line = create("li");
   const meta = create("p", "meta");
-  meta.append(ownDirection(create("span", "who", name)));
-  line.append(avatarOf(name), meta, ownDirection(create("p", "said", text)));
+  meta.append(withAutoDirection(create("span", "who", name)));
+  line.append(avatarOf(name), meta, withAutoDirection(create("p", "content", text)));
   return line;
 }
 
-/** Lets the browser write a text from right to left if its first letters are. */
-export function ownDirection<E extends HTMLElement>(node: E): E {
+/** Lets the browser choose the direction of a text by its first letters, for right-to-left languages. */
+export function withAutoDirection<E extends HTMLElement>(node: E): E {
   node.dir = "auto";
   return node;
 }
 
-/** Whether a line goes on where the one before it left off. */
+/** Returns whether a line belongs to the same group as the line before it. */
 export function follows(line: HTMLElement, before: Element | null): boolean {
   if (!(before instanceof HTMLElement) || before.dataset["author"] !== line.dataset["author"]) return false;
-  return Date.parse(line.dataset["time"] ?? "") - Date.parse(before.dataset["time"] ?? "") < ONE_BREATH;
+  return Date.parse(line.dataset["time"] ?? "") - Date.parse(before.dataset["time"] ?? "") < GROUP_GAP_MS;
 }
 
-/** What this page sends is `{name, text}`; anything else that was published to the room is shown as it is. */
+/** Returns the name and text of a payload. A payload that is not a `ChatMessage` is shown as JSON, without a name. */
 export function partsOf(payload: unknown): ChatMessage {
   if (typeof payload === "object" && payload !== null && "text" in payload && typeof payload.text === "string") {
     const name = "name" in payload && typeof payload.name === "string" ? payload.name : "";

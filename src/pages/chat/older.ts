@@ -1,39 +1,41 @@
 import type { Channel, Message } from "../../client/client.ts";
 import { create } from "../dom.ts";
 
-/** Messages fetched at once: a few screens. */
-const PAGE = 50;
+/** Messages per page: a few screens. */
+const PAGE_MESSAGES = 50;
 
 interface OlderMessagesDeps {
   room: Channel;
-  /** The box that scrolls, and what stands at its beginning. */
+  /** The box that scrolls. */
   log: HTMLElement;
+  /** The line above the oldest message. */
   notice: HTMLElement;
   /** The `seq` of the oldest message shown. */
   oldest: () => number | undefined;
+  /** Shows a page above the others. */
   show: (page: Message[]) => void;
 }
 
-/** Brings older messages as their place at the beginning comes into sight. */
-export class Older {
+/** Loads older messages when the reader scrolls to the beginning. */
+export class OlderMessages {
   readonly #deps: OlderMessagesDeps;
-  readonly #sight: IntersectionObserver;
+  readonly #observer: IntersectionObserver;
   #pages: AsyncGenerator<Message[]> | undefined;
   #loading = false;
 
   constructor(deps: OlderMessagesDeps) {
     this.#deps = deps;
-    const look = (entries: IntersectionObserverEntry[]) => {
+    const onChange = (entries: IntersectionObserverEntry[]) => {
       if (entries.at(-1)?.isIntersecting) void this.#load();
     };
-    this.#sight = new IntersectionObserver(look, { root: deps.log, rootMargin: "400px 0px 0px" });
+    this.#observer = new IntersectionObserver(onChange, { root: deps.log, rootMargin: "400px 0px 0px" });
   }
 
-  /** Begins before the oldest message shown; anew, where that one is another now. */
+  /** Starts to read before the oldest message shown. Call this again when that message has changed. */
   start(): void {
     const { room, oldest } = this.#deps;
-    this.#pages = room.history({ before: oldest() ?? (room.seq ?? 0) + 1, limit: PAGE });
-    this.#lookAgain();
+    this.#pages = room.history({ before: oldest() ?? (room.seq ?? 0) + 1, limit: PAGE_MESSAGES });
+    this.#observeAgain();
   }
 
   async #load(): Promise<void> {
@@ -44,27 +46,27 @@ export class Older {
     notice.textContent = "Loading older messages…";
     try {
       const { value, done } = await pages.next();
-      // Begun anew meanwhile: this page no longer fits on to what is shown.
+      // If `start` ran again meanwhile, this page no longer fits the messages shown.
       if (pages === this.#pages && !done) show(value);
-      notice.textContent = done ? "This is where the room begins." : "";
-      if (!done) this.#lookAgain();
+      notice.textContent = done ? "This is the beginning of the room." : "";
+      if (!done) this.#observeAgain();
     } catch {
-      notice.replaceChildren("Older messages could not be loaded. ", this.#again());
+      notice.replaceChildren("Older messages could not be loaded. ", this.#retryButton());
     } finally {
       this.#loading = false;
     }
   }
 
-  /** What is observed anew is told of anew, should it still be in sight. */
-  #lookAgain(): void {
-    this.#sight.unobserve(this.#deps.notice);
-    this.#sight.observe(this.#deps.notice);
+  /** Makes the observer report again if the notice is still in sight. */
+  #observeAgain(): void {
+    this.#observer.unobserve(this.#deps.notice);
+    this.#observer.observe(this.#deps.notice);
   }
 
-  #again(): HTMLButtonElement {
-    const again = create("button", "link", "Try again");
-    again.type = "button";
-    again.addEventListener("click", () => this.start());
-    return again;
+  #retryButton(): HTMLButtonElement {
+    const button = create("button", "link", "Try again");
+    button.type = "button";
+    button.addEventListener("click", () => this.start());
+    return button;
   }
 }

@@ -2,61 +2,61 @@ import { type Channel, ChannelError } from "../../client/client.ts";
 import { create } from "../dom.ts";
 import { lineFor, type ChatMessage } from "./line.ts";
 
-/** PendingMessages messages that are on their way, or did not arrive: below the others until these have them. */
+/** Shows the messages of this tab that are not stored yet, or that failed, below the stored ones. */
 export class PendingMessages {
   readonly #room: Channel;
   readonly #list: HTMLOListElement;
-  /** The states of those on their way. */
-  readonly #waiting = new Set<HTMLElement>();
+  /** The elements that show the states of the messages that are being sent. */
+  readonly #states = new Set<HTMLElement>();
 
   constructor(room: Channel, list: HTMLOListElement) {
     this.#room = room;
     this.#list = list;
-    room.on("status", () => this.#waiting.forEach((state) => this.#tell(state)));
+    room.on("status", () => this.#states.forEach((state) => this.#showState(state)));
   }
 
-  /** Sends a message, and shows how far it is. */
-  say(said: ChatMessage): void {
-    const line = lineFor(said);
-    line.classList.add("mine", "on-its-way");
+  /** Sends a message, and shows its state until it is stored. */
+  send(message: ChatMessage): void {
+    const line = lineFor(message);
+    line.classList.add("mine", "pending");
     const state = create("p", "state");
     line.append(state);
     this.#list.append(line);
-    void this.#send(said, line, state);
+    void this.#send(message, line, state);
   }
 
-  async #send(said: ChatMessage, line: HTMLLIElement, state: HTMLElement): Promise<void> {
-    this.#waiting.add(state);
-    this.#tell(state);
+  async #send(message: ChatMessage, line: HTMLLIElement, state: HTMLElement): Promise<void> {
+    this.#states.add(state);
+    this.#showState(state);
     try {
-      await this.#room.send(said);
+      await this.#room.send(message);
       line.remove();
     } catch (error) {
-      this.#fail(said, line, state, error);
+      this.#fail(message, line, state, error);
     } finally {
-      this.#waiting.delete(state);
+      this.#states.delete(state);
     }
   }
 
-  #tell(state: HTMLElement): void {
+  #showState(state: HTMLElement): void {
     state.textContent = this.#room.status === "online" ? "Sending…" : "Waiting for a connection…";
   }
 
-  /** A text that was not sent stays, with the reason and two ways out. */
-  #fail(said: ChatMessage, line: HTMLLIElement, state: HTMLElement, error: unknown): void {
+  /** Shows why a message was not sent, with buttons to send it again or to remove it. */
+  #fail(message: ChatMessage, line: HTMLLIElement, state: HTMLElement, error: unknown): void {
     line.classList.add("failed");
     const again = button("Send again", () => {
       line.remove();
-      this.say(said);
+      this.send(message);
     });
-    const drop = button("Remove", () => line.remove());
-    state.replaceChildren(`${reasonOf(error)} `, again, " ", drop);
+    const remove = button("Remove", () => line.remove());
+    state.replaceChildren(`${reasonOf(error)} `, again, " ", remove);
   }
 }
 
 function reasonOf(error: unknown): string {
   if (error instanceof ChannelError && error.code === "unconfirmed") {
-    return "The connection was lost; this may not have been sent.";
+    return "The connection was lost. This message may not have been sent.";
   }
   return `Not sent. ${error instanceof Error ? error.message : ""}`;
 }

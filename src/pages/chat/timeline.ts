@@ -1,12 +1,12 @@
 import { follows } from "./line.ts";
 
-/** Messages kept on the page: enough to scroll, few enough to stay quick. */
-const SHOWN = 1_000;
+/** Messages kept on the page: enough to scroll through, and few enough for a fast page. */
+const MAX_SHOWN = 1_000;
 
-/** How near to the end, in pixels, counts as there. */
-const NEAR = 80;
+/** A reader within this distance of the end counts as being at the end. */
+const NEAR_END_PX = 80;
 
-/** The list of messages, and the box that it scrolls in. */
+/** The list of messages, in the box that scrolls. */
 export class Timeline {
   readonly #log: HTMLElement;
   readonly #list: HTMLOListElement;
@@ -18,7 +18,7 @@ export class Timeline {
 
   /** Whether the newest message is in sight. */
   get atEnd(): boolean {
-    return this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight < NEAR;
+    return this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight < NEAR_END_PX;
   }
 
   /** The `seq` of the oldest message shown. */
@@ -27,34 +27,34 @@ export class Timeline {
     return first ? Number(first.dataset["seq"]) : undefined;
   }
 
-  toEnd(): void {
+  scrollToEnd(): void {
     this.#log.scrollTop = this.#log.scrollHeight;
   }
 
-  /** Adds a message behind the others; who reads the end goes on reading the end. Answers whether old ones were let go. */
+  /** Adds a message at the end, and scrolls to it if the reader was at the end. Returns whether it removed old messages. */
   append(line: HTMLLIElement): boolean {
     const { atEnd } = this;
     line.classList.toggle("follows", follows(line, this.#list.lastElementChild));
     this.#list.append(line);
     if (!atEnd) return false;
-    const crowded = this.#list.childElementCount > SHOWN;
-    while (this.#list.childElementCount > SHOWN) this.#list.firstElementChild?.remove();
-    this.toEnd();
-    return crowded;
+    const hasRemoved = this.#list.childElementCount > MAX_SHOWN;
+    while (this.#list.childElementCount > MAX_SHOWN) this.#list.firstElementChild?.remove();
+    this.scrollToEnd();
+    return hasRemoved;
   }
 
-  /** Adds older messages before the others; what is being read stays where it is. */
+  /** Adds older messages at the beginning. The messages in sight stay where they are. */
   prepend(lines: readonly HTMLLIElement[]): void {
     const { atEnd } = this;
-    const below = this.#log.scrollHeight - this.#log.scrollTop;
+    const distanceFromEnd = this.#log.scrollHeight - this.#log.scrollTop;
     const next = this.#list.firstElementChild;
-    // Older messages are no news: a screen reader is not to read them all out.
+    // While the log is busy, a screen reader does not read the added messages aloud.
     this.#log.ariaBusy = "true";
     this.#list.prepend(...lines);
     for (const line of lines) line.classList.toggle("follows", follows(line, line.previousElementSibling));
     if (next instanceof HTMLElement) next.classList.toggle("follows", follows(next, next.previousElementSibling));
-    this.#log.scrollTop = this.#log.scrollHeight - below;
-    if (atEnd) this.toEnd();
+    this.#log.scrollTop = this.#log.scrollHeight - distanceFromEnd;
+    if (atEnd) this.scrollToEnd();
     this.#log.ariaBusy = "false";
   }
 }

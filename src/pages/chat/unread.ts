@@ -1,7 +1,7 @@
 import { create } from "../dom.ts";
 import type { Timeline } from "./timeline.ts";
 
-/** Counts the messages that nobody has seen yet, in the tab's title and on a button, and marks where they begin. */
+/** Shows the number of unread messages in the tab's title and on a button, and marks the first of them. */
 export class Unread {
   readonly #timeline: Timeline;
   readonly #button: HTMLButtonElement;
@@ -13,16 +13,16 @@ export class Unread {
     this.#timeline = timeline;
     this.#button = button;
     button.addEventListener("click", () => {
-      timeline.toEnd();
+      timeline.scrollToEnd();
       log.focus();
     });
-    log.addEventListener("scroll", () => this.#look(), { passive: true });
-    document.addEventListener("visibilitychange", () => this.#look());
+    log.addEventListener("scroll", () => this.#clearIfRead(), { passive: true });
+    document.addEventListener("visibilitychange", () => this.#clearIfRead());
   }
 
-  /** Notes a message that was just added; `inSight` says whether the end was being read when it came. */
-  note(line: HTMLLIElement, inSight: boolean): void {
-    if (inSight && !document.hidden) return;
+  /** Counts a message that was just added, unless the reader has seen it. @param wasAtEnd Whether the reader was at the end. */
+  note(line: HTMLLIElement, wasAtEnd: boolean): void {
+    if (wasAtEnd && !document.hidden) return;
     if (this.#count === 0) {
       line.classList.remove("follows");
       line.before(this.#marker);
@@ -31,7 +31,7 @@ export class Unread {
     this.#show();
   }
 
-  #look(): void {
+  #clearIfRead(): void {
     if (this.#count === 0 || document.hidden || !this.#timeline.atEnd) return;
     this.#count = 0;
     this.#show();

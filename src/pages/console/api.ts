@@ -1,15 +1,15 @@
 import type { ChannelSettings } from "../../protocol/channel-settings.ts";
 
-/** What is told of a request that was refused (RFC 9457), or that got no answer. */
+/** Why a request failed: the server refused it (RFC 9457) or did not answer. */
 export interface Problem {
-  /** Of the answer; 0 where there was none. */
+  /** The HTTP status. 0 if there was no answer. */
   status: number;
   detail: string;
-  /** Dotted path of the field that is wrong. */
+  /** The dotted path of the wrong field. */
   field?: string;
 }
 
-/** A request that was refused, or that got no answer. */
+/** The error of a request that the server refused or did not answer. */
 export class ProblemError extends Error {
   override name = "ProblemError";
   constructor(readonly problem: Problem) {
@@ -22,12 +22,12 @@ export interface NamedSettings {
   settings: ChannelSettings;
 }
 
-/** The server's HTTP interface, as the server side. Every method throws a ProblemError. */
+/** Calls the server's HTTP interface as an API-key client. Every method throws a ProblemError if the request fails. */
 export class Api {
   readonly #key: string;
   readonly #rejected: () => void;
 
-  /** @param rejected Called where the server does not take the key, or no longer does. */
+  /** @param rejected Called when the server does not accept the key, or no longer accepts it. */
   constructor(key: string, rejected: () => void) {
     this.#key = key;
     this.#rejected = rejected;
@@ -54,7 +54,8 @@ export class Api {
     const headers: Record<string, string> = { Authorization: `Bearer ${this.#key}`, ...more };
     if (body !== undefined) headers["Content-Type"] = "application/json";
     const answer = await fetch(path, { method, headers, body: body ?? null }).catch(() => null);
-    if (answer === null) throw new ProblemError({ status: 0, detail: "The server does not answer." });
+    if (answer === null)
+      throw new ProblemError({ status: 0, detail: "The server did not answer. Check your connection and try again." });
     if (answer.status === 401) this.#rejected();
     if (!answer.ok) throw new ProblemError(await problemIn(answer));
     return (answer.status === 204 ? undefined : await answer.json()) as T;
@@ -69,13 +70,13 @@ async function problemIn(answer: Response): Promise<Problem> {
   );
 }
 
-/** What is to be told of an error, whatever it is. */
+/** Returns any error as a Problem to show. */
 export function problemOf(error: unknown): Problem {
   if (error instanceof ProblemError) return error.problem;
   return { status: 0, detail: error instanceof Error ? error.message : "Something failed." };
 }
 
-/** The path of a channel, or of a resource of it. */
+/** Returns the path of a channel, or of one of its resources. */
 export function pathOf(channel: string, resource = ""): string {
   return `/channels/${encodeURIComponent(channel)}${resource}`;
 }

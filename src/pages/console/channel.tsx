@@ -23,7 +23,7 @@ const STATUS: Record<Connection["status"], string> = {
   closed: "Closed",
 };
 
-/** Everything about one channel. A pattern has settings only. */
+/** The page of one channel. The page of a pattern shows only its settings. */
 export function ChannelPage(props: Props) {
   if (!isPattern(props.channel)) return <OneChannel {...props} />;
   return (
@@ -33,7 +33,7 @@ export function ChannelPage(props: Props) {
   );
 }
 
-/** Its views stay as they are while another is open: nothing that came, was found or was typed is lost. */
+/** All views stay mounted while another one is open, so received frames, search results and typed texts are kept. */
 function OneChannel({ channel, tab, api, apiKey }: Props) {
   const connection = useConnection(channel, apiKey);
   const { status, error, total } = connection;

@@ -9,11 +9,11 @@ interface ChannelList {
   next: string | null;
 }
 
-const PAGE = 50;
+const PAGE_CHANNELS = 50;
 
-/** The channels that have settings, page by page, and the way to any other. */
+/** The channels that have settings, page by page, and a form that opens any other channel. */
 export function Channels({ api }: { api: Api }) {
-  const [listed, setListed] = useState<ChannelList>({ channels: [], next: `/channels?limit=${PAGE}` });
+  const [listed, setListed] = useState<ChannelList>({ channels: [], next: `/channels?limit=${PAGE_CHANNELS}` });
   const [problem, setProblem] = useState<Problem>();
   const [loaded, setLoaded] = useState(false);
 
@@ -55,7 +55,7 @@ export function Channels({ api }: { api: Api }) {
         ))}
       </ul>
       {loaded && listed.channels.length === 0 && (
-        <p class="empty">No channel has settings yet. Without any, a channel admits only an API key.</p>
+        <p class="empty">No channel has settings yet. A channel without settings admits only API-key clients.</p>
       )}
       {loaded && listed.next !== null && (
         <button class="more" onClick={() => void more()}>
@@ -66,7 +66,7 @@ export function Channels({ api }: { api: Api }) {
   );
 }
 
-/** A channel needs no creating, so any can be looked at. */
+/** Opens any channel by name. Channels need not be created first. */
 function OpenChannel() {
   const [name, setName] = useState("");
   return (
@@ -84,20 +84,20 @@ function OpenChannel() {
   );
 }
 
-/** The settings in short: who may do what. */
+/** Returns a short summary of the settings: who may do what. */
 function summaryOf(settings: ChannelSettings): string[] {
   const { public_messaging, private_messaging } = settings;
   const all: [boolean, string][] = [
     [!settings.active, "not active"],
-    [settings.anonymous_clients, "open to strangers"],
+    [settings.anonymous_clients, "anonymous clients"],
     [settings.database !== null, `users of ${settings.database}`],
     [settings.message_history > 0, `history ${settings.message_history}`],
     [settings.presence, "presence"],
     [public_messaging.active, public_messaging.auth ? "users send" : "clients send"],
     [private_messaging.active, private_messaging.auth ? "private between users" : "private messages"],
     [settings.auth_channel, "users receive"],
-    [settings.nested_channels, "also below"],
+    [settings.nested_channels, "nested channels"],
   ];
   const given = all.filter(([holds]) => holds).map(([, text]) => text);
-  return given.length > 0 ? given : ["server side only"];
+  return given.length > 0 ? given : ["API-key clients only"];
 }

@@ -6,11 +6,11 @@ interface Props {
   points: readonly Point[];
 }
 
-/** The drawing's own units; it is scaled to the width there is. */
+/** The size in SVG units. The chart is scaled to the available width. */
 const WIDTH = 600;
 const HEIGHT = 140;
 
-/** One bar a point. */
+/** A chart with one bar per point. */
 export function Bars({ title, points }: Props) {
   const top = ceilingOf(points);
   const step = WIDTH / points.length;
@@ -35,25 +35,25 @@ export function Bars({ title, points }: Props) {
   );
 }
 
-/** A line through the points, by their time. */
+/** A chart with a line through the points. */
 export function Line({ title, points }: Props) {
   const top = ceilingOf(points);
   const [first, last] = [points[0]?.at ?? 0, points.at(-1)?.at ?? 0];
   const span = Math.max(1, last - first);
-  const places = points.map(({ at, value }) => {
+  const corners = points.map(({ at, value }) => {
     return `${((at - first) / span) * WIDTH},${HEIGHT - ((value ?? 0) / top) * HEIGHT}`;
   });
-  // A single point is a level so far.
-  if (points.length === 1) places.push(`${WIDTH},${places[0]?.split(",")[1]}`);
+  // A single point is drawn as a horizontal line.
+  if (points.length === 1) corners.push(`${WIDTH},${corners[0]?.split(",")[1]}`);
   return (
     <Chart title={title} points={points} top={top}>
-      <polygon class="area" points={`0,${HEIGHT} ${places.join(" ")} ${WIDTH},${HEIGHT}`} />
-      <polyline class="line" points={places.join(" ")} />
+      <polygon class="area" points={`0,${HEIGHT} ${corners.join(" ")} ${WIDTH},${HEIGHT}`} />
+      <polyline class="line" points={corners.join(" ")} />
     </Chart>
   );
 }
 
-/** The frame of a chart: what it shows, its scale, and the same as a table for who does not see it. */
+/** The title, scale and times of a chart, and its values as a table, for example for screen readers. */
 function Chart({ title, points, top, children }: Props & { top: number; children: ComponentChildren }) {
   return (
     <figure>
@@ -101,10 +101,10 @@ function summaryOf(points: readonly Point[]): string {
 }
 
 function wordsFor(value: number | null): string {
-  return value === null ? "not known" : value.toLocaleString();
+  return value === null ? "unknown" : value.toLocaleString();
 }
 
-/** Seconds only where there are any. */
+/** Returns the time of day, with seconds unless they are zero. */
 function clock(at: number): string {
   return new Date(at).toLocaleTimeString([], { timeStyle: at % 60_000 === 0 ? "short" : "medium" });
 }

@@ -2,22 +2,22 @@ import { useEffect, useId, useRef } from "preact/hooks";
 
 interface Props {
   question: string;
-  /** What comes of it. */
+  /** What will happen. */
   consequence: string;
-  /** What the button that does it says. */
+  /** The label of the button that confirms. */
   action: string;
   onConfirm: () => void;
-  /** Called when it is closed, confirmed or not. */
+  /** Called when the dialog is closed, confirmed or not. */
   onClose: () => void;
 }
 
-/** Asks before something that cannot be taken back. Escape cancels. */
+/** Asks the user to confirm an action that cannot be undone. Escape cancels. */
 export function Confirm({ question, consequence, action, onConfirm, onClose }: Props) {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
   useEffect(() => dialog.current?.showModal(), []);
 
-  // Closed first, it gives the focus back to where it came from.
+  // The dialog closes first, so that the focus returns to the element that opened it.
   function confirm() {
     dialog.current?.close();
     onConfirm();

@@ -2,35 +2,35 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { createClient, type Member, type ServerFrame, type Status } from "../../client/client.ts";
 import { Feed } from "./feed.ts";
 
-/** How often the page is brought up to date while frames come, in milliseconds. */
-const REFRESH = 100;
+/** How often the page shows newly received frames. */
+const REFRESH_MS = 100;
 
-/** What a browser can offer as a subprotocol (RFC 9110, `token`): in no other way can it send a key with a WebSocket. */
+/** The characters of a subprotocol (RFC 9110, `token`). A browser can send a key with a WebSocket only as a subprotocol. */
 const SENDABLE = /^[\w!#$%&'*+\-.^`|~]+$/;
 
 export interface Connection {
   status: Status;
-  /** What was refused last. */
+  /** The message of the last error. */
   error: string | undefined;
   members: readonly Member[];
   total: number;
   feed: Feed;
-  /** Changes the feed, and shows it. */
+  /** Changes the feed and renders it. */
   change: (act: (feed: Feed) => void) => void;
 }
 
-/** A connection to a channel for as long as its page is open: its frames, and who is here. */
+/** Connects to a channel while its page is open. Returns the channel's frames, members and status. */
 export function useConnection(channel: string, apiKey: string): Connection {
   const [status, setStatus] = useState<Status>("connecting");
   const [error, setError] = useState<string>();
-  const [{ members, total }, setPresence] = useState<{ members: readonly Member[]; total: number }>(NOBODY);
+  const [{ members, total }, setPresence] = useState<{ members: readonly Member[]; total: number }>(NO_MEMBERS);
   const [, show] = useState(0);
   const feed = useRef(new Feed()).current;
 
   useEffect(() => {
     if (!SENDABLE.test(apiKey)) {
       setStatus("closed");
-      return setError("This key holds characters that a browser cannot send with a WebSocket.");
+      return setError("A browser cannot send this key with a WebSocket. Use a key of letters, digits and - _ . only.");
     }
     const room = createClient({ token: apiKey }).channel(channel, { history: true, presence: true });
     let arrived: ServerFrame[] = [];
@@ -39,7 +39,7 @@ export function useConnection(channel: string, apiKey: string): Connection {
       feed.add(arrived, Date.now());
       arrived = [];
       show((count) => count + 1);
-    }, REFRESH);
+    }, REFRESH_MS);
     room.on("frame", (frame) => arrived.push(...unpacked(frame)));
     room.on("status", setStatus);
     room.on("presence", setPresence);
@@ -57,9 +57,9 @@ export function useConnection(channel: string, apiKey: string): Connection {
   return { status, error, members, total, feed, change };
 }
 
-const NOBODY = { members: [], total: 0 };
+const NO_MEMBERS = { members: [], total: 0 };
 
-/** History comes as one frame; a reader wants its messages. */
+/** Returns the messages of a history frame, or any other frame itself. */
 function unpacked(frame: ServerFrame): ServerFrame[] {
   return frame.action === "history" ? frame.payload : [frame];
 }

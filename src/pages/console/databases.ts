@@ -6,7 +6,7 @@ interface DatabaseList {
   next: string | null;
 }
 
-/** The names of the auth databases, to be offered; where they cannot be had, none are. */
+/** Returns the names of the auth databases. Returns none until they are loaded, or if the request fails. */
 export function useDatabases(api: Api): string[] {
   const [names, setNames] = useState<string[]>([]);
   useEffect(() => {

@@ -8,16 +8,16 @@ interface EditorProps {
   text: string;
   isJson: boolean;
   mistake: Mistake | undefined;
-  /** What the server found wrong with it. */
+  /** Why the server refused the text. */
   refused: string | undefined;
-  /** Of the whole body. */
+  /** The size of the whole request body. */
   bytes: number;
   onInput: (text: string) => void;
-  /** What is to be done with it. */
+  /** The buttons that use the text. */
   children: ComponentChildren;
 }
 
-/** A text to be written, with what is wrong with it. */
+/** A text editor that shows what is wrong with the text. */
 export function Editor({ text, isJson, mistake, refused, bytes, onInput, children }: EditorProps) {
   const area = useRef<HTMLTextAreaElement>(null);
 
@@ -55,7 +55,7 @@ export function Editor({ text, isJson, mistake, refused, bytes, onInput, childre
         )}
         {mistake?.offset !== undefined && (
           <button type="button" onClick={() => showMistake(mistake)}>
-            Go to the mistake
+            Go to the error
           </button>
         )}
       </div>

@@ -2,18 +2,21 @@ import type { ServerFrame } from "../../client/client.ts";
 
 /** A frame in the feed. */
 export interface Entry {
-  /** Its number in this feed. */
+  /** The frame's number in this feed. */
   id: number;
-  /** When it came, in milliseconds since the epoch. */
+  /** When the frame arrived, in milliseconds since the epoch. */
   at: number;
   frame: ServerFrame;
 }
 
-/** Frames kept for reading, and frames kept while the reader has paused. */
-export const KEPT = 500;
-export const WAITING = 2_000;
+/** How many frames the feed shows, and how many it holds while it is paused. */
+export const MAX_SHOWN = 500;
+export const MAX_WAITING = 2_000;
 
-/** The latest frames of a channel, oldest first. It can be paused: then what comes waits, and the oldest of too much is dropped. */
+/**
+ * The latest frames of a channel, the oldest first. While the feed is paused, new frames wait. If too many wait, the oldest of
+ * them are dropped.
+ */
 export class Feed {
   #entries: readonly Entry[] = [];
   #waiting: Entry[] | undefined;
@@ -33,20 +36,20 @@ export class Feed {
     return this.#waiting?.length ?? 0;
   }
 
-  /** How many were dropped since the feed was paused. */
+  /** How many frames were dropped since the feed was paused. */
   get dropped(): number {
     return this.#dropped;
   }
 
-  /** @param at When they came, in milliseconds since the epoch. */
+  /** @param at When the frames arrived, in milliseconds since the epoch. */
   add(frames: readonly ServerFrame[], at: number): void {
     const entries = frames.map((frame) => ({ id: ++this.#count, at, frame }));
     if (this.#waiting === undefined) {
-      this.#entries = [...this.#entries, ...entries].slice(-KEPT);
+      this.#entries = [...this.#entries, ...entries].slice(-MAX_SHOWN);
       return;
     }
     this.#waiting.push(...entries);
-    this.#dropped += this.#waiting.splice(0, this.#waiting.length - WAITING).length;
+    this.#dropped += this.#waiting.splice(0, this.#waiting.length - MAX_WAITING).length;
   }
 
   pause(): void {
@@ -54,7 +57,7 @@ export class Feed {
   }
 
   resume(): void {
-    this.#entries = [...this.#entries, ...(this.#waiting ?? [])].slice(-KEPT);
+    this.#entries = [...this.#entries, ...(this.#waiting ?? [])].slice(-MAX_SHOWN);
     this.#waiting = undefined;
     this.#dropped = 0;
   }
@@ -65,10 +68,10 @@ export class Feed {
 }
 
 /**
- * Whether a frame is one that the reader wants to see.
+ * Returns whether a frame passes the reader's filter.
  *
- * @param action Its action; any, where empty.
- * @param text What its JSON text must contain, in whatever case.
+ * @param action The frame's action. An empty text matches every action.
+ * @param text A text that the frame's JSON must contain. Upper and lower case don't differ.
  */
 export function matches({ frame }: Entry, action: string, text: string): boolean {
   if (action !== "" && frame.action !== action) return false;

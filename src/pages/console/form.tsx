@@ -5,13 +5,13 @@ import type { Problem } from "./api.ts";
 interface FieldProps {
   label: string;
   hint?: string | undefined;
-  /** What is wrong with it. */
+  /** What is wrong with the value. */
   error?: string | undefined;
-  /** The control; it must take what it is given. */
+  /** Renders the control. It must pass these attributes on. */
   children: (control: { id: string; "aria-describedby": string; "aria-invalid": boolean }) => ComponentChildren;
 }
 
-/** A control with its label, its hint, and what is wrong with it. */
+/** A control with its label, and with a hint or an error. */
 export function Field({ label, hint, error, children }: FieldProps) {
   const id = useId();
   return (
@@ -25,7 +25,7 @@ export function Field({ label, hint, error, children }: FieldProps) {
   );
 }
 
-/** What a line of text may hold. A time is by the reader's own clock, to the second. */
+/** The kinds of text inputs. A time is local, to the second. */
 const KINDS = {
   text: { type: "text" },
   search: { type: "search" },
@@ -42,7 +42,7 @@ interface TextProps extends Omit<FieldProps, "children"> {
   onInput: (value: string) => void;
 }
 
-/** A line of text to be entered. */
+/** A text input. */
 export function Text({ label, hint, error, kind = "text", onInput, ...input }: TextProps) {
   return (
     <Field label={label} hint={hint} error={error}>
@@ -62,12 +62,12 @@ export function Text({ label, hint, error, kind = "text", onInput, ...input }: T
 interface SelectProps extends Omit<FieldProps, "children"> {
   value: string;
   options: readonly string[];
-  /** How the empty value is called, which is offered first then. */
+  /** The label of an empty value, which is then the first option. */
   none?: string;
   onChange: (value: string) => void;
 }
 
-/** One of several values to be chosen. */
+/** A menu of values. */
 export function Select({ label, hint, error, value, options, none, onChange }: SelectProps) {
   return (
     <Field label={label} hint={hint} error={error}>
@@ -112,18 +112,18 @@ export function Check({ label, hint, checked, onChange }: CheckProps) {
   );
 }
 
-/** Tells what the server refused; where that belongs to a field of the form, the field tells it. */
+/** Shows why a request failed. If the reason is about one of the form's fields, the field shows it. */
 export function Refusal({ problem, fields = [] }: { problem: Problem | undefined; fields?: readonly string[] }) {
   const isAtField = problem?.field !== undefined && fields.includes(problem.field);
   return (
     <div role="alert">
       {problem && !isAtField && <p class="notice bad">{problem.detail}</p>}
-      {problem && isAtField && <p class="notice bad">Not taken: one of the fields is wrong, which says why.</p>}
+      {problem && isAtField && <p class="notice bad">Not saved. Correct the field that shows an error.</p>}
     </div>
   );
 }
 
-/** What a problem says of one field. */
+/** Returns the message of a problem if it is about this field. */
 export function errorAt(problem: Problem | undefined, field: string): string | undefined {
   return problem?.field === field ? problem.detail : undefined;
 }

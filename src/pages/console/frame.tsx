@@ -1,11 +1,11 @@
 import type { ServerFrame } from "../../client/client.ts";
 
-/** Characters of a payload that a row shows before it is opened. */
-const PREVIEW = 300;
+/** How much of a payload a closed row shows. */
+const PREVIEW_CHARACTERS = 300;
 
-/** One frame: a line that says what it is, which opens to its whole JSON. All that came from outside is shown as text. */
+/** One frame: a summary line that opens to show the whole JSON. The frame's content is shown as text, never as markup. */
 export function FrameRow({ frame, at }: { frame: ServerFrame; at?: number }) {
-  const { seq, time } = placeOf(frame);
+  const { seq, time } = positionOf(frame);
   const when = time ?? at;
   return (
     <li>
@@ -25,7 +25,7 @@ export function FrameRow({ frame, at }: { frame: ServerFrame; at?: number }) {
   );
 }
 
-/** A moment as the reader's clock shows it; the date, where it is not today. */
+/** A moment in local time, with the date unless it is today. */
 export function Time({ at }: { at: string | number }) {
   const date = new Date(at);
   const isToday = date.toDateString() === new Date().toDateString();
@@ -39,14 +39,14 @@ export function Time({ at }: { at: string | number }) {
   );
 }
 
-/** Where a stored message stands; nothing of that, where it is no such. */
-function placeOf(frame: ServerFrame): { seq?: number; time?: string } {
+/** Returns the position of a stored message. Other frames have none. */
+function positionOf(frame: ServerFrame): { seq?: number; time?: string } {
   return frame.action === "event" || frame.action === "message"
     ? (frame.options as { seq?: number; time?: string })
     : {};
 }
 
-/** Who sent it: the user's id in the database of that number, or the connection of an anonymous client, if it has one. */
+/** Returns the sender: a user's database number and id, or the first characters of an anonymous client's `socketId`. */
 function senderOf(frame: ServerFrame): string {
   if (frame.action === "error" || !("client" in frame) || frame.client === undefined) return "";
   const { permissions, socketId } = frame.client;
@@ -55,5 +55,5 @@ function senderOf(frame: ServerFrame): string {
 
 function previewOf({ payload }: ServerFrame): string {
   const text = typeof payload === "string" ? payload : JSON.stringify(payload);
-  return text.slice(0, PREVIEW);
+  return text.slice(0, PREVIEW_CHARACTERS);
 }

@@ -7,14 +7,14 @@ import { firstPath, follow, type Search } from "./search.ts";
 
 const FIELDS = ["q", "since", "until"];
 
-/** What was said, searched by text and time, the newest first. */
+/** The channel's history, searched by text and time, the newest message first. */
 export function History({ api, channel }: { api: Api; channel: string }) {
   const [search, setSearch] = useState<Search>({ text: "", since: "", until: "" });
   const [found, setFound] = useState<Message[]>();
   const [next, setNext] = useState<string | null>(null);
   const [state, setState] = useState("");
   const [problem, setProblem] = useState<Problem>();
-  /** The search that is under way; a newer one, or Stop, takes its place. */
+  /** The current search. A newer search replaces it, and Stop clears it. */
   const running = useRef<object | undefined>(undefined);
   const set = (change: Partial<Search>) => setSearch({ ...search, ...change });
 
@@ -99,5 +99,5 @@ export function History({ api, channel }: { api: Api; channel: string }) {
 
 function outcomeOf(count: number, next: string | null): string {
   const found = `${count} ${count === 1 ? "message" : "messages"}`;
-  return next === null ? `${found}: that is all.` : `${found}, and there are older ones to search.`;
+  return next === null ? `${found}, no older ones.` : `${found}. Older messages have not been searched yet.`;
 }

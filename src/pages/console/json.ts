@@ -1,16 +1,16 @@
 import { parse, type ParseError, printParseErrorCode } from "jsonc-parser";
 import { parseJson } from "../../protocol/json.ts";
 
-/** What is wrong with a JSON text, and where. */
+/** An error in a JSON text, and its position. */
 export interface Mistake {
   reason: string;
-  /** Where it begins, in characters from the start; undefined where it is the text as a whole. */
+  /** The error's position, in UTF-16 units from the start. Undefined if the error is about the whole text. */
   offset?: number;
   line?: number;
   column?: number;
 }
 
-/** What the server would refuse in a JSON text, undefined where it would take it. */
+/** Returns why the server would refuse a JSON text, or undefined if it would accept it. */
 export function mistakeIn(text: string): Mistake | undefined {
   const parsed = parseJson(text);
   if (parsed.ok) return undefined;
@@ -18,7 +18,7 @@ export function mistakeIn(text: string): Mistake | undefined {
   return (code === "invalid-json" ? syntaxErrorIn(text) : undefined) ?? { reason: detail };
 }
 
-/** JSON.parse says where in some browsers only, and in each in its own words. */
+/** Returns the first syntax error. Not every browser's `JSON.parse` reports a position, and each words its errors differently. */
 function syntaxErrorIn(text: string): Mistake | undefined {
   const errors: ParseError[] = [];
   parse(text, errors, { disallowComments: true, allowTrailingComma: false, allowEmptyContent: false });

@@ -6,7 +6,7 @@ import { FrameRow } from "./frame.tsx";
 
 const ACTIONS = ["event", "message", "presence_full", "presence_update", "join", "leave", "error"];
 
-/** A channel's frames as they come, the newest first; to be filtered, and to be paused for reading. */
+/** A channel's live frames, the newest first, with a filter and a Pause button. */
 export function Live({ connection: { feed, change } }: { connection: Connection }) {
   const [action, setAction] = useState("");
   const [text, setText] = useState("");
@@ -34,7 +34,7 @@ export function Live({ connection: { feed, change } }: { connection: Connection 
 }
 
 function pauseOf({ waiting, dropped }: Feed): string {
-  return `Paused: ${waiting} wait${dropped > 0 ? `, ${dropped} older ones were dropped` : ""}.`;
+  return `Paused: ${waiting} waiting${dropped > 0 ? `, ${dropped} older ones dropped` : ""}.`;
 }
 
 function summaryOf(shown: number, kept: number): string {

@@ -3,12 +3,12 @@ import { useEffect, useRef } from "preact/hooks";
 
 interface Props {
   title: string;
-  /** Whether to offer the way back to the list. */
+  /** Whether to show a link back to the list of channels. */
   back?: boolean;
   children: ComponentChildren;
 }
 
-/** A page of the console. Coming to it, its heading has the focus: keyboard and screen reader begin there. */
+/** A page of the console. Its heading gets the focus, so that keyboard and screen reader users start there. */
 export function Page({ title, back = false, children }: Props) {
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {

@@ -1,16 +1,16 @@
 import type { Connection } from "./connection.ts";
 
-/** Who is on the channel, as they come and go. */
+/** The members of the channel, kept up to date. */
 export function Presence({ connection: { members, total } }: { connection: Connection }) {
   return (
     <>
       <p role="status">
-        {total === 0 && "Nobody is here. The server side, as you are, does not count."}
-        {total > 0 && `${total} ${total === 1 ? "client is" : "clients are"} here.`}
+        {total === 0 && "Nobody is here. API-key clients, such as this console, are not members."}
+        {total > 0 && `${total} ${total === 1 ? "member is" : "members are"} here.`}
         {members.length < total && ` The first ${members.length} are listed.`}
       </p>
       {members.length > 0 && (
-        <div class="scroll" tabIndex={0} role="region" aria-label="Clients">
+        <div class="scroll" tabIndex={0} role="region" aria-label="Members">
           <table>
             <thead>
               <tr>

@@ -1,13 +1,13 @@
 import type { Problem } from "./api.ts";
 import { errorAt, Field, Select, Text } from "./form.tsx";
 
-/** What may go with a message. Empty texts leave it out. */
+/** The options of a publish. An empty text leaves an option out. */
 export interface Options {
   /** The idempotency key. */
   key: string;
-  /** The auth database whose users alone are to see it. */
+  /** Only users of this auth database receive the message. */
   restrictedTo: string;
-  /** In whose name it is. */
+  /** The user in whose name the message is published. */
   senderDatabase: string;
   senderId: string;
 }
@@ -28,7 +28,7 @@ export function PublishOptions({ options, onChange, databases, problem }: Props)
       <legend>Options</legend>
       <Field
         label="Idempotency-Key"
-        hint="The same key is the same message, however often it is sent."
+        hint="Messages with the same key are stored only once."
         error={errorAt(problem, "Idempotency-Key")}
       >
         {(control) => (
@@ -63,7 +63,7 @@ export function PublishOptions({ options, onChange, databases, problem }: Props)
       />
       <Text
         label="Sender's id"
-        hint="The user in whose name it is."
+        hint="The user in whose name the message is published."
         error={errorAt(problem, "sender.id")}
         value={options.senderId}
         onInput={(senderId) => set({ senderId })}
@@ -72,5 +72,5 @@ export function PublishOptions({ options, onChange, databases, problem }: Props)
   );
 }
 
-/** 128 bits by chance, as a UUID has; randomUUID is not there for pages that were loaded by plain HTTP. */
+/** Returns 128 random bits. `crypto.randomUUID` is missing on pages that were loaded over plain HTTP. */
 const newKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");

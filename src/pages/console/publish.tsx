@@ -15,13 +15,13 @@ interface Position {
 
 const FIELDS = ["message", "database", "sender.id", "sender.database", "Idempotency-Key"];
 
-/** Publishes a message, JSON or plain text, as an event of the server side. */
+/** Publishes a message, JSON or plain text, as an event. */
 export function Publish({ api, channel }: { api: Api; channel: string }) {
   const [mode, setMode] = useState<Mode>("json");
   const [text, setText] = useState('{\n  "text": "Avengers, assemble!"\n}');
   const [options, setOptions] = useState<Options>(NO_OPTIONS);
   const [problem, setProblem] = useState<Problem>();
-  const [place, setPlace] = useState<Position>();
+  const [position, setPosition] = useState<Position>();
   const [busy, setBusy] = useState(false);
   const databases = useDatabases(api);
   const mistake = mode === "json" ? mistakeIn(text) : undefined;
@@ -30,10 +30,10 @@ export function Publish({ api, channel }: { api: Api; channel: string }) {
 
   async function publish() {
     setBusy(true);
-    setPlace(undefined);
+    setPosition(undefined);
     setProblem(undefined);
     try {
-      setPlace(await api.post<Position>("/message", body, headersOf(options)));
+      setPosition(await api.post<Position>("/message", body, headersOf(options)));
     } catch (refused) {
       setProblem(problemOf(refused));
     }
@@ -73,9 +73,9 @@ export function Publish({ api, channel }: { api: Api; channel: string }) {
         </Editor>
         <Refusal problem={problem} fields={FIELDS} />
         <p role="status">
-          {place && (
+          {position && (
             <span class="notice good">
-              Stored as #{place.seq}, {place.time}.
+              Stored as #{position.seq}, {position.time}.
             </span>
           )}
         </p>
@@ -85,18 +85,18 @@ export function Publish({ api, channel }: { api: Api; channel: string }) {
   );
 }
 
-/** A browser sends a header in these characters only, and the server takes no others (IDM1). */
+/** Returns the request's headers. Throws a ProblemError if the key has characters that the server does not accept (IDM1). */
 function headersOf({ key }: Options): Record<string, string> {
   if (key === "") return {};
   if (/^[\x21-\x7e]+$/.test(key)) return { "Idempotency-Key": key };
   throw new ProblemError({
     status: 0,
     field: "Idempotency-Key",
-    detail: "Idempotency-Key must be visible ASCII characters.",
+    detail: "The Idempotency-Key may contain visible ASCII characters only: no spaces, no accents.",
   });
 }
 
-/** The JSON text as it was typed stays as it is; so numbers reach the server as they were written. */
+/** Returns the request's body. It contains the JSON as it was typed, so the server gets numbers exactly as written. */
 function bodyOf(channel: string, message: string, { restrictedTo, senderDatabase, senderId }: Options): string {
   const id = /^\d+$/.test(senderId) ? Number(senderId) : senderId;
   const sender = senderDatabase === "" && senderId === "" ? undefined : { database: senderDatabase, id };

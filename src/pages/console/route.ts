@@ -3,14 +3,14 @@ import { useEffect, useState } from "preact/hooks";
 export const TABS = ["live", "presence", "history", "publish", "stats", "settings"] as const;
 export type Tab = (typeof TABS)[number];
 
-/** Where in the console the reader is. It is in the address, behind the `#`, so that it can be linked and gone back to. */
+/** The current page of the console. It is in the URL after the `#`, so links and the Back button work. */
 export type Route = { page: "channels" } | { page: "new" } | { page: "channel"; channel: string; tab: Tab };
 
 export function hrefOf(channel: string, tab: Tab): string {
   return `#/channels/${encodeURIComponent(channel)}/${tab}`;
 }
 
-/** Whether it is a pattern, which has settings and nothing else. */
+/** Returns whether a name is a pattern. A pattern has settings only. */
 export function isPattern(channel: string): boolean {
   return channel.endsWith("*");
 }
@@ -24,7 +24,7 @@ export function parseRoute(hash: string): Route {
   return { page: "channel", channel, tab: isPattern(channel) ? "settings" : known };
 }
 
-/** Where the reader is now. */
+/** Returns the current route, and renders again when it changes. */
 export function useRoute(): Route {
   const [route, setRoute] = useState(() => parseRoute(location.hash));
   useEffect(() => {
@@ -35,7 +35,7 @@ export function useRoute(): Route {
   return route;
 }
 
-/** An address that somebody typed may not be decodable. */
+/** Returns the decoded text, or an empty text for a URL that cannot be decoded. */
 function decoded(text: string): string {
   try {
     return decodeURIComponent(text);

@@ -1,10 +1,12 @@
-/** A value at a moment, in milliseconds since the epoch; null where it is not known. */
+/** A value at a moment. */
 export interface Point {
+  /** Milliseconds since the epoch. */
   at: number;
+  /** Null if the value is unknown. */
   value: number | null;
 }
 
-/** The scale's end: a round number that no point passes. */
+/** Returns the end of the scale: a round number that no point exceeds. */
 export function ceilingOf(points: readonly Point[]): number {
   const largest = Math.max(1, ...points.map(({ value }) => value ?? 0));
   const power = 10 ** Math.floor(Math.log10(largest));

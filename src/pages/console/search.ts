@@ -1,10 +1,10 @@
 import type { Message } from "../../client/client.ts";
 import { type Api, pathOf } from "./api.ts";
 
-/** What is looked for. Empty texts ask for nothing. */
+/** What to search for. An empty text is no condition. */
 export interface Search {
   text: string;
-  /** Local times, as a `datetime-local` input has them. */
+  /** Local times, as `datetime-local` inputs return them. */
   since: string;
   until: string;
 }
@@ -14,22 +14,21 @@ interface HistoryPage {
   next: string | null;
 }
 
-/** How a search stands after another request. */
+/** The state of a search after a request. */
 export interface Progress {
-  /** What this request found, the newest first. */
+  /** The messages that this request found, the newest first. */
   found: Message[];
-  /** Where the search goes on; null where it is over. */
+  /** The path of the next request. Null when the search is complete. */
   next: string | null;
-  /** The `seq` back to which all was searched. */
+  /** The search has covered all messages from this `seq` on. */
   searchedTo: number | undefined;
 }
 
-/** Messages that one page brings. */
-const PAGE = 50;
+const PAGE_MESSAGES = 50;
 
-/** The path at which a search begins, with the newest. */
+/** Returns the path of a search's first request, which covers the newest messages. */
 export function firstPath(channel: string, { text, since, until }: Search): string {
-  const query = new URLSearchParams({ limit: String(PAGE) });
+  const query = new URLSearchParams({ limit: String(PAGE_MESSAGES) });
   if (text !== "") query.set("q", text);
   if (since !== "") query.set("since", new Date(since).toISOString());
   if (until !== "") query.set("until", new Date(until).toISOString());
@@ -37,14 +36,14 @@ export function firstPath(channel: string, { text, since, until }: Search): stri
 }
 
 /**
- * Follows a search back until a page's worth is found or nothing is left: one request searches a bounded number of
- * messages, and may find none of them (HIS7).
+ * Continues a search until it has found a page of messages or has reached the oldest one. One request searches a limited
+ * number of messages and may find none (HIS7).
  *
- * @param progress Called after each request; answers whether to go on.
+ * @param progress Called after each request. Returns whether to continue.
  */
 export async function follow(api: Api, path: string, progress: (now: Progress) => boolean): Promise<void> {
   let count = 0;
-  for (let next: string | null = path; next !== null && count < PAGE;) {
+  for (let next: string | null = path; next !== null && count < PAGE_MESSAGES;) {
     const page: HistoryPage = await api.get(next);
     next = page.next;
     count += page.messages.length;

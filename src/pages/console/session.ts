@@ -1,6 +1,6 @@
 const KEY = "api-key";
 
-/** The API key of this tab. It goes when the tab is closed, or on signing out, and is kept nowhere else. */
+/** Stores the API key for this tab only, until the tab is closed or the user signs out. */
 export const session = {
   read: (): string | null => sessionStorage.getItem(KEY),
   begin: (key: string): void => sessionStorage.setItem(KEY, key),

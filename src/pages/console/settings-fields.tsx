@@ -3,7 +3,7 @@ import type { Problem } from "./api.ts";
 import { Check, errorAt, Select } from "./form.tsx";
 
 const MIB = 1024 ** 2;
-/** Quotas that the form offers, in bytes, by their labels. */
+/** The quotas that the form offers, in bytes, by label. */
 const QUOTAS = new Map([0, 1, 16, 64, 256, 1024].map((size) => [size === 0 ? "nothing" : `${size} MiB`, size * MIB]));
 
 const HISTORY_SIZES = [0, 25, 50, 100, 250, 1000] as const;
@@ -14,7 +14,7 @@ interface PartProps {
   problem?: Problem | undefined;
 }
 
-/** Who may connect. */
+/** The settings for who may connect. */
 export function Admission({ settings, set, databases, problem }: PartProps & { databases: string[] }) {
   const { database } = settings;
   const offered = database === null || databases.includes(database) ? databases : [database, ...databases];
@@ -23,7 +23,7 @@ export function Admission({ settings, set, databases, problem }: PartProps & { d
       <legend>Who may connect</legend>
       <Check
         label="Active"
-        hint="Off, the channel is closed to all but the server side."
+        hint="If this is off, only API-key clients may use the channel."
         checked={settings.active}
         onChange={(active) => set({ active })}
       />
@@ -35,13 +35,13 @@ export function Admission({ settings, set, databases, problem }: PartProps & { d
       />
       <Check
         label="Nested channels"
-        hint="These settings also hold for the channels below, where nothing nearer does."
+        hint="These settings also apply to the channels below, unless nearer settings exist."
         checked={settings.nested_channels}
         onChange={(nested_channels) => set({ nested_channels })}
       />
       <Select
         label="Auth database"
-        hint="Whose users may authenticate on the channel."
+        hint="Users of this database may authenticate on the channel."
         error={errorAt(problem, "database")}
         none="none"
         options={offered}
@@ -52,14 +52,14 @@ export function Admission({ settings, set, databases, problem }: PartProps & { d
   );
 }
 
-/** What clients see. */
+/** The settings for what clients see. */
 export function Visibility({ settings, set, problem }: PartProps) {
   return (
     <fieldset>
       <legend>What clients see</legend>
       <Check
         label="Presence"
-        hint="Clients may see who is here."
+        hint="Clients may see who has joined."
         checked={settings.presence}
         onChange={(presence) => set({ presence })}
       />
@@ -71,7 +71,7 @@ export function Visibility({ settings, set, problem }: PartProps) {
       />
       <Select
         label="Message history"
-        hint="How many of the latest messages a client gets on joining; with 0 clients read no history."
+        hint="How many of the latest messages a client gets when it joins. With 0, clients cannot read the history."
         error={errorAt(problem, "message_history")}
         options={HISTORY_SIZES.map(String)}
         value={String(settings.message_history)}
@@ -81,18 +81,18 @@ export function Visibility({ settings, set, problem }: PartProps) {
   );
 }
 
-/** What clients send. */
+/** The settings for what clients send. */
 export function Messaging({ settings, set, problem }: PartProps) {
   const { public_messaging: everyone, private_messaging: each, anonymous_bytes_per_day: quota } = settings;
   const quotas = new Map(QUOTAS);
-  // One that was set by the API stays as it is.
+  // A quota that was set through the API is offered, too, so that saving does not change it.
   if (quota !== null && !quotas.values().some((bytes) => bytes === quota)) quotas.set(`${quota} bytes`, quota);
   return (
     <fieldset>
       <legend>What clients send</legend>
       <Check
         label="Messages to the channel"
-        hint="Clients may send to everyone here."
+        hint="Clients may send to all subscribers."
         checked={everyone.active}
         onChange={(active) => set({ public_messaging: { ...everyone, active } })}
       />
@@ -103,7 +103,7 @@ export function Messaging({ settings, set, problem }: PartProps) {
       />
       <Select
         label="Daily anonymous quota"
-        hint="How much anonymous clients may store per day (UTC), all together."
+        hint="How much all anonymous clients together may store per day (UTC)."
         error={errorAt(problem, "anonymous_bytes_per_day")}
         none="no limit"
         options={[...quotas.keys()]}
@@ -112,7 +112,7 @@ export function Messaging({ settings, set, problem }: PartProps) {
       />
       <Check
         label="Private messages"
-        hint="Clients may send to each other; such messages are not stored."
+        hint="Clients may send messages to each other. These messages are not stored."
         checked={each.active}
         onChange={(active) => set({ private_messaging: { ...each, active } })}
       />

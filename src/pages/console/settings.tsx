@@ -8,7 +8,7 @@ import { errorAt, Refusal, Text } from "./form.tsx";
 import { hrefOf } from "./route.ts";
 import { Admission, Messaging, Visibility } from "./settings-fields.tsx";
 
-/** What holds where nothing is said (docs/permissions.md). */
+/** The defaults of settings that are left out (docs/permissions.md). */
 const DEFAULTS: ChannelSettings = {
   active: true,
   description: "",
@@ -23,7 +23,7 @@ const DEFAULTS: ChannelSettings = {
   database: null,
 };
 
-/** The settings of a channel or pattern, to be read, set and deleted; without a name, of one to be entered. */
+/** Shows, saves and deletes the settings of a channel or pattern. Without a name, the form asks for one. */
 export function Settings({ api, channel }: { api: Api; channel?: string }) {
   const [stored, setStored] = useState<ChannelSettings | null>();
   const [problem, setProblem] = useState<Problem>();
@@ -40,7 +40,7 @@ export function Settings({ api, channel }: { api: Api; channel?: string }) {
   return (
     <>
       {stored === null && channel !== undefined && (
-        <p class="notice">Nothing is set for this name itself. Saving sets what is below.</p>
+        <p class="notice">This name has no settings of its own yet. Save to store the settings below.</p>
       )}
       <SettingsForm api={api} channel={channel} stored={stored} onStored={setStored} />
     </>
@@ -101,7 +101,7 @@ function SettingsForm({ api, channel, stored, onStored }: FormProps) {
       {channel === undefined && (
         <Text
           label="Channel or pattern"
-          hint="room/42, or room/* for all below room, or * for all there are"
+          hint="room/42 for one channel, room/* for all channels below room, * for all channels"
           error={errorAt(problem, "channel")}
           required
           value={name}
@@ -130,7 +130,7 @@ function SettingsForm({ api, channel, stored, onStored }: FormProps) {
       {deleting && (
         <Confirm
           question={`Delete the settings of ${name}?`}
-          consequence="Clients that nothing else admits are disconnected at once. Messages stay."
+          consequence="The server disconnects clients that no other settings admit. The messages are kept."
           action="Delete settings"
           onConfirm={() => void remove()}
           onClose={() => setDeleting(false)}

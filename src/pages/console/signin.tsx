@@ -3,12 +3,12 @@ import { Api, problemOf } from "./api.ts";
 import { Text } from "./form.tsx";
 
 interface Props {
-  /** Why the reader is here again, if so. */
+  /** Why the user has to sign in again. */
   notice: string | undefined;
   onSignIn: (key: string) => void;
 }
 
-/** Asks for an API key, and makes sure that the server takes it. */
+/** Asks for an API key and checks that the server accepts it. */
 export function SignIn({ notice, onSignIn }: Props) {
   const [key, setKey] = useState("");
   const [error, setError] = useState(notice);
@@ -22,7 +22,8 @@ export function SignIn({ notice, onSignIn }: Props) {
   }
 
   async function refusalOf(entered: string): Promise<string | undefined> {
-    if (!/^[\x21-\x7e]+$/.test(entered)) return "An API key has no spaces and none but ASCII characters.";
+    if (!/^[\x21-\x7e]+$/.test(entered))
+      return "An API key contains visible ASCII characters only: no spaces, no accents.";
     try {
       await new Api(entered, () => {}).get("/channels?limit=1");
       onSignIn(entered);
@@ -37,11 +38,11 @@ export function SignIn({ notice, onSignIn }: Props) {
       <form aria-labelledby="signin" onSubmit={(event) => void submit(event)}>
         <img src="/icon.svg" alt="" width="48" height="48" />
         <h1 id="signin">Console</h1>
-        <p class="hint">For the server side: enter one of the server's API keys. It is kept in this tab only.</p>
+        <p class="hint">Enter one of the server's API keys. It is stored in this tab only.</p>
         <div role="alert">{error !== undefined && <p class="notice bad">{error}</p>}</div>
         <Text
           label="API key"
-          hint="On your machine: API_KEYS in .dev.vars."
+          hint="On your machine, npm start stores it in .dev.vars as API_KEYS."
           kind="secret"
           required
           autofocus

@@ -4,7 +4,7 @@ import { Bars, Line } from "./chart.tsx";
 import { Refusal } from "./form.tsx";
 import type { Point } from "./scale.ts";
 
-/** What `GET /channels/{channel}/stats` answers (STA1). */
+/** The answer of `GET /channels/{channel}/stats` (STA1). */
 interface ChannelStats {
   seq: number;
   archived: number;
@@ -15,25 +15,25 @@ interface ChannelStats {
   minutes: { time: string; messages: number | null }[];
 }
 
-/** How often the server is asked, in milliseconds, and how many answers about the backlog are kept: half an hour's. */
-const PERIOD = 3_000;
-const SAMPLES = 600;
+const REFRESH_MS = 3_000;
+/** How many values of the backlog are kept: half an hour. */
+const MAX_SAMPLES = 600;
 
 /**
- * How the channel is doing: asked for again and again while it can be seen, and the backlog over that time.
+ * The channel's statistics, requested every 3 seconds while they are visible, with a chart of the backlog over that time.
  *
- * @param shown Whether its tab is the open one.
+ * @param shown Whether the statistics tab is open.
  */
 export function Stats({ api, channel, shown }: { api: Api; channel: string; shown: boolean }) {
   const [stats, setStats] = useState<ChannelStats>();
   const [backlog, setBacklog] = useState<Point[]>([]);
   const [problem, setProblem] = useState<Problem>();
 
-  useWhileSeen(shown, PERIOD, async () => {
+  useWhileVisible(shown, REFRESH_MS, async () => {
     try {
       const now = await api.get<ChannelStats>(pathOf(channel, "/stats"));
       setStats(now);
-      setBacklog((before) => [...before, { at: Date.now(), value: now.backlog }].slice(-SAMPLES));
+      setBacklog((before) => [...before, { at: Date.now(), value: now.backlog }].slice(-MAX_SAMPLES));
       setProblem(undefined);
     } catch (refused) {
       setProblem(problemOf(refused));
@@ -46,11 +46,11 @@ export function Stats({ api, channel, shown }: { api: Api; channel: string; show
       {stats && <Numbers stats={stats} />}
       {stats && (
         <Bars
-          title="Messages a minute, last hour"
+          title="Messages per minute, last hour"
           points={stats.minutes.map(({ time, messages }) => ({ at: Date.parse(time), value: messages }))}
         />
       )}
-      {backlog.length > 0 && <Line title="Backlog of the archive, since this page is open" points={backlog} />}
+      {backlog.length > 0 && <Line title="Backlog since this page was opened" points={backlog} />}
     </>
   );
 }
@@ -76,8 +76,8 @@ function Numbers({ stats: { seq, archived, backlog, capacity, sockets, joined } 
   );
 }
 
-/** Does something at once and then from time to time, but only while the reader can see what comes of it. */
-function useWhileSeen(shown: boolean, period: number, act: () => Promise<void>): void {
+/** Calls a function at once and then repeatedly, but only while the result is visible. */
+function useWhileVisible(shown: boolean, periodMs: number, act: () => Promise<void>): void {
   useEffect(() => {
     if (!shown) return undefined;
     let timer: ReturnType<typeof setTimeout> | undefined;
@@ -87,7 +87,7 @@ function useWhileSeen(shown: boolean, period: number, act: () => Promise<void>):
       if (document.hidden) return;
       await act();
       clearTimeout(timer);
-      if (!over) timer = setTimeout(() => void turn(), period);
+      if (!over) timer = setTimeout(() => void turn(), periodMs);
     };
     const seen = () => void turn();
     document.addEventListener("visibilitychange", seen);

@@ -40,7 +40,7 @@ export class D1Gate {
   readonly #batch = this.#database.batch;
   #over = false;
   fault: D1Fault | undefined;
-  /** The statements that are with the real D1 just now, and who waits for their answers. */
+  /** The statements that the real D1 is running, and the callers that wait for their answers. */
   readonly #underWay = new Set<{ caller: Caller | undefined }>();
   /** When answers that are late are due, by `elapsed`. */
   readonly #late = new Set<{ due: number }>();

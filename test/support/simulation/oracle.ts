@@ -322,11 +322,11 @@ export class Oracle {
   #sight(run: Run, sent: Sent, seq: number): "must" | "may" | "must not" {
     if (!maySee(run.who, sent.restriction)) return "must not";
     if (seq <= run.joinedAt) return "must";
-    // A client that may not receive is not told how far the channel is, so it cannot know what it missed.
+    // A client that may not receive does not get the channel's last seq, so it cannot know what it missed.
     if (this.#isHidden(run) && sent.from.index < run.answered.index) return "may";
     const to = this.#storedBy(sent, seq);
     if (this.mustAllow(run.channel, run.who, "receive", sent.from, to)) return "must";
-    // A sender receives its own message also where it receives no others (FRA2).
+    // A sender receives its own message even if it receives no others (FRA2).
     if (sent.sender !== null && sent.sender.socketId === run.socketId) return "may";
     return this.mayAllow(run.channel, run.who, "receive", sent.from, to) ? "may" : "must not";
   }

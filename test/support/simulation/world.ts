@@ -288,7 +288,7 @@ export class World {
   async #findVanished(): Promise<void> {
     const vanished = () => this.#clients.all.filter(({ hasVanished, isOpen }) => hasVanished && isOpen);
     if (vanished().length > 0) await this.#pass(LONGEST_VANISHED_MS);
-    // Where nobody watches presence, an object looks for vanished clients when somebody asks who is there.
+    // If no client watches presence, an object checks for vanished clients only when a caller requests the members.
     for (const place of PLACES) {
       const path = `${this.#stage.path(place)}/presence`;
       await this.#server.request({ method: "GET", path, who: "server" });

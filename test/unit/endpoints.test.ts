@@ -27,14 +27,14 @@ const CHANGES: object[] = [
   { auth_channel: true },
 ];
 
-/** What a door answers: whether it let the caller do it. */
+/** Calls an endpoint. Returns whether it allowed the action. */
 type Attempt = (channel: string, key: string | null) => Promise<boolean>;
 
 async function socketOf(channel: string, key: string | null): Promise<TestSocket> {
   return connect(channel, key === null ? {} : { Authorization: `Bearer ${key}` });
 }
 
-/** Sends a frame, and a `leave` behind it, whose answer tells that the frame has been answered, too. */
+/** Sends a frame and then a `leave`. Once the `leave` is answered, the frame has been answered, too. */
 async function answersTo(
   channel: string,
   key: string | null,
@@ -51,11 +51,11 @@ async function answersTo(
 
 const isAllowed = (frames: { action: string }[]) => frames.every(({ action }) => action !== "error");
 const get =
-  (door: string): Attempt =>
+  (resource: string): Attempt =>
   async (channel, key) =>
-    (await call("GET", `/channels/${encodeURIComponent(channel)}/${door}`, undefined, key)).ok;
+    (await call("GET", `/channels/${encodeURIComponent(channel)}/${resource}`, undefined, key)).ok;
 
-const DOORS: [string, Action, Attempt][] = [
+const ENDPOINTS: [string, Action, Attempt][] = [
   [
     "POST /message",
     "publish",
@@ -106,7 +106,7 @@ const DOORS: [string, Action, Attempt][] = [
     "history",
     async (channel, key) => {
       const frames = await answersTo(channel, key, { action: "join", options: { after: 0 } });
-      return frames.some(({ payload }) => payload === "said before");
+      return frames.some(({ payload }) => payload === "published before");
     },
   ],
   [
@@ -134,8 +134,8 @@ const DOORS: [string, Action, Attempt][] = [
   ],
 ];
 
-describe("every door obeys the one decision (AUT2)", () => {
-  it.each(DOORS)("%s: %s", async (_, action, attempt) => {
+describe("every endpoint decides as authorize() does (AUT2)", () => {
+  it.each(ENDPOINTS)("%s: %s", async (_, action, attempt) => {
     const database = await newDatabase();
     const dbo_id = 1;
     const callers: [Identity, string | null][] = [
@@ -146,7 +146,7 @@ describe("every door obeys the one decision (AUT2)", () => {
     for (const change of CHANGES) {
       const open = { presence: true, private_messaging: { active: true }, database };
       const channel = await newOpenChannel({ ...open, ...change });
-      await publish(channel, "said before");
+      await publish(channel, "published before");
       const settings = v.parse(ChannelSettings, {
         anonymous_clients: true,
         message_history: 100,
@@ -161,7 +161,7 @@ describe("every door obeys the one decision (AUT2)", () => {
           admitted || action === "publish"
             ? await attempt(channel, key)
             : await attempt(channel, key).catch(() => false);
-        expect(got, `${who.kind} where ${JSON.stringify(change)}`).toBe(expected);
+        expect(got, `${who.kind}, settings ${JSON.stringify(change)}`).toBe(expected);
       }
     }
   });

@@ -1,23 +1,23 @@
 import type { Channel, Member, Message, Presence } from "../../client/client.ts";
 import { create } from "../dom.ts";
 import { avatarOf } from "./avatar.ts";
-import { ownDirection, partsOf } from "./line.ts";
+import { partsOf, withAutoDirection } from "./line.ts";
 
-/** Members shown; the rest is a number. */
-const SHOWN = 100;
+/** The list shows this many members, and the number of the others. */
+const MAX_SHOWN = 100;
 const IDS_KEY = "socketIds";
-/** Ids of this tab's connections that are kept: more than there are in a day of a bad network. */
-const IDS_KEPT = 100;
+/** How many ids of this tab's connections are stored: more than a day on a bad network needs. */
+const MAX_STORED_IDS = 100;
 
-/** Who is here, by the names under which they spoke. */
-export class People {
+/** Shows the members of the room, with the names from their messages. */
+export class MemberList {
   readonly #room: Channel;
   readonly #title: HTMLElement;
   readonly #list: HTMLElement;
-  /** Names by socketId: presence tells no names of anonymous clients, but their messages do. */
+  /** Names by `socketId`. Presence has no names of anonymous clients, but their messages have. */
   readonly #names = new Map<string, string>();
-  /** The socketIds under which this tab has spoken, which a reload is not to forget. */
-  readonly #mine = new Set<string>(JSON.parse(sessionStorage.getItem(IDS_KEY) ?? "[]") as string[]);
+  /** The `socketId`s of this tab's connections. They are stored, so that the tab knows its own messages after a reload. */
+  readonly #myIds = new Set<string>(JSON.parse(sessionStorage.getItem(IDS_KEY) ?? "[]") as string[]);
   #presence: Presence = { members: [], total: 0 };
 
   constructor(room: Channel, title: HTMLElement, list: HTMLElement) {
@@ -28,31 +28,31 @@ export class People {
       this.#presence = presence;
       this.#show();
     });
-    room.on("status", (status) => status === "online" && this.#remember());
+    room.on("status", (status) => status === "online" && this.#storeMyId());
   }
 
   isMine({ client }: Message): boolean {
-    return client !== undefined && this.#mine.has(client.socketId);
+    return client !== undefined && this.#myIds.has(client.socketId);
   }
 
-  /** Learns a name from what its bearer says. */
-  heard({ action, client, payload }: Message): void {
+  /** Notes the sender's name in a message, and shows it in the list. */
+  noteName({ action, client, payload }: Message): void {
     const { name } = partsOf(payload);
     if (action !== "message" || !client || !name || this.#names.get(client.socketId) === name) return;
     this.#names.set(client.socketId, name);
     if (this.#presence.members.some(({ socketId }) => socketId === client.socketId)) this.#show();
   }
 
-  #remember(): void {
+  #storeMyId(): void {
     if (!this.#room.me) return;
-    this.#mine.add(this.#room.me.socketId);
-    sessionStorage.setItem(IDS_KEY, JSON.stringify([...this.#mine].slice(-IDS_KEPT)));
+    this.#myIds.add(this.#room.me.socketId);
+    sessionStorage.setItem(IDS_KEY, JSON.stringify([...this.#myIds].slice(-MAX_STORED_IDS)));
   }
 
   #show(): void {
     const { members, total } = this.#presence;
     this.#title.textContent = `${total} here`;
-    const listed = members.toSorted((a, b) => Number(this.#isMe(b)) - Number(this.#isMe(a))).slice(0, SHOWN);
+    const listed = members.toSorted((a, b) => Number(this.#isMe(b)) - Number(this.#isMe(a))).slice(0, MAX_SHOWN);
     const rows = listed.map((member) => this.#row(member));
     if (total > listed.length) rows.push(create("li", "rest", `and ${total - listed.length} more`));
     this.#list.replaceChildren(...rows);
@@ -61,7 +61,7 @@ export class People {
   #row(member: Member): HTMLLIElement {
     const name = this.#names.get(member.socketId) ?? `Guest ${member.socketId.slice(0, 4)}`;
     const row = create("li");
-    row.append(avatarOf(name), ownDirection(create("span", "who", name)));
+    row.append(avatarOf(name), withAutoDirection(create("span", "who", name)));
     if (this.#isMe(member)) row.append(create("span", "badge", "you"));
     return row;
   }
