@@ -1,5 +1,5 @@
 /**
- * `npm run mutate`: how much the unit tests notice. Changes the sources in one small place at a time, and runs the test files that
+ * `npm run mutate`: how much the unit tests notice. Changes the sources in one small place at a time (a mutant), and runs tests that
  * reach the place until one of them fails.
  *
  *   --sample N   only N mutants, chosen by the seed (default: all)
@@ -8,37 +8,40 @@
  *   --tests NAME only test files whose path contains this; may be given several times. Quick while you write tests
  *   --jobs N     how many test files run at the same time (default: 2)
  *   --out FILE   where the report goes, as JSON (default: mutation.json)
- *   --resume     go on with the report that is there: what it holds of the chosen mutants is not run again
+ *   --resume     continue with the report that exists: mutants that it holds are not run again
+ *   --retry      with --resume, run its survivors again
  *
- * The order is random, so that a run that is stopped early has tried a random sample, too. The report is written as it grows.
+ * The report is written as it grows. scripts/mutation/explained.json lists mutants that no test can notice, each with the reason; they
+ * are not run.
  */
-import { type ChildProcess, fork } from "node:child_process";
 import { createHash } from "node:crypto";
 import { globSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { type Mutant, mutantsIn } from "./mutation/mutants.ts";
-import type { FirstIds, Outcome, Task } from "./mutation/runner.ts";
+import { RunnerProcess } from "./mutation/process.ts";
+import type { FirstIds, Result } from "./mutation/runner.ts";
+import { type Batch, type ProfiledTest, Trials, type Verdict } from "./mutation/trials.ts";
 
 /** The sources that are mutated. */
 const SOURCES = ["src/auth/**/*.ts", "src/channel/**/*.ts", "src/http/**/*.ts", "src/protocol/**/*.ts"];
 /** Files that try at random what others test one by one: they run only for mutants that nothing else reaches. */
 const LAST_RESORT = /\/(?:corpora|simulation)\.test\.ts$/;
-/** A file counts as failed where it takes so many times its usual time, and so many milliseconds more. */
-const TIMEOUT_FACTOR = 3;
-const TIMEOUT_GRACE_MS = 10_000;
-const START_TIMEOUT_MS = 120_000;
-const USUAL_TIMEOUT_MS = 300_000;
-const USUAL_ATTEMPTS = 3;
-const STATUSES = ["killed", "timeout", "survived", "not covered"] as const;
+/** Tests hang if they take so many times their usual time, and so many milliseconds more. */
+const TIMEOUT_FACTOR = 4;
+const TIMEOUT_GRACE_MS = 60_000;
+const PROFILE_TIMEOUT_MS = 1_200_000;
+/** How long the tests for one mutant that is on from the start may take together, in milliseconds. */
+const FROM_START_MS = 20_000;
+const IDLE_MS = 100;
+const STATUSES = ["killed", "timeout", "survived", "not covered", "explained"] as const;
+const EXPLAINED_FILE = "scripts/mutation/explained.json";
 
-type Status = (typeof STATUSES)[number];
+interface Report extends Mutant, Verdict {}
 
-interface Result extends Mutant {
-  status: Status;
-  /** The test file that failed, and its first failed test. */
-  by?: string;
-  failure?: string;
+/** A mutant that no test can notice, and why. The other fields are for the reader. */
+interface Explanation extends Pick<Mutant, "hash" | "file" | "original" | "replacement"> {
+  why: string;
 }
 
 const { values: options } = parseArgs({
@@ -50,75 +53,25 @@ const { values: options } = parseArgs({
     jobs: { type: "string", default: "2" },
     out: { type: "string", default: "mutation.json" },
     resume: { type: "boolean", default: false },
+    retry: { type: "boolean", default: false },
   },
 });
 
-/** A process that runs test files (mutation/runner.ts); started again where a test hangs. */
-class Runner {
-  readonly #firstIds: FirstIds;
-  #child: ChildProcess | undefined;
-
-  constructor(firstIds: FirstIds) {
-    this.#firstIds = firstIds;
-  }
-
-  /** Runs a test file; undefined if it takes too long. Throws if the process ends by itself twice, or does not start. */
-  async run(task: Task, timeoutMs: number): Promise<Outcome | undefined> {
-    for (let attempt = 1; attempt <= 2; attempt++) {
-      const child = (this.#child ??= await this.#start());
-      child.send(task);
-      const message = await messageOf(child, timeoutMs);
-      if (message !== "exit" && message !== "timeout") return message as Outcome;
-      this.stop();
-      if (message === "timeout") return undefined;
-    }
-    throw new Error(`Vitest ended while it ran ${task.file} with mutant ${task.mutant}.`);
-  }
-
-  stop(): void {
-    const pid = this.#child?.pid;
-    this.#child = undefined;
-    try {
-      if (pid !== undefined) process.kill(-pid, "SIGKILL");
-    } catch {
-      // It has ended already.
-    }
-  }
-
-  async #start(): Promise<ChildProcess> {
-    // In a process group of its own, so that the Workers runtime ends with it.
-    const group = { detached: true, silent: true };
-    const child = fork("scripts/mutation/runner.ts", [JSON.stringify(this.#firstIds)], group);
-    if ((await messageOf(child, START_TIMEOUT_MS)) !== "ready") throw new Error("Vitest does not start.");
-    return child;
-  }
-}
-
-/** The next message of a process; `exit` if it ends, `timeout` if none arrives in time. */
-function messageOf(child: ChildProcess, timeoutMs: number): Promise<unknown> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => end("timeout"), timeoutMs);
-    const onExit = () => end("exit");
-    function end(message: unknown): void {
-      clearTimeout(timer);
-      child.off("message", end).off("exit", onExit);
-      resolve(message);
-    }
-    child.once("message", end).once("exit", onExit);
-  });
-}
-
 const { mutants, firstIds } = findMutants();
 const chosen = choose(mutants);
-const runners = Array.from({ length: Number(options.jobs) }, () => new Runner(firstIds));
-const results = options.resume ? earlierResults() : [];
+const processes = Array.from({ length: Number(options.jobs) }, () => new RunnerProcess(firstIds));
+const reports = options.resume ? earlierReports() : [];
+const explained = explanations();
+/** The mutants reached while no test ran: while the modules were loaded, and between tests. */
+const outside = new Set<number>();
+/** How many mutants of a source a test file killed that were on from the start, by both their paths. */
+const startKills = new Map<string, number>();
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => finish());
 console.log(`${mutants.length} mutants, ${chosen.length} of them chosen. Running the tests without any …`);
-const files = await usualRuns();
-const known = new Set(results.map(({ hash }) => hash));
-const left = chosen.filter(({ hash }) => !known.has(hash));
-await inParallel(left, async (mutant, runner) => note({ ...mutant, ...(await tryOut(mutant, runner)) }));
+const { tests, lastResort } = await profile();
+const known = new Set(reports.map(({ hash }) => hash));
+await tryInBatches(chosen.filter((mutant) => !known.has(mutant.hash) && !isExplained(mutant)));
 finish();
 
 function findMutants(): { mutants: Mutant[]; firstIds: FirstIds } {
@@ -131,17 +84,36 @@ function findMutants(): { mutants: Mutant[]; firstIds: FirstIds } {
   return { mutants: found, firstIds: first };
 }
 
-/** What the report says of the chosen mutants already. */
-function earlierResults(): Result[] {
-  const earlier = JSON.parse(readFileSync(options.out, "utf8")) as { results: Result[] };
-  const byHash = new Map(earlier.results.map((result) => [result.hash, result]));
+/** Returns what the report says of the chosen mutants already. */
+function earlierReports(): Report[] {
+  const earlier = JSON.parse(readFileSync(options.out, "utf8")) as { results: Report[] };
+  const byHash = new Map(earlier.results.map((report) => [report.hash, report]));
   return chosen.flatMap((mutant) => {
-    const result = byHash.get(mutant.hash);
-    return result ? { ...result, ...mutant } : [];
+    const report = byHash.get(mutant.hash);
+    if (!report || report.status === "explained") return [];
+    const isRetried = options.retry && (report.status === "survived" || report.status === "not covered");
+    return isRetried ? [] : { ...report, ...mutant };
   });
 }
 
-/** The mutants to try, in an order by the seed. A mutant keeps its rank when other code changes. */
+function explanations(): Map<string, Explanation> {
+  const all = JSON.parse(readFileSync(EXPLAINED_FILE, "utf8")) as Explanation[];
+  const hashes = new Set(mutants.map(({ hash }) => hash));
+  for (const { hash, file, original, replacement } of all) {
+    if (hashes.has(hash)) continue;
+    console.log(`${EXPLAINED_FILE} explains a mutant that no longer exists: ${file}  ${original}  →  ${replacement}`);
+  }
+  return new Map(all.map((explanation) => [explanation.hash, explanation]));
+}
+
+/** Reports a mutant that is explained. */
+function isExplained(mutant: Mutant): boolean {
+  const explanation = explained.get(mutant.hash);
+  if (explanation) note(mutant, { status: "explained", failure: explanation.why });
+  return explanation !== undefined;
+}
+
+/** Returns the mutants to try, in an order by the seed. A mutant keeps its rank when other code changes. */
 function choose(all: readonly Mutant[]): Mutant[] {
   const rank = ({ hash }: Mutant) => createHash("sha256").update(`${options.seed}\0${hash}`).digest("hex");
   const wanted = all.filter(
@@ -152,123 +124,203 @@ function choose(all: readonly Mutant[]): Mutant[] {
   return ranked.slice(0, Number(options.sample ?? Infinity)).map(({ mutant }) => mutant);
 }
 
-/** How a test file runs without a mutant. */
-interface UsualRun {
-  file: string;
-  /** How long it takes to start, and each of its tests, in milliseconds. */
-  startMs: number;
-  tests: { id: string; milliseconds: number; reached: Set<number> }[];
-  reachedOutside: Set<number>;
-  /** How many mutants of each source it killed: it is tried early on the others there. */
-  kills: Map<string, number>;
+/** Runs all tests without a mutant. Those that fail are left out, because their failures would say nothing. */
+async function profile(): Promise<{ tests: ProfiledTest[]; lastResort: ProfiledTest[] }> {
+  const files = globSync("test/unit/**/*.test.ts").toSorted();
+  const wanted = files.filter((file) => options.tests.some((name) => file.includes(name)));
+  const usual = wanted.filter((file) => !LAST_RESORT.test(file));
+  const [usualTests, others] = await Promise.all([
+    profileOf(usual, processes[0]),
+    profileOf(
+      wanted.filter((file) => LAST_RESORT.test(file)),
+      processes[1] ?? processes[0],
+    ),
+  ]);
+  return { tests: usualTests ?? [], lastResort: others ?? [] };
 }
 
-/** Runs each test file without a mutant. One that fails is left out, because its failures would say nothing. */
-async function usualRuns(): Promise<UsualRun[]> {
-  const found: UsualRun[] = [];
-  const all = globSync("test/unit/**/*.test.ts").toSorted();
-  const wanted = all.filter((file) => options.tests.some((name) => file.includes(name)));
-  await inParallel(wanted, async (file, runner) => {
-    const task = { file, mutant: null };
-    // A machine under load may be too slow for a test once.
-    let outcome: Outcome | undefined;
-    for (let attempt = 0; attempt < USUAL_ATTEMPTS && !outcome?.isPassed; attempt++) {
-      outcome = await runner.run(task, USUAL_TIMEOUT_MS);
-    }
-    if (!outcome?.isPassed) {
-      console.log(`${file} is left out, because it fails without a mutant: ${outcome?.failure ?? "it hangs"}`);
-      return;
-    }
-    const { milliseconds, durations, reached } = outcome;
-    const tests = Object.entries(durations).map(([id, duration]) => ({
-      id,
-      milliseconds: duration,
-      reached: new Set(reached[id]),
-    }));
-    const startMs = Math.max(0, milliseconds - sum(Object.values(durations)));
-    found.push({ file, startMs, tests, reachedOutside: new Set(reached["outside"]), kills: new Map() });
+/** Runs the tests of some files twice: a busy machine may be too slow for a test once. */
+async function profileOf(files: readonly string[], runner: RunnerProcess | undefined): Promise<ProfiledTest[]> {
+  if (files.length === 0 || !runner) return [];
+  const task = { tests: Object.fromEntries(files.map((file) => [file, []])), plan: { isProfile: true } };
+  const { outcome, results } = await runner.run(task, PROFILE_TIMEOUT_MS);
+  if (typeof outcome === "string") throw new Error(`The tests do not end without a mutant: ${outcome}.`);
+  for (const { failure } of results) if (failure !== undefined) console.log(`Left out: ${failure}`);
+  const passed = results.filter(({ failure }) => failure === undefined);
+  for (const id of outcome.reached["outside"] ?? []) outside.add(id);
+  return passed.map(({ test, file, milliseconds }) => ({
+    id: test,
+    file,
+    milliseconds,
+    reached: new Set(outcome.reached[test]),
+  }));
+}
+
+/** Returns the tests that may notice a mutant. Which of them read a constant is not known: those that reach its source may. */
+function testsFor(mutant: Mutant): ProfiledTest[] {
+  if (!mutant.isConstant) return tests.filter(({ reached }) => reached.has(mutant.id));
+  const ofSource = mutants.filter(({ file, isConstant }) => file === mutant.file && !isConstant);
+  const reaching = tests.filter(({ reached }) => ofSource.some(({ id }) => reached.has(id)));
+  return reaching.length > 0 ? reaching : tests;
+}
+
+/** Tries tests on many mutants at the same time. */
+async function tryInBatches(candidates: readonly Mutant[]): Promise<void> {
+  const pairs = candidates.map((mutant) => ({ mutant, tests: testsFor(mutant) }));
+  const survivors: Mutant[] = [];
+  const trials = new Trials(
+    tests,
+    pairs.filter((pair) => pair.tests.length > 0),
+    (mutant, verdict) => {
+      // A constant may have been read when the modules were loaded, and is tried again with the mutant on from the start.
+      if (verdict.status === "survived" && mutant.isConstant) survivors.push(mutant);
+      else note(mutant, verdict);
+    },
+  );
+  await Promise.all(processes.map((runner) => tryAll(trials, runner)));
+  const { run, failed } = trials.controls;
+  console.log(`Of ${run} tests that ran without a mutant in between, ${failed} failed.`);
+  const unreached = pairs.filter((pair) => pair.tests.length === 0).map(({ mutant }) => mutant);
+  await inParallel([...unreached, ...survivors], async (mutant, runner) => {
+    note(mutant, await tryFromStart(mutant, runner));
   });
-  return found;
 }
 
-/** The tests of a file that reach a mutant, and how long they usually take. */
-interface Trial {
-  run: UsualRun;
-  tests: string[];
-  milliseconds: number;
-}
-
-/** What to run for a mutant, quick files first; a file counts as quicker where it has killed other mutants of the source. */
-function trialsOf({ id, file }: Mutant): Trial[] {
-  const trials = files.flatMap((run) => {
-    const tests = run.tests.filter(({ reached }) => run.reachedOutside.has(id) || reached.has(id));
-    const milliseconds = run.startMs + sum(tests.map((test) => test.milliseconds));
-    return tests.length === 0 ? [] : { run, tests: tests.map((test) => test.id), milliseconds };
-  });
-  const usual = trials.filter(({ run }) => !LAST_RESORT.test(run.file));
-  const cost = ({ run, milliseconds }: Trial) => milliseconds / (1 + (run.kills.get(file) ?? 0));
-  return (usual.length > 0 ? usual : trials).toSorted((a, b) => cost(a) - cost(b));
-}
-
-/** Runs the tests that reach a mutant until one fails. */
-async function tryOut(mutant: Mutant, runner: Runner): Promise<Pick<Result, "status" | "by" | "failure">> {
-  const trials = trialsOf(mutant);
-  for (const { run, tests, milliseconds } of trials) {
-    const timeoutMs = milliseconds * TIMEOUT_FACTOR + TIMEOUT_GRACE_MS;
-    const outcome = await runner.run({ file: run.file, tests, mutant: mutant.id }, timeoutMs);
-    if (outcome?.isPassed) continue;
-    run.kills.set(mutant.file, (run.kills.get(mutant.file) ?? 0) + 1);
-    if (!outcome) return { status: "timeout", by: run.file };
-    return { status: "killed", by: run.file, failure: outcome.failure ?? "" };
+async function tryAll(trials: Trials, runner: RunnerProcess): Promise<void> {
+  while (trials.left > 0) {
+    const batch = trials.next();
+    if (batch.size > 0) await tryBatch(trials, batch, runner);
+    // The other process has what is left.
+    else await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
   }
-  return { status: trials.length === 0 ? "not covered" : "survived" };
 }
 
-function sum(numbers: number[]): number {
-  return numbers.reduce((total, number) => total + number, 0);
+async function tryBatch(trials: Trials, batch: Batch, runner: RunnerProcess): Promise<void> {
+  const mutantIds: Record<string, number> = {};
+  for (const [test, mutant] of batch) if (mutant) mutantIds[test.id] = mutant.id;
+  const { outcome, results } = await runner.run(
+    { tests: byFile([...batch.keys()]), plan: { mutants: mutantIds } },
+    timeoutFor([...batch.keys()]),
+  );
+  const ended = new Map(results.map(({ test, failure }) => [test, failure]));
+  const hanging = typeof outcome === "string" ? hangingIn(batch, results) : [];
+  const suspects = hanging.flatMap((test) => [batch.get(test) ?? []].flat().map((mutant) => ({ test, mutant })));
+  console.log(
+    `${trials.left} left; a batch of ${batch.size} tests, ${results.length} ended${typeof outcome === "string" ? `, then ${outcome}` : ""}.`,
+  );
+  for (const { test, mutant } of suspects) {
+    const verdict = await tryAlone(mutant, test, runner);
+    if (verdict) trials.decide(mutant, verdict);
+    else ended.set(test.id, undefined);
+  }
+  trials.finish(batch, ended);
 }
 
-/** Does something with each item, as many at the same time as there are runners. */
-async function inParallel<T>(items: readonly T[], act: (item: T, runner: Runner) => Promise<void>): Promise<void> {
+/** Returns the tests of a batch that may hang: the first one without a result of each file that has begun, as results come late. */
+function hangingIn(batch: Batch, results: readonly Result[]): ProfiledTest[] {
+  const ended = new Set(results.map(({ test }) => test));
+  const last = results.at(-1)?.file;
+  const waiting = tests.filter((test) => batch.has(test) && !ended.has(test.id));
+  const first = waiting.find(({ file }) => file === last) ?? waiting[0];
+  return first ? [first] : [];
+}
+
+/** Runs one test on a mutant. Returns undefined if it passes. */
+async function tryAlone(mutant: Mutant, test: ProfiledTest, runner: RunnerProcess): Promise<Verdict | undefined> {
+  const task = { tests: byFile([test]), plan: { mutant: mutant.id } };
+  const { outcome } = await runner.run(task, timeoutFor([test]));
+  if (typeof outcome === "string") return { status: "timeout", by: test.file };
+  if (outcome.failure === undefined) return undefined;
+  return { status: "killed", by: test.file, failure: outcome.failure };
+}
+
+/** Runs tests with a mutant that is on from before the modules are loaded, as for a value that they compute while they load. */
+async function tryFromStart(mutant: Mutant, runner: RunnerProcess): Promise<Verdict> {
+  if (!outside.has(mutant.id)) {
+    const resort = lastResort.filter(({ reached }) => reached.has(mutant.id));
+    return resort.length === 0 ? { status: "not covered" } : verdictOf(mutant, resort, runner);
+  }
+  const siblings = mutants.filter(({ file }) => file === mutant.file);
+  const nearness = (test: ProfiledTest) =>
+    (startKills.get(`${test.file} ${mutant.file}`) ?? 0) +
+    siblings.filter(({ id }) => test.reached.has(id)).length / siblings.length;
+  const ranked = tests
+    .map((test) => ({ test, value: (0.05 + nearness(test)) / (test.milliseconds + 20) }))
+    .toSorted((a, b) => b.value - a.value);
+  const wanted: ProfiledTest[] = [];
+  let milliseconds = 0;
+  for (const { test } of ranked) {
+    if (milliseconds + test.milliseconds > FROM_START_MS) continue;
+    milliseconds += test.milliseconds;
+    wanted.push(test);
+  }
+  return verdictOf(mutant, wanted, runner);
+}
+
+async function verdictOf(mutant: Mutant, wanted: ProfiledTest[], runner: RunnerProcess): Promise<Verdict> {
+  const { outcome, results } = await runner.run(
+    { tests: byFile(wanted), plan: { mutant: mutant.id } },
+    timeoutFor(wanted),
+  );
+  if (typeof outcome === "string") return { status: "timeout" };
+  if (outcome.failure === undefined) return { status: "survived" };
+  const by = results.find(({ failure }) => failure !== undefined)?.file ?? "";
+  startKills.set(`${by} ${mutant.file}`, (startKills.get(`${by} ${mutant.file}`) ?? 0) + 1);
+  return { status: "killed", by, failure: outcome.failure };
+}
+
+/** Returns the ids of tests by their file, the files in the order of the tests. */
+function byFile(wanted: readonly ProfiledTest[]): Record<string, string[]> {
+  const files = Map.groupBy(wanted, ({ file }) => file);
+  return Object.fromEntries([...files].map(([file, group]) => [file, group.map(({ id }) => id)]));
+}
+
+function timeoutFor(wanted: readonly ProfiledTest[]): number {
+  return wanted.reduce((total, { milliseconds }) => total + milliseconds * TIMEOUT_FACTOR, TIMEOUT_GRACE_MS);
+}
+
+/** Does something with each item, with as many at the same time as there are processes. */
+async function inParallel<T>(
+  items: readonly T[],
+  act: (item: T, runner: RunnerProcess) => Promise<void>,
+): Promise<void> {
   const waiting = items.values();
   await Promise.all(
-    runners.map(async (runner) => {
+    processes.map(async (runner) => {
       for (const item of waiting) await act(item, runner);
     }),
   );
 }
 
-function note(result: Result): void {
-  results.push(result);
-  const { file, line, column, original, replacement, status } = result;
+function note(mutant: Mutant, verdict: Verdict): void {
+  reports.push({ ...mutant, ...verdict });
+  const { file, line, column, original, replacement } = mutant;
   console.log(
-    `${results.length}/${chosen.length} ${status}: ${file}:${line}:${column}  ${original}  →  ${replacement}`,
+    `${reports.length}/${chosen.length} ${verdict.status}: ${file}:${line}:${column}  ${original}  →  ${replacement}`,
   );
-  writeFileSync(
-    options.out,
-    JSON.stringify({ options, mutants: mutants.length, chosen: chosen.length, results }, null, 1),
-  );
+  const report = { options, mutants: mutants.length, chosen: chosen.length, results: reports };
+  writeFileSync(options.out, JSON.stringify(report, null, 1));
 }
 
 /** Prints the report and ends. */
 function finish(): never {
-  for (const runner of runners) runner.stop();
+  for (const runner of processes) runner.stop();
   console.log(`\nSurvivors and code that no test reaches:\n`);
-  for (const { file, line, column, operator, original, replacement, status } of results.toSorted(
+  for (const { file, line, column, operator, original, replacement, status } of reports.toSorted(
     (a, b) => a.id - b.id,
   )) {
-    if (status === "killed" || status === "timeout") continue;
+    if (status !== "survived" && status !== "not covered") continue;
     console.log(`${status}  ${file}:${line}:${column}  ${operator}\n    ${original}\n  → ${replacement}`);
   }
-  const groups = Map.groupBy(results, ({ file }) => dirname(file));
-  const rows = [...groups, ["all", results] as const].toSorted(([a], [b]) => (a < b ? 1 : -1));
+  const groups = Map.groupBy(reports, ({ file }) => dirname(file));
+  const rows = [...groups, ["all", reports] as const].toSorted(([a], [b]) => (a < b ? 1 : -1));
   console.log();
   console.table(Object.fromEntries(rows.map(([directory, group]) => [directory, summaryOf(group)])));
   process.exit();
 }
 
-function summaryOf(group: readonly Result[]): Record<string, number | string> {
-  const counts = STATUSES.map((status) => [status, group.filter((result) => result.status === status).length] as const);
+function summaryOf(group: readonly Report[]): Record<string, number | string> {
+  const counts = STATUSES.map((status) => [status, group.filter((report) => report.status === status).length] as const);
   const detected = group.filter(({ status }) => status === "killed" || status === "timeout").length;
   return {
     mutants: group.length,

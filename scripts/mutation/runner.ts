@@ -1,40 +1,58 @@
 /**
- * A process that keeps Vitest warm and runs one test file at a time, each with one mutant on. scripts/mutate.ts starts it with
- * the ids of the mutants to build in, sends it tasks and gets an outcome for each; it kills it where a test hangs.
+ * A process that keeps Vitest warm and runs tests, all in one Workers runtime, because starting one takes longer than most tests do. scripts/mutation/process.ts starts it with the ids of the
+ * mutants to build in and sends it tasks. It answers with a `Result` for each test, and at the end with an `Outcome`.
  */
 import { relative } from "node:path";
-import { createVitest, type TestModule } from "vitest/node";
+import { createVitest, type TestCase, type TestModule } from "vitest/node";
 import config from "../../vitest.config.ts";
 import { mutantsIn, withMutants } from "./mutants.ts";
 
-/** A test file to run. */
-export interface Task {
-  file: string;
-  /** The ids of the tests to run; all where it is left out. */
-  tests?: string[];
-  /** The id of the mutant to turn on. With null none is on, and those reached are noted. */
-  mutant: number | null;
+/** Which mutants are on while tests run. */
+export interface Plan {
+  /** Record which mutants the tests reach. */
+  isProfile?: boolean;
+  /** The one mutant that is on for the whole run, from before the modules are loaded. */
+  mutant?: number;
+  /** The mutant that is on during a test, by the test's id. */
+  mutants?: Record<string, number>;
 }
 
-export interface Outcome {
-  isPassed: boolean;
-  /** How long each test took, in milliseconds, by its id. */
-  durations: Record<string, number>;
-  /** With no mutant on: the ids of the mutants that each test reached, and those reached `outside` of tests. */
-  reached: Record<string, number[]>;
-  /** The test that failed, and with what; undefined where all passed. */
+/** Tests to run. */
+export interface Task {
+  /** The ids of the tests by their file; all tests of the file if the list is empty. */
+  tests: Record<string, string[]>;
+  plan: Plan;
+}
+
+/** The result of one test. */
+export interface Result {
+  test: string;
+  file: string;
+  milliseconds: number;
+  /** The test's name and its first error; undefined if it passed. */
   failure?: string;
+}
+
+/** The end of a task. */
+export interface Outcome {
+  /** The first error; undefined if all tests passed. */
+  failure?: string;
+  /** With a profile: the ids of the mutants that each test reached, and those reached `outside` of tests. */
+  reached: Record<string, number[]>;
   milliseconds: number;
 }
 
 declare module "vitest" {
   interface ProvidedContext {
-    mutant: number | null;
+    plan: Plan;
   }
 }
 
 /** Where each mutated source's ids begin. */
 export type FirstIds = Record<string, number>;
+
+/** How long a test may take unless it names a timeout, in milliseconds. Tests that wait for something that a mutant prevents take as long. */
+const TEST_TIMEOUT_MS = 15_000;
 
 const firstIds = JSON.parse(process.argv[2] ?? "{}") as FirstIds;
 
@@ -47,13 +65,14 @@ const vitest = await createVitest(
     ...unit.test,
     config: false,
     watch: false,
-    reporters: [{}],
+    reporters: [{ onTestCaseResult: (test: TestCase) => void process.send?.(resultOf(test)) }],
     onConsoleLog: () => false,
-    // The cache on disk knows nothing of the mutants, and would serve them to others.
+    // The cache on disk does not know the mutants, and would serve them to others.
     fsModuleCache: false,
-    bail: 1,
+    testTimeout: TEST_TIMEOUT_MS,
     maxWorkers: 1,
-    provide: { mutant: null },
+    isolate: false,
+    provide: { plan: {} },
     setupFiles: ["scripts/mutation/setup.ts", ...[unit.test?.setupFiles ?? []].flat()],
   },
   { define: unit.define ?? {}, plugins: [...(unit.plugins ?? []), mutation()] },
@@ -74,35 +93,51 @@ function mutation() {
       const file = relative(process.cwd(), id);
       const firstId = firstIds[file];
       if (firstId === undefined) return;
-      return {
-        code: withMutants(code, mutantsIn(file, code, firstId).edits, firstId, "globalThis.isMutant"),
-        map: null,
-      };
+      return { code: withMutants(file, code, mutantsIn(file, code, firstId).edits, firstId), map: null };
     },
   };
 }
 
-async function run({ file, tests, mutant }: Task): Promise<Outcome> {
+async function run({ tests, plan }: Task): Promise<Outcome> {
   const began = Date.now();
   vitest.state.filesMap.clear();
   vitest.state.errorsSet.clear();
-  vitest.provide("mutant", mutant);
-  const specification = vitest.getRootProject().createSpecification(file, tests && { testIds: tests });
-  const { testModules, unhandledErrors } = await vitest.runTestSpecifications([specification]);
-  const [module] = testModules;
-  const isPassed = module?.ok() === true && unhandledErrors.length === 0;
-  const { reached = {} } = (module?.meta() ?? {}) as Partial<Outcome>;
-  const durations = Object.fromEntries(
-    [...(module?.children.allTests() ?? [])].map((test) => [test.id, test.diagnostic()?.duration ?? 0]),
+  const project = vitest.getRootProject();
+  vitest.provide("plan", plan);
+  // In a batch each test has a mutant of its own. Of a mutant that is on all the time, the first failure says enough.
+  project.config.bail = plan.mutant === undefined ? 0 : 1;
+  vitest.config.bail = project.config.bail;
+  const specifications = Object.entries(tests).map(([file, testIds]) =>
+    project.createSpecification(file, testIds.length === 0 ? undefined : { testIds }),
   );
-  const outcome = { isPassed, durations, reached, milliseconds: Date.now() - began };
-  return isPassed ? outcome : { ...outcome, failure: failureOf(module, unhandledErrors) };
+  const { testModules, unhandledErrors } = await vitest.runTestSpecifications(specifications);
+  const reached: Record<string, number[]> = {};
+  const outside = new Set<number>();
+  for (const module of testModules) {
+    const meta = module.meta() as Partial<Outcome>;
+    for (const id of meta.reached?.["outside"] ?? []) outside.add(id);
+    Object.assign(reached, meta.reached);
+  }
+  const failure = testModules.map(failureOf).find((text) => text !== undefined);
+  const outcome = { reached: { ...reached, outside: [...outside] }, milliseconds: Date.now() - began };
+  if (failure === undefined && unhandledErrors.length === 0) return outcome;
+  return { ...outcome, failure: failure ?? firstLine(unhandledErrors as { message?: string }[]) };
 }
 
-function failureOf(module: TestModule | undefined, unhandled: readonly unknown[]): string {
-  const failed = module?.children.allTests("failed").next().value;
-  const result = failed?.result();
-  const [error] = [...(result?.errors ?? []), ...(module?.errors() ?? []), ...unhandled] as { message?: string }[];
-  const text = (error?.message ?? "the file did not run").split("\n", 1).join("");
-  return failed === undefined ? text : `${failed.fullName}: ${text}`;
+function failureOf(module: TestModule): string | undefined {
+  const failed = module.children.allTests("failed").next().value;
+  if (failed) return resultOf(failed).failure;
+  return module.errors().length > 0 ? firstLine(module.errors()) : undefined;
+}
+
+function resultOf(test: TestCase): Result {
+  const file = relative(process.cwd(), test.module.moduleId);
+  const common = { test: test.id, file, milliseconds: test.diagnostic()?.duration ?? 0 };
+  const result = test.result();
+  if (result.state !== "failed") return common;
+  return { ...common, failure: `${test.fullName}: ${firstLine(result.errors)}` };
+}
+
+function firstLine([error]: readonly { message?: string }[]): string {
+  return (error?.message ?? "the file did not run").split("\n", 1).join("");
 }

@@ -1,0 +1,76 @@
+/** The processes that run test files (runner.ts). */
+import { type ChildProcess, fork } from "node:child_process";
+import type { FirstIds, Outcome, Result, Task } from "./runner.ts";
+
+const START_TIMEOUT_MS = 120_000;
+
+/** What a task ended with, and the results of its tests until then. */
+export interface Finished {
+  /** `timeout` if it took too long, `exit` if the process ended. */
+  outcome: Outcome | "timeout" | "exit";
+  results: Result[];
+}
+
+/** A process that runs test files; started again after a test hangs. */
+export class RunnerProcess {
+  readonly #firstIds: FirstIds;
+  #child: ChildProcess | undefined;
+
+  constructor(firstIds: FirstIds) {
+    this.#firstIds = firstIds;
+  }
+
+  /** Runs a test file. Throws if the process does not start. */
+  async run(task: Task, timeoutMs: number): Promise<Finished> {
+    const child = (this.#child ??= await this.#start());
+    const results: Result[] = [];
+    child.send(task);
+    const outcome = await answerOf<Outcome>(child, timeoutMs, (message) => {
+      const isResult = typeof message === "object" && message !== null && "test" in message;
+      if (isResult) results.push(message as Result);
+      return !isResult;
+    });
+    if (outcome === "timeout" || outcome === "exit") this.stop();
+    return { outcome, results };
+  }
+
+  stop(): void {
+    const pid = this.#child?.pid;
+    this.#child = undefined;
+    try {
+      if (pid !== undefined) process.kill(-pid, "SIGKILL");
+    } catch {
+      // It has ended already.
+    }
+  }
+
+  async #start(): Promise<ChildProcess> {
+    // In a process group of its own, so that the Workers runtime ends with it.
+    const child = fork("scripts/mutation/runner.ts", [JSON.stringify(this.#firstIds)], {
+      detached: true,
+      stdio: ["ignore", "ignore", "ignore", "ipc"],
+    });
+    const answer = await answerOf<"ready">(child, START_TIMEOUT_MS, () => true);
+    if (answer !== "ready") throw new Error("Vitest does not start.");
+    return child;
+  }
+}
+
+/** Returns the first message that is the last one; `exit` if the process ends, `timeout` if no such message arrives in time. */
+function answerOf<T>(
+  child: ChildProcess,
+  timeoutMs: number,
+  isLast: (message: unknown) => boolean,
+): Promise<T | "timeout" | "exit"> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => end("timeout"), timeoutMs);
+    const onExit = () => end("exit");
+    const onMessage = (message: unknown) => isLast(message) && end(message as T);
+    function end(answer: T | "timeout" | "exit"): void {
+      clearTimeout(timer);
+      child.off("message", onMessage).off("exit", onExit);
+      resolve(answer);
+    }
+    child.on("message", onMessage).once("exit", onExit);
+  });
+}
