@@ -27,9 +27,11 @@ export default defineConfig({
             wrangler: { configPath: "./wrangler.toml" },
             miniflare: {
               bindings: {
-                API_KEYS: "first-key,second-key",
+                API_KEYS: "first-key-of-the-tests,second-key-of-the-tests",
                 AUTH_SECRET: "a secret of the tests, of at least 32 bytes",
-                SHORT_SECRET: "too short",
+                AUTH_SECRET_SHORT: "too short",
+                AUTH_SECRET_OLD: "a secret of the tests, of at least 32 bytes",
+                OLD_SECRET: "a secret of the tests, of at least 32 bytes",
                 ALLOWED_ORIGINS: "https://front.test, https://other.test",
                 CORPORA: JSON.stringify({ parsing, naughtyStrings }),
                 MIGRATIONS: await readD1Migrations("migrations"),
@@ -39,7 +41,7 @@ export default defineConfig({
         ],
         test: {
           name: "unit",
-          include: ["test/unit/**/*.test.ts"],
+          include: ["test/unit/**/*.test.ts", "test/security/**/*.test.ts"],
           setupFiles: ["test/unit/setup.ts"],
           testTimeout: PATIENCE,
         },

@@ -40,7 +40,7 @@ export interface Peer {
   command: (port: number) => string[];
 }
 
-export const API_KEY = "bench-key";
+export const API_KEY = "the-key-of-the-bench";
 /** Debian's. */
 export const NCHAN_MODULE = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 /** The channel of all that happens on one. */

@@ -59,7 +59,23 @@ function migrate(): void {
 }
 
 function serve(): void {
-  const server = spawn("wrangler", ["dev", ...flags], { env, stdio: "inherit" });
+  const server = spawn("wrangler", ["dev", "--var", `LOCAL_HOSTS:${givenHosts()}`, ...flags], {
+    env,
+    stdio: "inherit",
+  });
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => server.kill(signal));
   server.on("exit", (code, signal) => process.exit(code ?? (signal === null ? 0 : 1)));
+}
+
+/**
+ * Returns the names that the server answers at, beside localhost and IP addresses, comma-separated: those that its user gives.
+ * At any other, a page of a stranger may have led the browser here by its own DNS (src/http/hosts.ts).
+ */
+function givenHosts(): string {
+  const { values } = parseArgs({
+    args: flags,
+    strict: false,
+    options: { ip: { type: "string" }, host: { type: "string" } },
+  });
+  return [values.ip, values.host].filter((host) => typeof host === "string").join(",");
 }

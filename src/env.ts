@@ -13,6 +13,11 @@ export interface Env {
   API_KEYS?: string;
   /** The only `{canonical}` that `/rt/{canonical}` answers; empty for any. */
   REALTIME_CANONICAL?: string;
-  /** Comma-separated: the origins whose pages may use this server, beside its own; `*` for all. */
+  /** Comma-separated: the origins whose pages may use this server, beside its own (`https://app.example.com`); `*` for all. */
   ALLOWED_ORIGINS?: string;
+  /**
+   * Set by `npm start` only: this is a development server, which answers at `localhost`, at IP addresses and at these hosts,
+   * comma-separated. A deployment has no such variable.
+   */
+  LOCAL_HOSTS?: string;
 }

@@ -11,7 +11,11 @@ export type LogEvent =
   /** The platform refused to set a channel object's alarm. */
   | "alarm not set"
   /** A token could not be verified, and not for a fault of its own. */
-  | "token not verifiable";
+  | "token not verifiable"
+  /** One of `API_KEYS` is too short, too long, or holds what cannot be sent: it lets nobody in. Logged once, like the next. */
+  | "API key ignored"
+  /** An entry of `ALLOWED_ORIGINS` is no origin: pages of it are refused. Logged once by each instance of the Worker. */
+  | "allowed origin not usable";
 
 /**
  * The one place that logs: one JSON object an event, which Workers Logs takes apart into fields that can be searched.

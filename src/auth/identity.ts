@@ -5,8 +5,10 @@ import { judgeBySettings } from "./known-settings.ts";
 import type { User } from "./policy.ts";
 import { verifyToken } from "./token.ts";
 
-/** Characters of an API key. Longer ones are refused unread: so much is compared each time. */
+/** Characters of an API key. Shorter ones could be guessed. Longer ones are refused unread: so much is compared each time. */
+const MIN_KEY_LENGTH = 16;
 const MAX_KEY_LENGTH = 256;
+const USABLE_KEY = new RegExp(`^[\\x21-\\x7e]{${MIN_KEY_LENGTH},${MAX_KEY_LENGTH}}$`);
 
 /**
  * Compares in constant time and with every key, so that time tells nothing about any of them: neither what it is nor, as
@@ -23,12 +25,20 @@ export function isApiKey(candidate: string, apiKeys = ""): boolean {
 
 let known: { text: string; keys: Uint8Array[] } = { text: "", keys: [] };
 
-/** The keys as bytes; prepared once, as they hardly ever change. */
+/** The keys as bytes; prepared once, as they hardly ever change. So a key that is not usable is logged once. */
 function keysOf(text: string): Uint8Array[] {
   if (known.text === text) return known.keys;
   const keys = text.split(",").map((key) => key.trim());
-  known = { text, keys: keys.filter((key) => key !== "" && key.length <= MAX_KEY_LENGTH).map(padded) };
+  known = { text, keys: keys.filter(isUsable).map(padded) };
   return known.keys;
+}
+
+function isUsable(key: string, index: number): boolean {
+  if (USABLE_KEY.test(key)) return true;
+  if (key === "") return false;
+  const reason = new Error(`a key has ${MIN_KEY_LENGTH} to ${MAX_KEY_LENGTH} visible ASCII characters`);
+  logFailure("API key ignored", reason, { position: index + 1 });
+  return false;
 }
 
 function padded(text: string): Uint8Array {

@@ -63,10 +63,10 @@ export function forgetSettings(name: string): void {
   settings.forget((channel) => candidatesFor(channel).includes(name));
 }
 
-/** To be called after a change of an auth database. */
+/** To be called after a change of an auth database. It also concerns databases that have, or had, the same key. */
 export function forgetDatabase(name: string): void {
   databases.forget((key) => key === name);
-  settings.forget((_, holding) => holding?.settings.database === name);
+  settings.forget((_, holding) => holding !== undefined && holding?.settings.database !== null);
 }
 
 async function lastKnownTo(channel: string, env: Bindings): Promise<{ value: EffectiveSettings | null } | undefined> {

@@ -11,6 +11,8 @@ export interface User {
   extras: Record<string, unknown>;
   /** When its token expires, in milliseconds since the epoch. */
   expires: number;
+  /** When its token was issued, in milliseconds since the epoch, if the token says so. */
+  issued?: number | undefined;
 }
 
 /** Who is asking: the server side, by an API key; a user, by a token; or anybody, without credentials. */
@@ -58,9 +60,8 @@ export function decide(who: Identity, action: Action, settings: ChannelSettings 
  * @param database The auth database to whose users the message is restricted, null if it is for all.
  */
 export function decidePublish(who: Identity, database: string | null, settings: ChannelSettings | null): Result<null> {
-  const allowed = decide(who, "publish", settings);
-  if (!allowed.ok || database === null) return allowed;
-  if (database === settings?.database) return decide(who, "message-authenticated", settings);
+  const allowed = decide(who, database === null ? "publish" : "message-authenticated", settings);
+  if (!allowed.ok || database === null || database === settings?.database) return allowed;
   return refuse("forbidden", "This is not the auth database of the channel.", { field: "database" });
 }
 

@@ -2,7 +2,8 @@ import { asc, eq, gt, sql } from "drizzle-orm";
 import { drizzle, type DrizzleD1Database } from "drizzle-orm/d1";
 import * as v from "valibot";
 import { channels, databases } from "../history/schema.ts";
-import { type AuthDatabase, type ChannelSettings, StoredSettings } from "../protocol/schemas.ts";
+import { type ChannelSettings, StoredSettings } from "../protocol/schemas.ts";
+import { SHARES_KEYS, type VerifyingDatabase } from "./databases.ts";
 
 /** Settings, and the name or pattern that they are stored for. */
 export interface NamedSettings {
@@ -13,7 +14,7 @@ export interface NamedSettings {
 /** The settings that hold for a channel. */
 export interface EffectiveSettings extends NamedSettings {
   /** How the users of the auth database that the settings name are verified, null if there is none of that name. */
-  authDatabase: AuthDatabase | null;
+  authDatabase: VerifyingDatabase | null;
 }
 
 /** Settings in D1. Every method may throw where D1 does not answer. */
@@ -29,11 +30,26 @@ export class SettingsStore {
     const candidates = candidatesFor(channel);
     const names = JSON.stringify(candidates);
     const rows = await this.#db
-      .select({ name: channels.name, settings: channels.settings, authDatabase: databases.config })
+      .select({
+        name: channels.name,
+        settings: channels.settings,
+        authDatabase: databases.config,
+        sharesKeys: SHARES_KEYS,
+        revocations: databases.revocations,
+      })
       .from(channels)
       .leftJoin(databases, sql`${databases.name} = ${channels.settings} ->> 'database'`)
       .where(sql`${channels.name} IN (SELECT value FROM json_each(${names}))`);
-    const found = new Map(rows.map((row) => [row.name, { ...parsed(row), authDatabase: row.authDatabase }]));
+    const found = new Map(
+      rows.map(({ authDatabase, sharesKeys, revocations, ...row }) => {
+        const verifying = authDatabase && {
+          ...authDatabase,
+          sharesKeys: sharesKeys === 1,
+          revocations: revocations ?? {},
+        };
+        return [row.name, { ...parsed(row), authDatabase: verifying }];
+      }),
+    );
     for (const name of candidates) {
       const stored = found.get(name);
       if (stored && (name === channel || name.endsWith("*") || stored.settings.nested_channels)) return stored;

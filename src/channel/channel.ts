@@ -1,12 +1,13 @@
 import { DurableObject } from "cloudflare:workers";
-import { type Action, decide, type Identity } from "../auth/policy.ts";
+import { type Action, decide, type Identity, mayRead } from "../auth/policy.ts";
+import { isRevoked, REVOKED } from "../auth/revocations.ts";
 import { SettingsStore } from "../auth/settings.ts";
 import { askD1 } from "../ask-d1.ts";
 import type { Env } from "../env.ts";
 import type { LogPage } from "../history/page.ts";
 import { endOf, latestRun, type PageBounds, pageRange, takeWithin } from "../history/range.ts";
 import { HistoryStore } from "../history/store.ts";
-import type { LogPositions } from "../history/times.ts";
+import { blockEnd, type LogPositions } from "../history/times.ts";
 import { logFailure } from "../logging.ts";
 import { CLOSE } from "../protocol/close.ts";
 import type { Fault, Result } from "../protocol/errors.ts";
@@ -20,21 +21,22 @@ import {
   MAX_SOCKETS_PER_USER,
   RESERVED_SOCKETS,
 } from "../protocol/limits.ts";
-import type { ChannelSettings } from "../protocol/schemas.ts";
 import { Alarm } from "./alarm.ts";
 import { Archiver } from "./archiver.ts";
+import { SenderBudgets } from "./budgets.ts";
 import { Conversation } from "./conversation.ts";
 import { withDeadline } from "./deadline.ts";
+import { identityOf } from "./identity-header.ts";
 import { Keys } from "./keys.ts";
 import { Log, type Place } from "./log.ts";
 import { Metrics } from "./metrics.ts";
+import { PresenceFeed } from "./presence-feed.ts";
 import { dependsOnSettings, Publisher, type Submission } from "./publisher.ts";
+import { AnonymousQuota } from "./quota.ts";
 import { SetAside } from "./set-aside.ts";
 import { type Holding, SettingsCopy, UNAVAILABLE } from "./settings.ts";
-import { Sockets } from "./sockets.ts";
+import { SERVER_GROUP, Sockets } from "./sockets.ts";
 
-/** In which the Worker tells the object who is behind a socket. The object is reached through the Worker only. */
-export const IDENTITY_HEADER = "X-Identity";
 /** In which the Worker tells the object the chosen subprotocol, and the object the client. */
 export const PROTOCOL_HEADER = "Sec-WebSocket-Protocol";
 
@@ -76,6 +78,8 @@ export class Channel extends DurableObject<Env> {
   readonly #archive: HistoryStore;
   readonly #publisher: Publisher;
   readonly #conversation: Conversation;
+  readonly #presence: PresenceFeed;
+  readonly #budgets = new SenderBudgets();
   readonly #alarm: Alarm;
   readonly #metrics: Metrics;
   readonly #setAside: SetAside;
@@ -89,19 +93,27 @@ export class Channel extends DurableObject<Env> {
     this.#name = nameOf(ctx.id);
     this.#archive = new HistoryStore(env.DB);
     this.#settings = new SettingsCopy(ctx.storage.kv, () => new SettingsStore(env.DB).resolve(this.#name), {
-      changed: (settings) => this.#reconsider(settings),
+      changed: () => this.#reconsider(),
       failed: (error) => logFailure("D1 did not answer", error, { channel: this.#name }),
     });
     this.#log = new Log(ctx.storage);
-    if (this.#log.started) this.#settings.store();
+    if (this.#log.isStored) this.#settings.store();
     this.#alarm = new Alarm(ctx.storage);
     this.#metrics = new Metrics(this.#name, env.METRICS);
     this.#sockets = new Sockets(
       ctx,
-      () => this.#settings.current,
-      (client) => this.#sockets.announce(presenceUpdateFrame(this.#name, "leave", client)),
+      () => (this.#settings.isKnown ? this.#settings.current : undefined),
+      (client) => this.#presence.left(client),
       this.#metrics,
     );
+    this.#presence = new PresenceFeed({
+      isWatched: () => this.#sockets.isWatched,
+      announce: (action, client, except) =>
+        this.#sockets.announce(presenceUpdateFrame(this.#name, action, client), except),
+      tell: (watcher, action, client) => this.#sockets.tell(watcher, presenceUpdateFrame(this.#name, action, client)),
+    });
+    // Sockets were only accepted after the log had started. Nothing is stored, so it was empty, and still is.
+    if (!this.#log.started && this.#sockets.count() > 0) this.#log.start([]);
     this.#setAside = new SetAside(ctx.storage);
     this.#archiver = new Archiver({
       channel: this.#name,
@@ -111,11 +123,18 @@ export class Channel extends DurableObject<Env> {
       metrics: this.#metrics,
     });
     const shared = { channel: this.#name, log: this.#log, sockets: this.#sockets, settings: this.#settings };
-    this.#publisher = new Publisher({ ...shared, keys: new Keys(ctx.storage), stored: () => this.#schedule() });
+    const quota = new AnonymousQuota(
+      ctx.storage.kv,
+      this.#log,
+      () => this.#settings.current?.anonymous_bytes_per_day ?? null,
+    );
+    this.#publisher = new Publisher({ ...shared, keys: new Keys(ctx.storage), quota, stored: () => this.#stored() });
     this.#conversation = new Conversation({
       ...shared,
       metrics: this.#metrics,
-      accept: (messages) => this.#publisher.accept(messages),
+      presence: this.#presence,
+      budgets: this.#budgets,
+      accept: (who, budget, messages) => this.#publisher.acceptWithin(who, budget, messages),
     });
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
     // The runtime gives up on an alarm after six failures that are not ours to catch: see that there is always one.
@@ -145,8 +164,8 @@ export class Channel extends DurableObject<Env> {
     return results;
   }
 
-  #store({ who, publications }: Submission): Result<Place>[] {
-    if (this.#log.started) return this.#publisher.publish(who, publications);
+  #store({ who, address, publications }: Submission): Result<Place>[] {
+    if (this.#log.started) return this.#publisher.publish(who, publications, this.#budgets.of(groupOf(who, address)));
     return publications.map((publication) => {
       const allowed = this.#publisher.decide(who, publication);
       return allowed.ok ? UNAVAILABLE : allowed;
@@ -186,7 +205,16 @@ export class Channel extends DurableObject<Env> {
   async locate(who: Identity, times: readonly number[]): Promise<Result<LogPositions>> {
     const admitted = await this.#admit(who, "history");
     if (!admitted.ok) return admitted;
-    return { ok: true, value: { oldest: this.#log.oldest, positions: this.#log.positionsAt(times) } };
+    const positions = this.#log.positionsAt(times);
+    const visible = who.kind === "server" ? positions : positions.map((position) => this.#firstVisible(who, position));
+    return { ok: true, value: { oldest: this.#log.oldest, positions, visible } };
+  }
+
+  /** Returns the first position from this one on that its reader may know, or the one after its block (history/times.ts). */
+  #firstVisible(who: Identity, position: number): number {
+    const to = Math.min(blockEnd(position), this.#log.last);
+    for (const message of this.#log.read({ from: position, to })) if (mayRead(who, message)) return message.seq;
+    return to + 1;
   }
 
   /** How the channel is doing, and where in its log certain times begin. For the server side; the Worker has seen to that. */
@@ -225,9 +253,9 @@ export class Channel extends DurableObject<Env> {
 
   /** Accepts a socket. A refusal is answered with its fault as JSON, for the Worker to put into words. */
   override async fetch(request: Request): Promise<Response> {
-    const who = JSON.parse(decodeURIComponent(request.headers.get(IDENTITY_HEADER) ?? "")) as Identity;
+    const who = identityOf(request.headers);
     const admitted = await this.#admit(who, "subscribe");
-    const group = groupOf(who, request.headers.get(ADDRESS_HEADER));
+    const group = groupOf(who, request.headers.get(ADDRESS_HEADER) ?? undefined);
     const fault = admitted.ok ? this.#crowded(who, group) : admitted.fault;
     if (fault) return Response.json(fault, { status: 403 });
     const { 0: client, 1: server } = new WebSocketPair();
@@ -245,9 +273,13 @@ export class Channel extends DurableObject<Env> {
     });
   }
 
-  override webSocketMessage(socket: WebSocket, data: string | ArrayBuffer): Promise<void> {
+  override webSocketMessage(socket: WebSocket, data: string | ArrayBuffer): Promise<void> | void {
+    if (!this.#conversation.admits(socket)) return;
     return this.#inOrder(() => {
-      this.#conversation.hear(socket, data);
+      // Its client may have been disconnected, perhaps by the settings that this frame waited for.
+      if (!this.#sockets.holds(socket)) return;
+      if (this.#canDecide(socket)) this.#conversation.hear(socket, data);
+      else this.#conversation.fault(socket, UNAVAILABLE.fault);
       this.#schedule();
     });
   }
@@ -280,6 +312,12 @@ export class Channel extends DurableObject<Env> {
     }
   }
 
+  /** Called after messages were stored. From now on the settings are stored, too, and the archiver has work. */
+  #stored(): void {
+    this.#settings.store();
+    this.#schedule();
+  }
+
   /** When something is due next, in milliseconds since the epoch; Infinity when nothing is. */
   get #nextDue(): number {
     return Math.min(this.#archiver.nextRun, this.#sockets.nextExpiry, this.#sockets.nextGone);
@@ -298,15 +336,22 @@ export class Channel extends DurableObject<Env> {
     }
   }
 
-  /** Tells and closes the sockets of clients whom changed settings no longer admit. */
-  #reconsider(settings: ChannelSettings | null): void {
+  /** Tells and closes the sockets of clients whom changed settings no longer admit, or who were disconnected. */
+  #reconsider(): void {
     for (const socket of this.#sockets.clients()) {
-      const allowed = decide(this.#sockets.attachment(socket).identity, "subscribe", settings);
+      const { identity } = this.#sockets.attachment(socket);
+      const allowed = this.#decide(identity, "subscribe");
       if (allowed.ok) continue;
       this.#conversation.fault(socket, allowed.fault);
-      this.#sockets.close(socket, CLOSE.forbidden, allowed.fault.code);
+      if (allowed === REVOKED) this.#sockets.close(socket, CLOSE.expired, "disconnected");
+      else this.#sockets.close(socket, CLOSE.forbidden, allowed.fault.code);
     }
     this.#sockets.reconsider();
+  }
+
+  /** Decides by the settings, and by whose tokens are revoked. The Worker may know less than the object. */
+  #decide(who: Identity, action: Action): Result<null> {
+    return isRevoked(who, this.#settings.revocations) ? REVOKED : decide(who, action, this.#settings.current);
   }
 
   /**
@@ -327,6 +372,11 @@ export class Channel extends DurableObject<Env> {
     if (failure) throw failure.error;
   }
 
+  /** Whether it can be decided what this client may do. An object that stores nothing forgets its settings as it hibernates. */
+  #canDecide(socket: WebSocket): boolean {
+    return this.#settings.isKnown || this.#sockets.attachment(socket).identity.kind === "server";
+  }
+
   /**
    * Decides by fresh settings whether a caller may do what it came for, and sees that the log has started and that a lost
    * alarm is replaced.
@@ -337,7 +387,7 @@ export class Channel extends DurableObject<Env> {
       if (!this.#settings.isUsable()) await this.#settings.refreshed();
       if (!this.#settings.isKnown) return UNAVAILABLE;
     }
-    const allowed = decide(who, action, this.#settings.current);
+    const allowed = this.#decide(who, action);
     if (!allowed.ok || this.#log.started) return allowed;
     const ready = await this.#ready();
     // Starting the log takes time, in which the settings may have changed.
@@ -362,7 +412,7 @@ export class Channel extends DurableObject<Env> {
       const loaded = Promise.all([this.#latestArchived(), this.#settings.refreshed()]);
       const [archived] = await withDeadline(START_TIMEOUT_MS, loaded);
       this.#log.start(archived);
-      this.#settings.store();
+      if (this.#log.isStored) this.#settings.store();
     } finally {
       this.#starting = undefined;
     }
@@ -379,7 +429,7 @@ export class Channel extends DurableObject<Env> {
     if (who.kind === "server") return undefined;
     const [limit, of] =
       who.kind === "user" ? [MAX_SOCKETS_PER_USER, "one user"] : [MAX_SOCKETS_PER_ADDRESS, "one address"];
-    return this.#sockets.count(group) >= limit ? tooManySockets(limit, of) : undefined;
+    return this.#sockets.count(group) >= limit ? tooManySockets(limit, of) : this.#conversation.refusal(group);
   }
 }
 
@@ -388,8 +438,8 @@ function isDecidedBySettings({ who, publications }: Submission): boolean {
 }
 
 /** The tag that sockets share which are counted together; tags have at most 256 characters. */
-function groupOf(who: Identity, address: string | null): string {
-  if (who.kind === "server") return "server";
+function groupOf(who: Identity, address: string | undefined): string {
+  if (who.kind === "server") return SERVER_GROUP;
   return who.kind === "user" ? `user:${who.dbo_id}:${who.row_id}` : `address:${address ?? ""}`.slice(0, 256);
 }
 

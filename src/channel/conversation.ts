@@ -1,5 +1,6 @@
 import { decide, type Identity, mayRead } from "../auth/policy.ts";
 import { takeWithin } from "../history/range.ts";
+import { CLOSE, FLOOD_REASON } from "../protocol/close.ts";
 import { type Fault, refuse, type Result } from "../protocol/errors.ts";
 import {
   type Client,
@@ -9,26 +10,34 @@ import {
   leaveFrame,
   messageFrame,
   presenceFullFrame,
-  presenceUpdateFrame,
   privateFrame,
   type Resume,
 } from "../protocol/frames.ts";
 import {
   DEFAULT_PAGE_SIZE,
+  FLOODS_AT_ONCE,
+  FLOODS_PER_SECOND,
+  HISTORIES_AT_ONCE,
+  HISTORIES_PER_SECOND,
   MAX_BUSY_HISTORY_TEXT,
   MAX_PAGE_BYTES,
   MAX_PRESENCE,
+  MAX_REMEMBERED_SENDERS,
   MAX_REPLAY,
   REPLAY_TEXT_AT_ONCE,
   REPLAY_TEXT_PER_SECOND,
 } from "../protocol/limits.ts";
+import { messageText } from "../protocol/json.ts";
 import { historyPath } from "../protocol/paths.ts";
 import { type ClientFrame, parseFrame } from "../protocol/schemas.ts";
+import { type SenderBudget, type SenderBudgets, sizeOf } from "./budgets.ts";
 import type { Log, NewMessages, Place } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
+import type { PresenceFeed } from "./presence-feed.ts";
 import { FrameRate, Rate } from "./rate.ts";
+import { Recent } from "./recent.ts";
 import type { SettingsCopy } from "./settings.ts";
-import { clientOf, type Sockets } from "./sockets.ts";
+import { clientOf, SERVER_GROUP, type Sockets } from "./sockets.ts";
 
 interface Needs {
   /** The channel's name. */
@@ -37,8 +46,10 @@ interface Needs {
   sockets: Sockets;
   settings: SettingsCopy;
   metrics: Metrics;
-  /** Stores and delivers. */
-  accept: (messages: NewMessages) => Result<Place>[];
+  presence: PresenceFeed;
+  budgets: SenderBudgets;
+  /** Stores and delivers, within a sender's budget. */
+  accept: (who: Identity, budget: SenderBudget, messages: NewMessages) => Result<Place>[];
 }
 
 /** Who sent a frame: read from its socket's attachment once, for all that the frame makes necessary. */
@@ -66,8 +77,12 @@ const NO_AUTH_DATABASE = refuse(
  */
 export class Conversation {
   readonly #needs: Needs;
-  /** Forgotten by hibernation, which needs more quiet than it takes a rate to recover. */
   readonly #rates = new WeakMap<WebSocket, FrameRate>();
+  readonly #histories = new WeakMap<WebSocket, Rate>();
+  /** The sockets over which a join has been answered. */
+  readonly #haveJoined = new WeakSet<WebSocket>();
+  /** The sockets that were closed for flooding, by group. */
+  readonly #floods = new Recent(MAX_REMEMBERED_SENDERS, () => new Rate(FLOODS_PER_SECOND, FLOODS_AT_ONCE, Date.now()));
   /** What replays and history may take of the object's memory, all clients together. */
   readonly #replays = new Rate(REPLAY_TEXT_PER_SECOND, REPLAY_TEXT_AT_ONCE, Date.now());
 
@@ -75,12 +90,36 @@ export class Conversation {
     this.#needs = needs;
   }
 
-  /** Takes a frame as it came off the socket. */
+  /**
+   * Returns whether a frame is taken, by its number alone: frames over the rate, and those of a socket that was closed, cost as
+   * little as possible. A socket that floods is closed.
+   */
+  admits(socket: WebSocket): boolean {
+    const group = this.#needs.sockets.groupOf(socket);
+    if (group === undefined) return false;
+    if (group === SERVER_GROUP) return true;
+    const verdict = this.#rateOf(socket).take();
+    if (verdict === "taken") return true;
+    if (verdict === "flood") this.#closeFlood(socket, group);
+    else if (verdict !== "silent") this.fault(socket, verdict);
+    return false;
+  }
+
+  /**
+   * Returns why a group of senders may open no socket just now, undefined if it may: too many of its sockets were closed for
+   * flooding.
+   */
+  refusal(group: string): Fault | undefined {
+    const retryAfter = this.#floods.get(group).take(Date.now(), 0);
+    if (retryAfter === 0) return undefined;
+    const detail = `Connections from here were closed for sending too many frames. Connect again in ${retryAfter} s.`;
+    return { code: "rate-limited", detail, limit: FLOODS_AT_ONCE, retryAfter };
+  }
+
+  /** Takes a frame that was admitted. */
   hear(socket: WebSocket, data: string | ArrayBuffer): void {
     const { identity, socketId } = this.#needs.sockets.attachment(socket);
     const speaker = { socket, identity, client: clientOf(identity, socketId) };
-    const tooFast = this.#tooFast(speaker);
-    if (tooFast) return this.fault(socket, tooFast);
     const frame = this.#parse(data);
     const done = frame.ok ? this.#answer(speaker, frame.value) : frame;
     if (!done.ok) this.fault(socket, done.fault);
@@ -92,12 +131,15 @@ export class Conversation {
     this.#needs.sockets.send(socket, errorFrame(this.#needs.channel, fault));
   }
 
-  /** Why a client's frame is not taken just now, if so; the server side's always are. */
-  #tooFast({ socket, identity }: Speaker): Fault | undefined {
-    if (identity.kind === "server") return undefined;
+  #closeFlood(socket: WebSocket, group: string): void {
+    this.#floods.get(group).take(Date.now());
+    this.#needs.sockets.close(socket, CLOSE.flood, FLOOD_REASON);
+  }
+
+  #rateOf(socket: WebSocket): FrameRate {
     const rate = this.#rates.get(socket) ?? new FrameRate();
     this.#rates.set(socket, rate);
-    return rate.take();
+    return rate;
   }
 
   #parse(data: string | ArrayBuffer): Result<ClientFrame> {
@@ -123,22 +165,28 @@ export class Conversation {
   }
 
   #join(speaker: Speaker, { options, payload }: JoinFrame): Result<null> {
-    const { channel, log, sockets, settings } = this.#needs;
+    const { channel, log, sockets, settings, presence } = this.#needs;
     const { socket, identity, client } = speaker;
     const allowed = decide(identity, "subscribe", settings.current);
     if (!allowed.ok) return allowed;
-    const may = (action: "history" | "presence") => decide(identity, action, settings.current).ok;
+    const may = (action: "receive" | "history" | "presence") => decide(identity, action, settings.current).ok;
     const granted = {
       history: payload?.history === true && may("history"),
       presence: payload?.presence === true && may("presence"),
     };
-    const resume = options?.after === undefined ? undefined : this.#resume(options.after, identity, may("history"));
+    const asks = granted.history || granted.presence || options?.after !== undefined;
+    const tooOften = this.#isFirstJoin(socket) || !asks ? undefined : this.#asksTooOften(socket, identity);
+    if (tooOften) return { ok: false, fault: tooOften };
+    // A client that receives nothing misses nothing, and is not told how far the channel is.
+    const seq = may("receive") ? log.last : 0;
+    const resume = options?.after === undefined ? undefined : this.#resume(options.after, identity, may);
 
     const isNew = !sockets.hasJoined(socket);
     // The others, who do not include it yet.
-    if (isNew && identity.kind !== "server") sockets.announce(presenceUpdateFrame(channel, "join", client));
+    if (isNew && identity.kind !== "server") presence.joined(client);
     sockets.join(socket, granted.presence);
-    const frames = [joinFrame(channel, client, { seq: log.last, granted, ...resume?.answer })];
+    if (granted.presence) presence.watching(socket);
+    const frames = [joinFrame(channel, client, { seq, granted, ...resume?.answer })];
     if (resume?.missed) frames.push(...resume.missed);
     else if (granted.history) frames.push(this.#historyFrame(identity));
     if (granted.presence) frames.push(presenceFullFrame(channel, sockets.members(MAX_PRESENCE)));
@@ -155,7 +203,9 @@ export class Conversation {
   #message(speaker: Speaker, { options, payload }: MessageFrame): Result<unknown> {
     const { channel, settings, sockets, accept } = this.#needs;
     const { socket, identity, client } = speaker;
-    const text = JSON.stringify(payload);
+    const written = messageText(payload, "payload");
+    if (!written.ok) return written;
+    const text = written.value;
     if (options?.socketId !== undefined) return this.#messagePrivately(speaker, options.socketId, text);
     const authenticated = options?.authenticated === true;
     const allowed = decide(identity, authenticated ? "message-authenticated" : "message", settings.current);
@@ -164,14 +214,18 @@ export class Conversation {
     // Without a database there would be no restriction: everybody would see it.
     if (authenticated && database === null) return NO_AUTH_DATABASE;
     const message = { action: "message", client: JSON.stringify(client), database } as const;
-    const [accepted] = accept({ ...message, payloads: [text] });
+    const [accepted] = accept(identity, this.#budgetOf(socket), { ...message, payloads: [text] });
     if (accepted?.ok) {
       sockets.echo(socket, message, () => messageFrame(channel, { ...message, ...accepted.value, payload: text }));
     }
     return accepted ?? DONE;
   }
 
-  #messagePrivately({ identity, client }: Speaker, socketId: string, payload: string): Result<null> {
+  #budgetOf(socket: WebSocket): SenderBudget {
+    return this.#needs.budgets.of(this.#needs.sockets.groupOf(socket) ?? "", socket);
+  }
+
+  #messagePrivately({ socket, identity, client }: Speaker, socketId: string, payload: string): Result<null> {
     const { channel, sockets, settings } = this.#needs;
     const allowed = decide(identity, "message-private", settings.current);
     if (!allowed.ok) return allowed;
@@ -179,22 +233,51 @@ export class Conversation {
     if (!recipient || !decide(sockets.attachment(recipient).identity, "receive", settings.current).ok) {
       return refuse("unknown-recipient", "No client of this channel has that socketId.", { field: "options.socketId" });
     }
+    const budget = this.#budgetOf(socket);
+    if (budget.refusal) return { ok: false, fault: budget.refusal };
     sockets.send(recipient, privateFrame(channel, client, socketId, payload));
+    budget.charge(sizeOf(payload, JSON.stringify(client)));
     return DONE;
   }
 
-  #history(speaker: Speaker): Result<null> {
-    const allowed = decide(speaker.identity, "history", this.#needs.settings.current);
-    if (allowed.ok) this.#needs.sockets.send(speaker.socket, this.#historyFrame(speaker.identity));
+  #history({ socket, identity }: Speaker): Result<null> {
+    const allowed = decide(identity, "history", this.#needs.settings.current);
+    if (!allowed.ok) return allowed;
+    const tooOften = this.#asksTooOften(socket, identity);
+    if (tooOften) return { ok: false, fault: tooOften };
+    this.#needs.sockets.send(socket, this.#historyFrame(identity));
     return allowed;
   }
 
+  /** Returns whether this join is the first over its socket, and notes it. */
+  #isFirstJoin(socket: WebSocket): boolean {
+    const isFirst = !this.#haveJoined.has(socket);
+    this.#haveJoined.add(socket);
+    return isFirst;
+  }
+
+  /** Why a client gets no history just now, if so; API-key clients always do. */
+  #asksTooOften(socket: WebSocket, who: Identity): Fault | undefined {
+    if (who.kind === "server") return undefined;
+    const rate = this.#histories.get(socket) ?? new Rate(HISTORIES_PER_SECOND, HISTORIES_AT_ONCE, Date.now());
+    this.#histories.set(socket, rate);
+    const retryAfter = rate.take(Date.now());
+    if (retryAfter === 0) return undefined;
+    const detail = `A client gets history and presence ${HISTORIES_PER_SECOND} time per second. Ask again in ${retryAfter} s.`;
+    return { code: "rate-limited", detail, field: "action", limit: HISTORIES_PER_SECOND, retryAfter };
+  }
+
   /** All that came after a position, or why it cannot be replayed whole and where to read on instead. */
-  #resume(after: number, who: Identity, readable: boolean): { answer: Resume; missed?: string[] } {
+  #resume(
+    after: number,
+    who: Identity,
+    may: (action: "receive" | "history") => boolean,
+  ): { answer: Resume; missed?: string[] } {
     const { channel, log } = this.#needs;
+    if (!may("receive")) return { answer: { resumed: true, replayed: 0 } };
     const count = log.last - after;
     if (count < 0) return { answer: { resumed: false, reason: "ahead" } };
-    if (count > 0 && !readable) return { answer: { resumed: false, reason: "no-history" } };
+    if (count > 0 && !may("history")) return { answer: { resumed: false, reason: "no-history" } };
     const isTooMuch = count > MAX_REPLAY || (count > 0 && this.#isReplayingTooMuch());
     const held = isTooMuch ? [] : takeWithin(log.read({ from: after + 1, to: log.last }), MAX_PAGE_BYTES);
     if (held.length < count) {

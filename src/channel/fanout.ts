@@ -153,9 +153,9 @@ export class Fanout {
     return readers;
   }
 
-  /** Brings news of who came or went to all who want to know. */
-  presence(frame: string): void {
-    for (const audience of this.#watching()) this.#bring(frame, audience);
+  /** Brings news of who came or went to all who want to know, but for those that are left out. */
+  presence(frame: string, except: ReadonlyMap<WebSocket, unknown> = NONE): void {
+    for (const audience of this.#watching()) this.#bring(frame, audience, except);
   }
 
   /** The sockets that may read a message. */
@@ -166,6 +166,11 @@ export class Fanout {
   /** Whether any socket wants to know who joins and leaves. */
   get isWatched(): boolean {
     return this.#watching().some(() => true);
+  }
+
+  /** Whether this socket wants to know who comes and goes. */
+  watches(socket: WebSocket): boolean {
+    return this.#audienceOf.get(socket)?.traits.presence === true;
   }
 
   /** The sockets that want to know who comes and goes. */
@@ -187,9 +192,21 @@ export class Fanout {
     return this.#audiences.values().filter(({ traits }) => traits.presence);
   }
 
-  #bring(frame: string, audience: Audience): void {
-    if (!audience.traits.batch) for (const socket of audience.sockets.keys()) this.#transmit(socket, frame);
-    else if (audience.wait(frame)) this.#flush();
+  #bring(frame: string, audience: Audience, except: ReadonlyMap<WebSocket, unknown> = NONE): void {
+    if (audience.traits.batch) return this.#bringLater(frame, audience, except);
+    for (const socket of audience.sockets.keys()) if (!except.has(socket)) this.#transmit(socket, frame);
+  }
+
+  #bringLater(frame: string, audience: Audience, except: ReadonlyMap<WebSocket, unknown>): void {
+    const excluded = except
+      .keys()
+      .filter((socket) => audience.sockets.has(socket))
+      .toArray();
+    if (excluded.some((socket) => audience.waitsFor(socket))) audience.flush(this.#transmit);
+    const isLarge = audience.wait(frame);
+    // As if it had joined only now: it gets what follows this frame.
+    for (const socket of excluded) audience.add(socket);
+    if (isLarge) this.#flush();
     else this.#schedule();
   }
 
@@ -226,6 +243,8 @@ export class Fanout {
 function mayReceive({ traits: { receives, identity } }: Audience, message: Restriction): boolean {
   return receives && mayRead(identity, message);
 }
+
+const NONE: ReadonlyMap<WebSocket, unknown> = new Map();
 
 const socketsOf = ({ sockets }: Audience) => sockets.keys();
 

@@ -1,3 +1,4 @@
+import type { Identity } from "../auth/policy.ts";
 import { MAX_DATABASE_BYTES } from "../protocol/limits.ts";
 import type { Place } from "./log.ts";
 
@@ -52,10 +53,11 @@ export class Keys {
     return found && { ...found, isSame: found.isSame === 1 };
   }
 
-  /** Returns 0 if there is room for another key, otherwise the seconds after which there may be. */
-  secondsUntilRoom(now: number): number {
-    const { since } = this.#takeTurns(now);
-    if (this.#storage.sql.databaseSize < MAX_DATABASE_BYTES) return 0;
+  /** Returns 0 if there is room for another key of this kind of caller, otherwise the seconds after which there may be. */
+  secondsUntilRoom(kind: Identity["kind"], now: number): number {
+    // Nothing is stored for a key whose message may yet be refused.
+    const { since } = this.#marks ? this.#takeTurns(now) : { since: now };
+    if (this.#storage.sql.databaseSize < MAX_DATABASE_BYTES[kind]) return 0;
     return Math.max(1, Math.min(LONGEST_WAIT_S, Math.ceil((since + KEY_LIFETIME - now) / 1000)));
   }
 

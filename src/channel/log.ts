@@ -38,6 +38,8 @@ export class Log {
   readonly #storage: DurableObjectStorage;
   readonly #capacity: number;
   #marks: Marks | undefined;
+  /** Whether the table and the marks exist. An empty log is only kept in memory, so that reading a channel stores nothing. */
+  #isStored = false;
   #last = 0;
   #lastTime = 0;
 
@@ -45,12 +47,19 @@ export class Log {
     this.#storage = storage;
     this.#capacity = capacity;
     this.#marks = storage.kv.get<Marks>("log");
-    if (this.#marks) this.#findLast(this.#marks.archived);
+    if (!this.#marks) return;
+    this.#isStored = true;
+    this.#findLast(this.#marks.archived);
   }
 
   /** Whether the log knows where the channel's numbering stands. A new one has to be told by `start`. */
   get started(): boolean {
     return this.#marks !== undefined;
+  }
+
+  /** Whether the object's storage holds the log, as it does once there is a message. */
+  get isStored(): boolean {
+    return this.#isStored;
   }
 
   /** The channel's last `seq`, 0 where it has no message. */
@@ -83,17 +92,21 @@ export class Log {
     return this.#capacity - this.backlog;
   }
 
-  /** Begins the log with what the archive knows: its latest messages, oldest first and without a gap. Writes nothing before. */
+  /**
+   * Begins the log with what the archive knows: its latest messages, oldest first and without a gap. Writes nothing to storage
+   * before, and if there are none, nothing until the first message.
+   */
   start(archived: readonly StoredMessage[]): void {
     const last = archived.at(-1);
-    this.#storage.transactionSync(() => {
-      this.#storage.sql.exec(
-        `CREATE TABLE IF NOT EXISTS log (slot INTEGER PRIMARY KEY, seq INTEGER NOT NULL, time INTEGER NOT NULL,
-           action TEXT NOT NULL, client TEXT, database TEXT, payload TEXT NOT NULL)`,
-      );
-      for (const message of archived) this.#writeOne(message);
-      this.#mark({ first: archived[0]?.seq ?? 1, archived: last?.seq ?? 0 });
-    });
+    const marks = { first: archived[0]?.seq ?? 1, archived: last?.seq ?? 0 };
+    if (last) {
+      this.#storage.transactionSync(() => {
+        this.#create(marks);
+        for (const message of archived) this.#writeOne(message);
+      });
+    }
+    this.#marks = marks;
+    this.#isStored = last !== undefined;
     this.#last = last?.seq ?? 0;
     this.#lastTime = last?.time ?? 0;
   }
@@ -108,6 +121,10 @@ export class Log {
     // A clock may step back; history's times do not.
     const time = Math.max(Date.now(), this.#lastTime);
     const stored = payloads.map((payload, index) => ({ seq: this.#last + 1 + index, time, ...shared, payload }));
+    if (!this.#isStored) {
+      this.#create(this.#marks ?? { first: 1, archived: 0 });
+      this.#isStored = true;
+    }
     if (within) {
       this.#storage.transactionSync(() => {
         this.#write(stored);
@@ -140,6 +157,7 @@ export class Log {
    * `last + 1` where there is none.
    */
   positionsAt(times: readonly number[]): number[] {
+    if (!this.#isStored) return times.map(() => this.#last + 1);
     const query = searchByTime(`log ON slot = (low + high) / 2 % ${this.#capacity}`);
     const found = this.#storage.sql.exec<{ position: number }>(
       query,
@@ -148,6 +166,28 @@ export class Log {
       this.#last + 1,
     );
     return [...found].map(({ position }) => position);
+  }
+
+  /**
+   * Returns how many bytes the messages held from a position on have whose clients are anonymous: their payloads and clients.
+   *
+   * @param since Counts only messages of this time or later, in milliseconds since the epoch.
+   */
+  anonymousBytes(position: number, since: number): number {
+    const from = Math.max(position, this.oldest);
+    if (from > this.#last) return 0;
+    const counts = this.#slotRuns({ from, to: this.#last }).map(([start, end]) =>
+      this.#storage.sql
+        .exec<{ bytes: number }>(
+          `SELECT coalesce(sum(octet_length(payload) + octet_length(client)), 0) AS bytes FROM log
+           WHERE slot BETWEEN ? AND ? AND time >= ? AND client ->> '$.permissions.dbo_id' = 0`,
+          start,
+          end,
+          since,
+        )
+        .one(),
+    );
+    return counts.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   /**
@@ -197,6 +237,14 @@ export class Log {
   /** Notes that all messages up to `seq` are archived: their slots may be used again. */
   markArchived(seq: number): void {
     this.#mark({ first: this.#marks?.first ?? 1, archived: seq });
+  }
+
+  #create(marks: Marks): void {
+    this.#storage.sql.exec(
+      `CREATE TABLE IF NOT EXISTS log (slot INTEGER PRIMARY KEY, seq INTEGER NOT NULL, time INTEGER NOT NULL,
+         action TEXT NOT NULL, client TEXT, database TEXT, payload TEXT NOT NULL)`,
+    );
+    this.#mark(marks);
   }
 
   #mark(marks: Marks): void {

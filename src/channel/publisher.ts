@@ -1,8 +1,10 @@
 import { decidePublish, type Identity } from "../auth/policy.ts";
 import { refuse, type Result } from "../protocol/errors.ts";
 import { messageFrame } from "../protocol/frames.ts";
+import { type SenderBudget, sizeOf } from "./budgets.ts";
 import type { KeyedMessage, Keys } from "./keys.ts";
 import { type Log, MAX_RUN_TEXT, type NewMessages, type Place } from "./log.ts";
+import type { AnonymousQuota } from "./quota.ts";
 import { type SettingsCopy, UNAVAILABLE } from "./settings.ts";
 import type { Sockets } from "./sockets.ts";
 
@@ -10,7 +12,7 @@ import type { Sockets } from "./sockets.ts";
 export interface Publication {
   /** JSON. */
   payload: string;
-  /** JSON: who sent it, where that is known. */
+  /** JSON: who sent it; null for an API-key client that names no sender. */
   client: string | null;
   /** The auth database whose users alone may see it, which must be the channel's. */
   database: string | null;
@@ -21,6 +23,8 @@ export interface Publication {
 /** What one caller publishes at once. */
 export interface Submission {
   who: Identity;
+  /** The address that limits count an anonymous caller by. */
+  address?: string;
   publications: readonly Publication[];
 }
 
@@ -29,6 +33,7 @@ interface Needs {
   channel: string;
   log: Log;
   keys: Keys;
+  quota: AnonymousQuota;
   sockets: Sockets;
   settings: SettingsCopy;
   /** Called for each message that was stored, and so waits for the archive. */
@@ -43,9 +48,18 @@ export class Publisher {
     this.#needs = needs;
   }
 
-  /** Publishes events of one caller, in order; for each a result. One whose key is known already is answered as it was then. */
-  publish(who: Identity, publications: readonly Publication[]): Result<Place>[] {
-    return runsOf(publications).flatMap((run) => this.#publishRun(who, run));
+  /**
+   * Publishes events of one caller, in order; for each a result. One whose key is known already is answered as it was then. Once
+   * one is more than the caller's budget, all that follow are refused, so that order is kept.
+   */
+  publish(who: Identity, publications: readonly Publication[], budget: SenderBudget): Result<Place>[] {
+    let isSpent = false;
+    return runsOf(publications).flatMap((run) => {
+      const results = isSpent ? overBudget(run, budget) : this.#publishRun(who, run, budget);
+      const last = results.at(-1);
+      isSpent ||= last?.ok === false && last.fault.code === "rate-limited";
+      return results;
+    });
   }
 
   /** Decides by the last known settings whether a caller may publish a message. */
@@ -58,35 +72,66 @@ export class Publisher {
   /**
    * Numbers, stores and delivers in one turn: the output gate lets no frame out before the commit is durable.
    *
+   * @param who The client that publishes or sends them.
    * @param within Stores in the same commit what belongs to the first message.
    */
-  accept({ payloads, ...shared }: NewMessages, within?: (place: Place) => void): Result<Place>[] {
-    const { channel, log, sockets, stored } = this.#needs;
+  accept(who: Identity, { payloads, ...shared }: NewMessages, within?: (place: Place) => void): Result<Place>[] {
+    const { channel, log, quota, sockets, stored } = this.#needs;
     const fitting = payloads.slice(0, log.room);
-    if (fitting.length === 0) return payloads.map(() => BACKLOG_FULL);
-    const kept = log.append({ ...shared, payloads: fitting }, within);
+    const taken = who.kind === "anonymous" ? quota.take(fitting, shared.client) : fitting;
+    const kept = taken.length > 0 ? log.append({ ...shared, payloads: taken }, within) : [];
+    quota.save();
     for (const message of kept) sockets.broadcast(messageFrame(channel, message), message);
-    stored();
-    return payloads.map((_, index) => resultOf(kept[index]));
+    if (kept.length > 0) stored();
+    const results = kept.map(placed);
+    const tooMany = payloads.slice(fitting.length).map(() => BACKLOG_FULL);
+    return [...results, ...fitting.slice(kept.length).map(() => quota.refusal()), ...tooMany];
   }
 
-  #publishRun(who: Identity, run: Run): Result<Place>[] {
+  /** Stores as many of these messages as a sender's budget allows, and charges it for them. */
+  acceptWithin(
+    who: Identity,
+    budget: SenderBudget,
+    messages: NewMessages,
+    within?: (place: Place) => void,
+  ): Result<Place>[] {
+    if (budget.isUnlimited) return this.accept(who, messages, within);
+    const sizes = messages.payloads.map((payload) => sizeOf(payload, messages.client));
+    const count = budget.count(sizes);
+    const results =
+      count === 0 ? [] : this.accept(who, { ...messages, payloads: messages.payloads.slice(0, count) }, within);
+    for (const [index, size] of sizes.entries()) if (results[index]?.ok) budget.charge(size);
+    return [...results, ...overBudget(messages.payloads.slice(count), budget)];
+  }
+
+  #publishRun(who: Identity, run: Run, budget: SenderBudget): Result<Place>[] {
     const [{ client, database, idempotency }] = run;
     const allowed = this.decide(who, { database });
     if (!allowed.ok) return run.map(() => allowed);
     const messages: NewMessages = { action: "event", client, database, payloads: run.map(({ payload }) => payload) };
-    return idempotency ? this.#acceptOnce(messages, idempotency) : this.accept(messages);
+    if (!idempotency) return this.acceptWithin(who, budget, messages);
+    return this.#acceptOnce(who, messages, idempotency, budget);
   }
 
-  #acceptOnce(message: NewMessages, keyed: KeyedMessage): Result<Place>[] {
+  #acceptOnce(who: Identity, message: NewMessages, keyed: KeyedMessage, budget: SenderBudget): Result<Place>[] {
     const { keys } = this.#needs;
     const known = keys.find(keyed);
-    if (known) return [known.isSame ? resultOf(known) : KEY_REUSED];
-    const retryAfter = keys.secondsUntilRoom(Date.now());
+    if (known) return [known.isSame ? placed(known) : KEY_REUSED];
+    const retryAfter = keys.secondsUntilRoom(who.kind, Date.now());
     if (retryAfter > 0) return [keysFull(retryAfter)];
-    return this.accept(message, (place) => keys.remember(keyed, place));
+    return this.acceptWithin(who, budget, message, (place) => keys.remember(keyed, place));
   }
 }
+
+/** The refusal of messages that are more than their sender's budget. */
+function overBudget(messages: readonly unknown[], { refusal }: SenderBudget): Result<never>[] {
+  return messages.map(() => (refusal ? { ok: false, fault: refusal } : OVER_BUDGET));
+}
+
+/** For messages that follow a refused one after the budget has recovered. */
+const OVER_BUDGET = refuse("rate-limited", "An earlier message of this batch was refused. Send again in 1 s.", {
+  retryAfter: 1,
+});
 
 const BACKLOG_FULL = refuse("backlog-full", "The channel takes no more until its archive has caught up.", {
   retryAfter: 5,
@@ -101,8 +146,8 @@ function keysFull(retryAfter: number): Result<never> {
   return refuse("keys-full", detail, { field: "Idempotency-Key", retryAfter });
 }
 
-function resultOf(kept: Place | undefined): Result<Place> {
-  return kept ? { ok: true, value: { seq: kept.seq, time: kept.time } } : BACKLOG_FULL;
+function placed({ seq, time }: Place): Result<Place> {
+  return { ok: true, value: { seq, time } };
 }
 
 /** Whether settings decide if a message may be published: API-key clients may publish all but restricted messages. */

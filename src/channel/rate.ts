@@ -1,5 +1,10 @@
-import { type Fault } from "../protocol/errors.ts";
-import { FRAMES_AT_ONCE, FRAMES_PER_SECOND } from "../protocol/limits.ts";
+import type { Fault } from "../protocol/errors.ts";
+import {
+  FRAMES_AT_ONCE,
+  FRAMES_PER_SECOND,
+  REFUSED_FRAMES_AT_ONCE,
+  REFUSED_FRAMES_PER_SECOND,
+} from "../protocol/limits.ts";
 
 /** A token bucket: so much a second in the long run, and so much at once. */
 export class Rate {
@@ -23,24 +28,46 @@ export class Rate {
    * @param amount With 0 it only says whether something could be taken.
    */
   take(now: number, amount = 1): number {
-    const refill = (Math.max(0, now - this.#at) / 1000) * this.#perSecond;
-    this.#left = Math.min(this.#atOnce, this.#left + refill);
-    this.#at = now;
-    if (this.#left < 1) return Math.ceil((1 - this.#left) / this.#perSecond);
+    const left = this.left(now);
+    if (left < 1) return Math.ceil((1 - left) / this.#perSecond);
     this.#left -= amount;
     return 0;
   }
+
+  /** Returns how much is left. Negative after an amount that was more than was left. */
+  left(now: number): number {
+    const refill = (Math.max(0, now - this.#at) / 1000) * this.#perSecond;
+    this.#left = Math.min(this.#atOnce, this.#left + refill);
+    this.#at = now;
+    return this.#left;
+  }
 }
 
-/** The frames that one client may send (LIM6). */
-export class FrameRate {
-  readonly #rate = new Rate(FRAMES_PER_SECOND, FRAMES_AT_ONCE, Date.now());
+/** For how long after an answered refusal further refusals get no answer, in milliseconds. */
+const SILENCE_MS = 1_000;
 
-  /** Takes a frame, or says why not. */
-  take(): Fault | undefined {
-    const retryAfter = this.#rate.take(Date.now());
-    if (retryAfter === 0) return undefined;
-    const detail = `At most ${FRAMES_PER_SECOND} frames a second are taken; this one was not.`;
+/**
+ * What becomes of a frame: it is taken, refused with an answer (the fault), refused without one, or refused together with
+ * its connection.
+ */
+export type FrameVerdict = "taken" | Fault | "silent" | "flood";
+
+/** The frames that one client may send (LIM6). Hibernation forgets it, after more quiet than the rates take to recover. */
+export class FrameRate {
+  readonly #frames = new Rate(FRAMES_PER_SECOND, FRAMES_AT_ONCE, Date.now());
+  readonly #refusals = new Rate(REFUSED_FRAMES_PER_SECOND, REFUSED_FRAMES_AT_ONCE, Date.now());
+  /** When a refusal was last answered, in milliseconds since the epoch. */
+  #answeredAt = -Infinity;
+
+  /** Counts a frame, and decides about it. */
+  take(): FrameVerdict {
+    const now = Date.now();
+    const retryAfter = this.#frames.take(now);
+    if (retryAfter === 0) return "taken";
+    if (this.#refusals.take(now) > 0) return "flood";
+    if (Math.abs(now - this.#answeredAt) < SILENCE_MS) return "silent";
+    this.#answeredAt = now;
+    const detail = `At most ${FRAMES_PER_SECOND} frames per second are taken; this one was not. Send it again in ${retryAfter} s.`;
     return { code: "rate-limited", detail, limit: FRAMES_PER_SECOND, retryAfter };
   }
 }

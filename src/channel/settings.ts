@@ -1,7 +1,9 @@
+import * as v from "valibot";
 import { FreshCopy } from "../auth/fresh-copy.ts";
+import type { Revocations } from "../auth/revocations.ts";
 import type { EffectiveSettings } from "../auth/settings.ts";
 import { refuse } from "../protocol/errors.ts";
-import type { ChannelSettings } from "../protocol/schemas.ts";
+import { type ChannelSettings, StoredSettings } from "../protocol/schemas.ts";
 
 /** What holds for a channel; null where nothing does. */
 export type Holding = EffectiveSettings | null;
@@ -13,7 +15,7 @@ export const UNAVAILABLE = refuse("unavailable", "The channel's history or setti
 
 interface SettingsEvents {
   /** Called with each change, once it is the copy. */
-  changed: (settings: ChannelSettings | null) => void;
+  changed: () => void;
   /** Called with the error of each failed load. */
   failed: (error: unknown) => void;
 }
@@ -25,7 +27,7 @@ interface SettingsEvents {
 export class SettingsCopy {
   readonly #kv: SyncKvStorage;
   readonly #load: () => Promise<Holding>;
-  readonly #changed: (settings: ChannelSettings | null) => void;
+  readonly #changed: () => void;
   readonly #copy: FreshCopy<Holding>;
   /** The copy's JSON as it was when it last changed. */
   #json: string | undefined;
@@ -36,7 +38,7 @@ export class SettingsCopy {
     this.#kv = kv;
     this.#load = load;
     this.#changed = changed;
-    const stored = kv.get<{ holding: Holding }>("settings");
+    const stored = storedIn(kv);
     this.#json = stored && JSON.stringify(stored.holding);
     this.#isStored = stored !== undefined;
     this.#copy = new FreshCopy(
@@ -49,6 +51,11 @@ export class SettingsCopy {
   /** The settings as last known, null if none hold or none are known. */
   get current(): ChannelSettings | null {
     return this.#copy.known?.value?.settings ?? null;
+  }
+
+  /** Whose tokens of the channel's auth database are revoked, as last known. */
+  get revocations(): Revocations {
+    return this.#copy.known?.value?.authDatabase?.revocations ?? {};
   }
 
   /** What holds as last known, undefined if that is not known. */
@@ -97,6 +104,13 @@ export class SettingsCopy {
     if (json === this.#json) return;
     this.#json = json;
     if (this.#isStored) this.#kv.put("settings", { holding });
-    this.#changed(this.current);
+    this.#changed();
   }
+}
+
+/** Returns the copy in the object's storage. A setting that the version which stored it did not know has its default. */
+function storedIn(kv: SyncKvStorage): { holding: Holding } | undefined {
+  const stored = kv.get<{ holding: Holding }>("settings");
+  if (!stored?.holding) return stored;
+  return { holding: { ...stored.holding, settings: v.parse(StoredSettings, stored.holding.settings) } };
 }

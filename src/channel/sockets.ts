@@ -6,6 +6,9 @@ import { Backpressure, HEARTBEAT_TIMEOUT, type Verdict } from "./backpressure.ts
 import { batchesOf, Fanout } from "./fanout.ts";
 import type { Metrics } from "./metrics.ts";
 
+/** The group of all sockets of API-key clients. */
+export const SERVER_GROUP = "server";
+
 /** What must survive hibernation about a socket; serialized it may have 16,384 bytes. */
 export interface Attachment {
   socketId: string;
@@ -15,6 +18,8 @@ export interface Attachment {
   joined: boolean;
   /** Whether it wants to know who comes and goes. */
   presence: boolean;
+  /** Whether it may receive messages, by the settings that held last. It counts while the settings are not known. */
+  receives: boolean;
 }
 
 /** What is looked up of a socket so often that its attachment is not deserialized for it. */
@@ -26,7 +31,7 @@ type Held = Pick<Attachment, "batch"> & { group: string };
  */
 export class Sockets {
   readonly #ctx: DurableObjectState;
-  readonly #settings: () => ChannelSettings | null;
+  readonly #settings: () => ChannelSettings | null | undefined;
   readonly #left: (client: Client) => void;
   readonly #metrics: Metrics;
   readonly #held = new Map<WebSocket, Held>();
@@ -40,10 +45,13 @@ export class Sockets {
   /** No client turns out to be gone before, in milliseconds since the epoch. */
   #nextGone = Infinity;
 
-  /** @param left Called for each client that joined and is no longer here, but for the server side's. */
+  /**
+   * @param settings Returns the settings that hold, null if none do, undefined if that is not known.
+   * @param left Called for each client that joined and is no longer here, but for the server side's.
+   */
   constructor(
     ctx: DurableObjectState,
-    settings: () => ChannelSettings | null,
+    settings: () => ChannelSettings | null | undefined,
     left: (client: Client) => void,
     metrics: Metrics,
   ) {
@@ -91,7 +99,7 @@ export class Sockets {
     const { identity, socketId, batch } = opened;
     // The group comes last: it is found there when the object wakes.
     this.#ctx.acceptWebSocket(socket, [`kind:${identity.kind}`, `id:${socketId}`, group]);
-    this.#attach(socket, { ...opened, joined: false, presence: false });
+    this.#attach(socket, { ...opened, joined: false, presence: false, receives: false });
     this.#hold(socket, { batch, group });
     this.#noteExpiry(identity);
   }
@@ -108,6 +116,16 @@ export class Sockets {
   /** The socket of a client that joined, by its id. */
   find(socketId: string): WebSocket | undefined {
     return this.#ctx.getWebSockets(`id:${socketId}`).find((socket) => this.#fanout.has(socket));
+  }
+
+  /** Whether a socket is open, as far as this object is concerned. */
+  holds(socket: WebSocket): boolean {
+    return this.#held.has(socket);
+  }
+
+  /** The group that a socket is counted in; undefined for a socket that was closed, whose frames count for nothing. */
+  groupOf(socket: WebSocket): string | undefined {
+    return this.#held.get(socket)?.group;
   }
 
   /** Whether a socket has joined. */
@@ -148,10 +166,20 @@ export class Sockets {
     this.send(sender, frameOf());
   }
 
-  /** Tells everyone who wants to know that somebody came or went. */
-  announce(frame: string): void {
-    this.#fanout.presence(frame);
-    for (const socket of this.#fanout.watchers()) this.#sent(socket, frame.length);
+  /** Whether anybody wants to know who comes and goes. */
+  get isWatched(): boolean {
+    return this.#fanout.isWatched;
+  }
+
+  /** Tells everyone who wants to know that somebody came or went, but for those that are left out. */
+  announce(frame: string, except: ReadonlyMap<WebSocket, unknown>): void {
+    this.#fanout.presence(frame, except);
+    for (const socket of this.#fanout.watchers()) if (!except.has(socket)) this.#sent(socket, frame.length);
+  }
+
+  /** Tells one of them, if it still wants to know. */
+  tell(watcher: WebSocket, frame: string): void {
+    if (this.#fanout.watches(watcher)) this.send(watcher, frame);
   }
 
   /** The clients that joined, as many as asked for, and how many there are. The server side's do not count. */
@@ -233,14 +261,21 @@ export class Sockets {
     const attachment = this.attachment(socket);
     this.#attach(socket, { ...attachment, joined: false });
     this.#backpressure.setJoined(socket, false);
-    if (!this.#fanout.remove(socket)) return;
+    this.#fanout.remove(socket);
+    // The object does not hold a socket whose closing woke it, so only the attachment says whether it had joined.
+    if (!attachment.joined) return;
     if (attachment.identity.kind !== "server") this.#left(clientOf(attachment.identity, attachment.socketId));
   }
 
-  #subscribe(socket: WebSocket, { identity, batch, presence }: Attachment): void {
-    const may = (action: "receive" | "presence") => decide(identity, action, this.#settings()).ok;
-    const receives = may("receive");
-    this.#fanout.add(socket, { identity, batch, receives, presence: presence && may("presence") });
+  /** Lets a socket that joined receive what it may, and keeps that in its attachment. */
+  #subscribe(socket: WebSocket, attachment: Attachment): void {
+    const { identity, batch, presence } = attachment;
+    const settings = this.#settings();
+    const may = (action: "receive" | "presence", otherwise: boolean) =>
+      settings === undefined && identity.kind !== "server" ? otherwise : decide(identity, action, settings ?? null).ok;
+    const receives = may("receive", attachment.receives);
+    if (receives !== attachment.receives) this.#attach(socket, { ...attachment, receives });
+    this.#fanout.add(socket, { identity, batch, receives, presence: presence && may("presence", true) });
     this.#backpressure.setJoined(socket, receives);
   }
 

@@ -53,8 +53,9 @@ export class ChannelError extends Error {
   }
 }
 
-/** Whether the very same request may succeed later. */
+/** Whether the very same request may succeed soon. A quota that is used up is only renewed at midnight. */
 export function isRetryable({ code, status = 0 }: ChannelError): boolean {
+  if (code === "quota-exceeded") return false;
   return code === "network" || code === "token" || status === 429 || status >= 500;
 }
 

@@ -1,7 +1,14 @@
 import * as v from "valibot";
 import { ERRORS, type ErrorCode } from "../protocol/errors.ts";
 import type { Client, Members } from "../protocol/frames.ts";
-import { AuthDatabase, ChannelName, ChannelPattern, ChannelSettings, DatabaseName } from "../protocol/schemas.ts";
+import {
+  AuthDatabase,
+  ChannelName,
+  ChannelPattern,
+  ChannelSettings,
+  DatabaseName,
+  UserId,
+} from "../protocol/schemas.ts";
 
 /** What the server answers by HTTP. Requests have their schemas in src/protocol/schemas.ts, where they are validated. */
 
@@ -81,5 +88,11 @@ export const NamedDatabase = v.strictObject({ database: DatabaseName, config: Au
 export const DatabaseList = v.strictObject({ databases: v.array(NamedDatabase), next: NextPage });
 
 export const Token = v.strictObject({ token: v.string(), expires: Time });
+
+export const Disconnected = v.strictObject({
+  database: DatabaseName,
+  id: v.nullable(UserId),
+  revoked_until: Time,
+});
 
 export const Health = v.strictObject({ status: v.literal("ok") });

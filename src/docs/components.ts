@@ -52,7 +52,7 @@ export const refTo = (name: string) => ({ $ref: `#/components/schemas/${name}` }
 const CONVERSION: ConversionConfig = {
   target: "draft-2020-12",
   typeMode: "output",
-  ignoreActions: ["check"],
+  ignoreActions: ["check", "partial_check"],
   overrideSchema: ({ valibotSchema }) => (valibotSchema.type === "custom" ? { type: "object" } : undefined),
   overrideAction: ({ valibotAction, jsonSchema }) => {
     if (valibotAction.type !== "transform") return undefined;

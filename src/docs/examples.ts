@@ -36,13 +36,14 @@ export const ALL_SETTINGS = {
   description: "",
   nested_channels: false,
   auth_channel: false,
+  anonymous_bytes_per_day: 67_108_864,
   ...SETTINGS,
 };
 
 export const NAMED_SETTINGS = { channel: CHANNEL, settings: ALL_SETTINGS };
 
 export const AUTH_DATABASE = { dbo_id: 1138, secret: "AUTH_SECRET", extras_claim: "extras" };
-export const FULL_DATABASE = { ...AUTH_DATABASE, algorithm: "RS256", id_claim: "sub" };
+export const FULL_DATABASE = { ...AUTH_DATABASE, algorithm: "HS256", id_claim: "sub" };
 export const NAMED_DATABASE = { database: DATABASE, config: FULL_DATABASE };
 
 export const MESSAGE = {
@@ -77,6 +78,8 @@ export const PAGE = {
 
 export const TOKEN = { token: "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl", expires: TIME };
 
+export const DISCONNECTED = { database: DATABASE, id: 42, revoked_until: TIME };
+
 /** What an error says, by its code: one that may well happen. */
 export const FAULTS: Record<ErrorCode, Omit<Fault, "code">> = {
   "invalid-json": { detail: "Expected property name or '}' in JSON at position 1 (line 1 column 2)" },
@@ -86,9 +89,16 @@ export const FAULTS: Record<ErrorCode, Omit<Fault, "code">> = {
   unauthorized: { detail: "The token has expired.", field: "Authorization" },
   forbidden: { detail: "This channel takes no such messages from clients." },
   "wrong-origin": { detail: "Pages of this origin may not use this server.", field: "Origin" },
+  "wrong-host": { detail: "This development server does not answer at example.test.", field: "Host" },
+  "quota-exceeded": {
+    detail: "Anonymous clients may store 67108864 bytes per day in this channel; this message does not fit any more.",
+    limit: 67_108_864,
+    retryAfter: 3_600,
+  },
   "rate-limited": { detail: "There are too many requests from this address.", retryAfter: 10 },
   "unknown-recipient": { detail: "No client of this channel has that socketId.", field: "options.socketId" },
   "not-found": { detail: "docs/avengers has no settings." },
+  "method-not-allowed": { detail: "/message answers POST only; got GET." },
   "too-large": { detail: "At most 65536 bytes are accepted.", limit: 65_536 },
   "unsupported-media-type": {
     detail: "Send the body as JSON, with the header Content-Type: application/json.",

@@ -70,6 +70,7 @@ export const FRAME_ERRORS = [
   "unauthorized",
   "forbidden",
   "rate-limited",
+  "quota-exceeded",
   "unknown-recipient",
   "not-joined",
   "too-many-channels",

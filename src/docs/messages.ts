@@ -68,12 +68,16 @@ export const FRAMES: Record<string, Frame> = {
   Event: frame(
     "server",
     "An event",
-    component(frames.EventFrame, "A message that the server side published.", {
-      action: ACTION,
-      client: "To whom it is attributed, where that is known.",
-      options: WHERE,
-      payload: PAYLOAD,
-    }),
+    component(
+      frames.EventFrame,
+      "A message that was published over HTTP. Without `client` it is from an API-key client.",
+      {
+        action: ACTION,
+        client: "To whom it is attributed, where that is known.",
+        options: WHERE,
+        payload: PAYLOAD,
+      },
+    ),
     EVENT,
   ),
   ClientMessage: frame(
@@ -120,7 +124,7 @@ export const FRAMES: Record<string, Frame> = {
       action: ACTION,
       client: "Who the client is to others.",
       options: WHERE,
-      "options.seq": "The channel's last `seq`.",
+      "options.seq": "The channel's last `seq`; 0 for a client that may not receive.",
       "options.resumed": "After a `join` with `after`: whether all that was missed follows now, before anything new.",
       "options.replayed": "How many frames that is.",
       "options.reason": "Why it is not replayed.",

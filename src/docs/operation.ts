@@ -36,7 +36,7 @@ export interface Operation {
 }
 
 /** May happen wherever somebody asks, and where credentials are looked at. */
-export const ASKING: ErrorCode[] = ["unauthorized", "wrong-origin", "rate-limited"];
+export const ASKING: ErrorCode[] = ["unauthorized", "wrong-origin", "wrong-host", "rate-limited"];
 /** May happen wherever a body is read. */
 export const BODY: ErrorCode[] = [
   "invalid-json",

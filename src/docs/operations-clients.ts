@@ -25,7 +25,7 @@ export const publishing: Operation[] = [
     parameters: [idempotencyKey],
     body: { schema: "PublishRequest", example: examples.MESSAGE },
     answer: { status: 201, description: "Stored.", content: { schema: "Placed", example: examples.PLACED } },
-    errors: [...BODY, ...ASKING, "forbidden", "key-reused", "keys-full", "backlog-full", ...CHANNEL],
+    errors: [...BODY, ...ASKING, "forbidden", "quota-exceeded", "key-reused", "keys-full", "backlog-full", ...CHANNEL],
   },
   {
     id: "publishMany",
@@ -43,7 +43,7 @@ export const publishing: Operation[] = [
       description: "One result for each message.",
       content: { schema: "BatchResults", example: examples.RESULTS },
     },
-    errors: [...BODY, "wrong-origin"],
+    errors: [...BODY, "wrong-origin", "wrong-host", "rate-limited"],
   },
 ];
 
@@ -53,6 +53,7 @@ export const RESULT_ERRORS: ErrorCode[] = [
   "unauthorized",
   "rate-limited",
   "forbidden",
+  "quota-exceeded",
   "key-reused",
   "keys-full",
   "backlog-full",

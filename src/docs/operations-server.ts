@@ -157,7 +157,8 @@ export const databases: Operation[] = [
     path: "/databases/{name}",
     tag: "Auth databases",
     summary: "Set an auth database",
-    description: "Changes concern new connections, within five seconds.",
+    description:
+      "Changes concern new connections, within five seconds. Refused if another database has this `dbo_id`, or has one of its keys with the same `audience` and no other `issuer`: each would accept the other's tokens.",
     access: "server",
     parameters: [database],
     body: { schema: "AuthDatabase", example: examples.AUTH_DATABASE },
@@ -186,11 +187,30 @@ export const databases: Operation[] = [
     path: "/databases/{name}/tokens",
     tag: "Auth databases",
     summary: "Make a token",
-    description: "For a user of a database that has a `secret`.",
+    description:
+      "For a user of a database that has a `secret`. Its `aud` is the database's `audience`, by default `durable-channels:{name}`.",
     access: "server",
     parameters: [database],
     body: { schema: "TokenRequest", example: { id: 42, extras: { name: "Carol" }, expires_in: 3600 } },
     answer: { status: 201, description: "A token.", content: { schema: "Token", example: examples.TOKEN } },
     errors: [...BODY, ...ASKING, "forbidden", "not-found", "unavailable", "internal"],
+  },
+  {
+    id: "disconnectUsers",
+    method: "post",
+    path: "/databases/{name}/disconnect",
+    tag: "Auth databases",
+    summary: "Disconnect a user",
+    description:
+      "Revokes the tokens that a user has by now, or all users have if `id` is left out: those issued at or before this second, and those without `iat`. They are refused within five seconds, for 30 days. A channel closes the user's sockets with 4401 before it delivers or accepts anything else, at most five seconds later.",
+    access: "server",
+    parameters: [database],
+    body: { schema: "DisconnectRequest", example: { id: 42 } },
+    answer: {
+      status: 200,
+      description: "The tokens are revoked.",
+      content: { schema: "Disconnected", example: examples.DISCONNECTED },
+    },
+    errors: [...BODY, ...ASKING, "not-found", "unavailable", "internal"],
   },
 ];

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { ERRORS, problemType } from "../protocol/errors.ts";
+import { type ErrorCode, ERRORS, problemType } from "../protocol/errors.ts";
 import { ASKING, type Operation } from "./operation.ts";
 import { publishing, reading, sockets } from "./operations-clients.ts";
 import { databases, settings } from "./operations-server.ts";
@@ -42,9 +42,12 @@ const about: Operation[] = [
         example: problemType("backlog-full"),
       },
     },
-    errors: ["not-found", "wrong-origin"],
+    errors: ["not-found", "wrong-origin", "wrong-host", "rate-limited"],
   },
 ];
+
+/** The errors of requests that are no operation: for the path there is one, but not with this method. */
+export const OTHER_ERRORS: ErrorCode[] = ["method-not-allowed"];
 
 /** Every operation of the HTTP interface, as readers meet them. */
 export const OPERATIONS: Operation[] = [...publishing, ...reading, ...sockets, ...settings, ...databases, ...about];

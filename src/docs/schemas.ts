@@ -5,6 +5,7 @@ import {
   ChannelPattern,
   ChannelSettings,
   DatabaseName,
+  DisconnectRequest,
   PublishRequest,
   TokenRequest,
 } from "../protocol/schemas.ts";
@@ -12,6 +13,7 @@ import {
   BatchResults,
   ClientInfo,
   DatabaseList,
+  Disconnected,
   Health,
   HistoryPage,
   NamedDatabase,
@@ -43,8 +45,8 @@ export const SHARED = {
     extras: "What its token says of it, for everyone in the channel to see.",
   }),
   StoredFrame: component(StoredFrame, "A stored message, the same live, in history and in a resume.", {
-    action: "`event`: published by the server side. `message`: sent by a client.",
-    client: "Who sent it, where that is known.",
+    action: "`event`: published over HTTP. `message`: sent over a socket.",
+    client: "Who sent it. An event of an API-key client that named no `sender` has none.",
     options: "Where it is in the channel's order.",
     "options.channel": "The channel.",
     "options.seq": SEQ,
@@ -100,6 +102,8 @@ export const HTTP = {
       private_messaging: "Whether clients may send to each other (`active`), or only authenticated ones (`auth`).",
       nested_channels: "These settings also hold below the channel (`room` for `room/42`), where nothing nearer does.",
       auth_channel: "Only authenticated clients receive: live, in history, and in presence.",
+      anonymous_bytes_per_day:
+        "How many bytes anonymous clients may store per day (UTC), payloads and clients together; null for no limit.",
       database: "The auth database whose users may authenticate on the channel; null where nobody can.",
     },
   ),
@@ -125,12 +129,15 @@ export const HTTP = {
     "A set of users who prove by a token (JWT) who they are. Just one of `secret`, `jwks` and `jwks_url` says what tokens are verified by.",
     {
       dbo_id: "The number by which clients know the database; each has its own.",
-      secret: "The name of a Worker secret that holds a key for HS256, of 32 bytes at least.",
-      jwks: "A JSON Web Key Set (RFC 7517) of public keys.",
-      jwks_url: "Where to fetch such a set, by https:.",
-      algorithm: "For key sets; a secret is always used with HS256.",
+      secret:
+        "The name of a Worker secret that holds a key for HS256 of at least 32 bytes. The name begins with AUTH_SECRET.",
+      jwks: "A JSON Web Key Set (RFC 7517) of at most 100 public keys.",
+      jwks_url:
+        "Where to fetch such a set: an https: address with a public host name, without credentials, fragment or IP address.",
+      algorithm: "For key sets an asymmetric one, by default RS256. A secret is always used with HS256.",
       issuer: "What a token's `iss` must be.",
-      audience: "What a token's `aud` must be, or hold.",
+      audience:
+        "What a token's `aud` must be, or contain. By default `durable-channels:{name}`, which tokens need only if another database has the same key.",
       id_claim: "The claim that holds the user's id.",
       extras_claim: "The claim whose object becomes the client's `extras`.",
     },
@@ -142,9 +149,16 @@ export const HTTP = {
   }),
   TokenRequest: component(TokenRequest, "Whom a token is for.", {
     id: "The user's id within the database.",
-    extras:
-      "What others may know of the user; needs a database with an `extras_claim`. At most 4,096 characters as JSON.",
+    extras: "What others may know of the user; needs a database with an `extras_claim`. At most 4,096 bytes as JSON.",
     expires_in: "Seconds until the token expires.",
+  }),
+  DisconnectRequest: component(DisconnectRequest, "Whom to disconnect.", {
+    id: "The user's id within the database; left out for all users.",
+  }),
+  Disconnected: component(Disconnected, "Whose tokens are revoked.", {
+    database: "The database.",
+    id: "The user's id, null for all users.",
+    revoked_until: "Tokens that were issued until this time are refused.",
   }),
   Token: component(Token, "A user's token.", { token: "A JWT.", expires: "When it expires." }),
   ProblemType: component(ProblemType, "What a problem's type stands for.", {

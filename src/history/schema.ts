@@ -1,4 +1,4 @@
-import { integer, primaryKey, sqliteTable, text } from "drizzle-orm/sqlite-core";
+import { index, integer, primaryKey, sqliteTable, text } from "drizzle-orm/sqlite-core";
 import type { AuthDatabase, ChannelSettings } from "../protocol/schemas.ts";
 
 /**
@@ -13,7 +13,7 @@ export const messages = sqliteTable(
     /** Milliseconds since the epoch. */
     time: integer().notNull(),
     action: text({ enum: ["event", "message"] }).notNull(),
-    /** JSON, or null where the sender is not known. */
+    /** JSON; null if an API-key client published the message and named no sender. */
     client: text(),
     /** Null where everybody may see the message; else only clients that this auth database authenticated. */
     database: text(),
@@ -28,7 +28,25 @@ export const databases = sqliteTable("databases", {
   name: text().primaryKey(),
   dbo_id: integer().notNull().unique(),
   config: text({ mode: "json" }).$type<AuthDatabase>().notNull(),
+  /** Until when the tokens of which users are revoked (src/auth/revocations.ts). */
+  revocations: text({ mode: "json" }).$type<Record<string, number>>().notNull().default({}),
 });
+
+/**
+ * The keys that each auth database verifies tokens with: `secret:NAME`, `url:ADDRESS` or `key:PUBLIC PART`. D1's triggers
+ * write it (migrations/0001_database_keys.sql), so that it agrees with `databases` whoever writes there.
+ */
+export const databaseKeys = sqliteTable(
+  "database_keys",
+  {
+    name: text().notNull(),
+    key: text().notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.name, table.key] }),
+    index("database_keys_by_key").on(table.key, table.name),
+  ],
+);
 
 /** Settings, by the channel or pattern that they are for. */
 export const channels = sqliteTable("channels", {

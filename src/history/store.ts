@@ -4,6 +4,7 @@ import type { StoredMessage } from "../protocol/frames.ts";
 import type { Direction, Range } from "./range.ts";
 import { messages } from "./schema.ts";
 import { searchByTime } from "./bisect.ts";
+import { blockEndSql, type Reader } from "./times.ts";
 
 /** Messages on their way to the archive. D1 takes 2,000,000 bytes of UTF-8 a parameter: so much may each text hold. */
 export interface ArchiveBatch {
@@ -91,15 +92,26 @@ export class HistoryStore {
   /**
    * For each of the times, in milliseconds since the epoch, the first position whose message exists and is of then or later,
    * out of those from 1 to `end`; `end` where there is none before it. Among 90,000 messages D1 reads 53 rows for a time.
+   *
+   * @param reader For whom it is the first message that the reader may see, or the end of its block if there is none; D1 then
+   *   reads the rows of one block at most.
    */
-  async positionsAt(channel: string, times: readonly number[], end: number): Promise<number[]> {
+  async positionsAt(channel: string, times: readonly number[], end: number, reader?: Reader): Promise<number[]> {
+    const table = `messages ON channel = ?4 AND seq = ${firstFrom("(low + high) / 2")}`;
     const { results } = await this.#database
-      .prepare(searchByTime(`messages ON channel = ?4 AND seq = ${firstFrom("(low + high) / 2")}`, firstFrom("low")))
-      .bind(JSON.stringify(times), 1, end, channel)
+      .prepare(searchByTime(table, reader ? FIRST_VISIBLE : firstFrom("low")))
+      .bind(JSON.stringify(times), 1, end, channel, ...(reader ? [reader.database] : []))
       .all<{ position: number }>();
     return results.map(({ position }) => position);
   }
 }
+
+/** SQL for the first position from `low` on whose message may be seen, or the position after the block of `low` (times.ts). */
+const LOW_BLOCK_END = blockEndSql("low");
+const FIRST_VISIBLE = `coalesce(
+  (SELECT seq FROM messages WHERE channel = ?4 AND seq BETWEEN low AND min(${LOW_BLOCK_END}, ?3 - 1)
+     AND (database IS NULL OR database = ?5) ORDER BY seq LIMIT 1),
+  min(${LOW_BLOCK_END} + 1, ?3))`;
 
 /** SQL for the first position at or after another one whose message exists. */
 const firstFrom = (position: string) =>

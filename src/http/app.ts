@@ -1,27 +1,48 @@
 import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
+import { methodNotAllowed } from "hono/method-not-allowed";
 import { routePath } from "hono/route";
 import type { Env } from "../env.ts";
 import { type ErrorCode, ERRORS, problemType } from "../protocol/errors.ts";
 import { tooLarge } from "../protocol/json.ts";
 import { MAX_BATCH_BYTES, MAX_BODY_BYTES } from "../protocol/limits.ts";
+import { countRequest } from "./caller.ts";
 import { databases } from "./databases.ts";
 import { health } from "./health.ts";
+import { hosts } from "./hosts.ts";
 import { messages } from "./messages.ts";
 import { origins } from "./origins.ts";
 import { presence } from "./presence.ts";
 import { faultOf, problem } from "./problem.ts";
 import { BATCH_PATH, publish } from "./publish.ts";
+import { securityHeaders } from "./security-headers.ts";
 import { settings } from "./settings.ts";
 import { socket } from "./socket.ts";
 import { stats } from "./stats.ts";
 
 export const app = new Hono<{ Bindings: Env }>();
 
+app.use(securityHeaders);
+app.use(hosts);
+// Before anything of a request is read. The refusal passes through `origins`, so that allowed pages can read it.
+app.use(async (c, next) => {
+  const counted = await countRequest(c);
+  return origins(c, counted.ok ? next : async () => void (c.res = problem(c, counted.fault)));
+});
+
 const [single, batch] = [limitBody(MAX_BODY_BYTES), limitBody(MAX_BATCH_BYTES)];
 app.use((c, next) => (c.req.path === BATCH_PATH ? batch : single)(c, next));
 
-app.use(origins);
+app.use(
+  methodNotAllowed({
+    app,
+    onMethodNotAllowed: (c, methods) => {
+      c.header("Allow", methods.join(", "));
+      const detail = `${c.req.path} answers ${methods.join(", ")} only; got ${c.req.method}.`;
+      return problem(c, { code: "method-not-allowed", detail });
+    },
+  }),
+);
 
 app.route("/", publish);
 app.route("/", messages);

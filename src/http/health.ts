@@ -14,11 +14,10 @@ let last: { at: number; answers: boolean } | undefined;
 
 /** `GET /health`: whether the Worker runs, and D1 answers and has its tables. Takes no credentials. */
 export const health = new Hono<{ Bindings: Env }>().get("/health", async (c) => {
-  // For its limit on strangers: whoever asks may ask.
+  // Anybody may ask, but credentials that are not valid are refused everywhere.
   await callerOf(c);
   if (!(await isWell(c.env.DB)))
     throw new FaultError({ code: "unavailable", detail: "D1 does not answer.", retryAfter: 1 });
-  c.header("Cache-Control", "no-store");
   return c.json({ status: "ok" });
 });
 

@@ -109,7 +109,8 @@ export class ChannelLink {
       const opened = await this.#open();
       if (opened.ok) return this.#attach(opened.value);
       fault = opened.fault;
-      if (!ERRORS[fault.code].retryable) break;
+      // An address over its limit is told so: more attempts would count, too.
+      if (!ERRORS[fault.code].retryable || fault.code === "rate-limited") break;
     }
     if (this.#isClosed) return;
     if (this.#position === undefined || !ERRORS[fault.code].retryable) {
@@ -170,7 +171,7 @@ export class ChannelLink {
     this.#hasHeard = true;
     if (this.#heartbeat.heard(text)) return;
     const frame = JSON.parse(text) as ServerFrame;
-    if (frame.action === "error") return this.#error(text);
+    if (frame.action === "error") return this.#error(frame, text);
     if (frame.action === "join") this.#catchUp = new CatchUp(frame, text);
     else if (this.#catchUp) this.#catchUp.add(frame, text);
     else return this.#live(frame, text);
@@ -201,10 +202,16 @@ export class ChannelLink {
     if (isOwn) this.#flush();
   }
 
-  /** Passes on an error. It says nothing of the frame that it answers: only a refused `join` or `history` matters here. */
-  #error(text: string): void {
+  /**
+   * Passes on an error. Only a refusal for asking too often (LIM13) says what it answers: the first unanswered frame. Otherwise
+   * only a refused `join` or `history` matters here.
+   */
+  #error({ payload }: ServerFrame, text: string): void {
+    const { code, field } = payload as Partial<Fault>;
+    const isTooOften = code === "rate-limited" && field === "action";
     const action = this.#unanswered[0]?.frame.action;
-    if (action === "history" || (action === "join" && this.#position === undefined)) this.#unanswered.shift();
+    const isJoin = action === "join" && this.#position === undefined;
+    if (isTooOften || action === "history" || isJoin) this.#unanswered.shift();
     this.#deps.deliver(text);
   }
 

@@ -7,7 +7,7 @@ import { completePage, type LogPage, type Page } from "../history/page.ts";
 import { endOf, type PageBounds, type Range } from "../history/range.ts";
 import { contains, pick } from "../history/search.ts";
 import { HistoryStore } from "../history/store.ts";
-import { completePositions } from "../history/times.ts";
+import { completePositions, type Reader } from "../history/times.ts";
 import { isoTime, messageFrames, type StoredMessage } from "../protocol/frames.ts";
 import { MAX_PAGE_SIZE } from "../protocol/limits.ts";
 import { historyPath } from "../protocol/paths.ts";
@@ -31,7 +31,6 @@ export const messages = new Hono<{ Bindings: Env }>().get("/channels/:channel/me
   const next = nextPage(channel, query, bounds, held.last, page);
 
   c.header("Content-Type", "application/json");
-  c.header("Cache-Control", "no-store");
   if (next !== null) c.header("Link", `<${next}>; rel="next"`);
   const head = JSON.stringify({ channel, seq: held.last, next });
   return c.body(`${head.slice(0, -1)},"messages":${messageFrames(channel, page.messages)}}`);
@@ -58,13 +57,20 @@ async function boundsOf(c: AppContext, channel: string, who: Identity, query: Hi
   const times = [since, until].filter((time) => time !== undefined);
   if (times.length === 0) return { limit, after, before };
   const inLog = unwrap(await stubOf(c, channel).locate(who, times));
-  const positions = await askArchive(channel, completePositions(channel, times, inLog, new HistoryStore(c.env.DB)));
+  const store = new HistoryStore(c.env.DB);
+  const positions = await askArchive(channel, completePositions(channel, times, inLog, store, readerOf(who)));
   return {
     limit,
     after,
     before: until === undefined ? before : Math.min(before ?? Infinity, positions.at(-1) ?? Infinity),
     first: since === undefined ? undefined : positions[0],
   };
+}
+
+/** Whose messages positions may depend on, undefined where the caller may see all. */
+function readerOf(who: Identity): Reader | undefined {
+  if (who.kind === "server") return undefined;
+  return { database: who.kind === "user" ? who.database : null };
 }
 
 /** What D1 tells of a channel's older messages. */

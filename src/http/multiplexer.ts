@@ -1,5 +1,5 @@
 import { FrameRate } from "../channel/rate.ts";
-import { CLOSE } from "../protocol/close.ts";
+import { CLOSE, FLOOD_REASON } from "../protocol/close.ts";
 import { type Fault, refuse, type Result } from "../protocol/errors.ts";
 import { connectedFrame, errorFrame } from "../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
@@ -25,7 +25,9 @@ export class Multiplexer {
   readonly #client: WebSocket;
   readonly #open: OpenChannel;
   readonly #links = new Map<string, ChannelLink>();
-  readonly #rate = new FrameRate();
+  readonly #frames = new FrameRate();
+  /** Heartbeats have a rate of their own: a client that is too fast must not be taken for one that is gone. */
+  readonly #heartbeats = new FrameRate();
   readonly #monitor = new ClientMonitor(Date.now());
   #timer: ReturnType<typeof setInterval> | null = null;
   #isClosed = false;
@@ -49,10 +51,20 @@ export class Multiplexer {
   #hear(data: string | ArrayBuffer): void {
     if (this.#isClosed) return;
     this.#monitor.heard(Date.now());
-    if (data === HEARTBEAT_REQUEST) return this.#heartbeat();
-    const tooFast = this.#rate.take();
-    const taken: Outcome = tooFast ? { ok: false, fault: tooFast } : this.#take(data);
+    const isHeartbeat = data === HEARTBEAT_REQUEST;
+    if (!this.#admits(isHeartbeat ? this.#heartbeats : this.#frames)) return;
+    if (isHeartbeat) return this.#heartbeat();
+    const taken = this.#take(data);
     if (!taken.ok) this.#send(errorFrame(taken.channel, taken.fault));
+  }
+
+  /** Returns whether a frame is taken, by its number alone. A client that floods is closed. */
+  #admits(rate: FrameRate): boolean {
+    const verdict = rate.take();
+    if (verdict === "taken") return true;
+    if (verdict === "flood") this.#close(CLOSE.flood, FLOOD_REASON);
+    else if (verdict !== "silent") this.#send(errorFrame(undefined, verdict));
+    return false;
   }
 
   #heartbeat(): void {

@@ -1,17 +1,21 @@
 import { cors } from "hono/cors";
 import { createMiddleware } from "hono/factory";
 import type { Env } from "../env.ts";
+import { logFailure } from "../logging.ts";
 import { problem } from "./problem.ts";
 
 /**
  * Lets pages in only from this server's own origin and from those that the variable `ALLOWED_ORIGINS` lists; `*` allows
- * all. CORS alone would not do: it does not stop a WebSocket. What sends no Origin is no page, and passes.
+ * all but `null`, the origin of any sandboxed page. CORS alone would not do: it does not stop a WebSocket. What sends no
+ * Origin is no page, and passes.
  */
 export const origins = createMiddleware<{ Bindings: Env }>(async (c, next) => {
-  const origin = c.req.header("Origin");
-  if (origin === undefined || isSameOrigin(origin, c.req.url, c.req.header("Host"))) return next();
-  const allowed = new Set((c.env.ALLOWED_ORIGINS ?? "").split(",").map((entry) => entry.trim()));
-  if (!allowed.has(origin) && !allowed.has("*")) {
+  const header = c.req.header("Origin");
+  if (header === undefined) return next();
+  const origin = originOf(header);
+  if (origin === new URL(c.req.url).origin) return next();
+  const allowed = allowedOrigins(c.env.ALLOWED_ORIGINS ?? "");
+  if (origin === undefined || !(allowed.has(origin) || allowed.has("*"))) {
     return problem(c, {
       code: "wrong-origin",
       detail: "Pages of this origin may not use this server.",
@@ -30,9 +34,36 @@ const shared = cors({
   maxAge: 600,
 });
 
-/** Behind a proxy that ends TLS the scheme may differ, so hosts are compared. */
-function isSameOrigin(origin: string, url: string, host: string | undefined): boolean {
-  if (!URL.canParse(origin)) return false;
-  const from = new URL(origin).host;
-  return from === new URL(url).host || from === host;
+const ORIGIN = /^([a-z][a-z\d+.-]*):\/\/[^\s/?#@*,]+\/?$/i;
+
+/**
+ * Returns an origin as browsers send it: scheme and host in lower case and ASCII, and the port only if it is not the
+ * scheme's own. Returns undefined for any other text, and for `null`.
+ */
+function originOf(text: string): string | undefined {
+  const url = ORIGIN.test(text) ? URL.parse(text) : null;
+  if (!url) return undefined;
+  // Apps in a webview have schemes of their own (`capacitor://localhost`), which have no origin by the URL standard.
+  return url.origin === "null" ? `${url.protocol}//${url.host.toLowerCase()}` : url.origin;
+}
+
+let known: { text: string; origins: Set<string> } = { text: "", origins: new Set() };
+
+/** Returns the entries of `ALLOWED_ORIGINS`. They hardly ever change, so an entry that is no origin is logged once. */
+function allowedOrigins(text: string): Set<string> {
+  if (known.text === text) return known.origins;
+  known = { text, origins: new Set(text.split(",").flatMap((entry) => usable(entry.trim()) ?? [])) };
+  return known.origins;
+}
+
+function usable(entry: string): string | undefined {
+  if (entry === "" || entry === "*") return entry || undefined;
+  const origin = originOf(entry);
+  if (origin === undefined) {
+    const reason = new Error(
+      "ALLOWED_ORIGINS takes scheme://host or scheme://host:port, without a path, and * for all",
+    );
+    logFailure("allowed origin not usable", reason, { entry });
+  }
+  return origin;
 }

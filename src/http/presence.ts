@@ -14,6 +14,5 @@ export const presence = new Hono<{ Bindings: Env }>().get("/channels/:channel/pr
   unwrap(await admission(c, channel, who, (settings) => decide(who, "presence", settings)));
   const members = unwrap(await stubOf(c, channel).presence(who, limit));
   c.header("Content-Type", "application/json");
-  c.header("Cache-Control", "no-store");
   return c.body(members);
 });

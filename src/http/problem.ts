@@ -11,7 +11,6 @@ export function problem(c: AppContext, fault: Fault): Response {
   const route = routePath(c, -1);
   c.env.METRICS?.writeDataPoint({ indexes: [code], blobs: ["refusal", code, c.req.method, route], doubles: [status] });
   c.header("Content-Type", "application/problem+json");
-  c.header("Cache-Control", "no-store");
   if (code === "unauthorized") c.header("WWW-Authenticate", "Bearer");
   if (code === "upgrade-required") c.header("Upgrade", "websocket");
   if (retryAfter !== undefined) c.header("Retry-After", String(retryAfter));

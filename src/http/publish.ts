@@ -8,11 +8,12 @@ import { clientOf } from "../channel/sockets.ts";
 import type { Env } from "../env.ts";
 import { type Fault, FaultError, problemOf, refuse, type Result } from "../protocol/errors.ts";
 import { type Client, isoTime } from "../protocol/frames.ts";
-import { isLongerThan, tooLarge } from "../protocol/json.ts";
-import { MAX_BATCH_BYTES, MAX_BATCH_CHANNELS, MAX_BODY_BYTES } from "../protocol/limits.ts";
+import { messageText, tooLarge } from "../protocol/json.ts";
+import { MAX_BATCH_BYTES, MAX_BATCH_CHANNELS } from "../protocol/limits.ts";
 import { BatchRequest, IdempotencyKey, PublishRequest, validate } from "../protocol/schemas.ts";
+import { utf8Length } from "../protocol/utf8.ts";
 import { admission } from "./admission.ts";
-import { callerOf } from "./caller.ts";
+import { addressOf, callerOf, countRequest } from "./caller.ts";
 import { Coalescer } from "./coalescer.ts";
 import { faultOf } from "./problem.ts";
 import { type AppContext, jsonBody, stubOf, unwrap } from "./request.ts";
@@ -35,11 +36,11 @@ export const publish = new Hono<{ Bindings: Env }>()
     const requests = await jsonBody(c, BatchRequest, MAX_BATCH_BYTES);
     // One key for the whole batch: each message has its own by its place in it.
     const batch = requests.map((request, index) => partOf(request, key && [...key, index], `${index}.`));
-    for (const { payload, field } of batch) requireSize(payload, `${field}message`);
+    requireSize(batch);
     const channels = [...Map.groupBy(batch, ({ request }) => request.channel)];
     if (channels.length > MAX_BATCH_CHANNELS) throw new FaultError(tooManyChannels());
     const answers = await Promise.all(
-      channels.map(async ([channel, parts]) => [channel, (await publishTo(c, channel, parts)).values()] as const),
+      channels.map(async ([channel, parts]) => [channel, (await publishCounted(c, channel, parts)).values()] as const),
     );
     // Each channel answered in the order of its own messages; this puts them back into the order of the batch.
     const results = new Map(answers);
@@ -61,7 +62,13 @@ interface Part {
 type PartKey = readonly [key: string, index?: number];
 
 function partOf(request: PublishRequest, key: PartKey | undefined, field: string): Part {
-  return { request, payload: JSON.stringify(request.message), key, field };
+  return { request, payload: unwrap(messageText(request.message, `${field}message`)), key, field };
+}
+
+/** Counts the call to the channel, as the batch was counted itself (LIM7). */
+async function publishCounted(c: AppContext, channel: string, parts: Part[]): Promise<Result<Place>[]> {
+  const counted = await countRequest(c);
+  return counted.ok ? publishTo(c, channel, parts) : parts.map(() => counted);
 }
 
 /** Sends a channel its messages by one call. What fails here fails this channel's messages, not those for others. */
@@ -70,7 +77,9 @@ async function publishTo(c: AppContext, channel: string, parts: Part[]): Promise
     const who = await callerOf(c, channel);
     const publications = await Promise.all(parts.map((part) => publicationOf(c, who, part)));
     const refused = who.kind === "server" ? undefined : await refusalsOf(c, channel, { who, publications });
-    return refused ?? (await submit(c, channel, { who, publications }));
+    if (refused) return refused;
+    const submission = { who, publications };
+    return await submit(c, channel, who.kind === "anonymous" ? { ...submission, address: addressOf(c) } : submission);
   } catch (error) {
     const fault = faultOf(error, { channel });
     return parts.map(() => ({ ok: false, fault }));
@@ -133,14 +142,14 @@ async function digestOf(...parts: unknown[]): Promise<ArrayBuffer> {
   return (await sha256(JSON.stringify(parts))).slice(0, 16);
 }
 
-/** Who an event is from: the user who posts it, or whom the server side names; null where that is not known. */
+/** Returns the client that published an event, or the one that an API-key client names; null if it names none. */
 async function senderOf(
   c: AppContext,
   who: Identity,
   { channel, sender }: PublishRequest,
   prefix: string,
 ): Promise<Client | null> {
-  if (sender === undefined) return who.kind === "user" ? clientOf(who, "") : null;
+  if (sender === undefined) return who.kind === "server" ? null : clientOf(who, "");
   const field = `${prefix}sender`;
   if (who.kind !== "server") {
     throw new FaultError({ code: "forbidden", detail: "Only the server side may name a sender.", field });
@@ -167,9 +176,11 @@ function keyOf(c: AppContext): [key: string] | undefined {
   return header === undefined ? undefined : [unwrap(validate(IdempotencyKey, header, "Idempotency-Key"))];
 }
 
-/** A message of a batch may be no larger than one of its own. */
-function requireSize(payload: string, field: string): void {
-  if (isLongerThan(payload, MAX_BODY_BYTES)) unwrap(tooLarge(MAX_BODY_BYTES, { field }));
+/** The messages of a batch together may be no larger than its body, as they are stored. */
+function requireSize(batch: Part[]): void {
+  let bytes = 0;
+  for (const { payload } of batch) bytes += utf8Length(payload);
+  if (bytes > MAX_BATCH_BYTES) unwrap(tooLarge(MAX_BATCH_BYTES, { field: "body" }));
 }
 
 function tooManyChannels(): Fault {

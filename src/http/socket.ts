@@ -1,18 +1,13 @@
 import { Hono } from "hono";
 import { decide, type Identity } from "../auth/policy.ts";
-import {
-  ADDRESS_HEADER,
-  FRAMES_HEADER,
-  IDENTITY_HEADER,
-  PROTOCOL_HEADER,
-  SOCKET_ID_HEADER,
-} from "../channel/channel.ts";
+import { ADDRESS_HEADER, FRAMES_HEADER, PROTOCOL_HEADER, SOCKET_ID_HEADER } from "../channel/channel.ts";
+import { IDENTITY_HEADER, identityHeaderOf } from "../channel/identity-header.ts";
 import type { Env } from "../env.ts";
 import { type Fault, FaultError, type Result } from "../protocol/errors.ts";
 import { SocketQuery, validate } from "../protocol/schemas.ts";
 import { SUBPROTOCOL } from "../protocol/subprotocol.ts";
 import { admission } from "./admission.ts";
-import { addressOf, callerOf, offeredProtocols, visitorOf } from "./caller.ts";
+import { addressOf, callerOf, countRequest, offeredProtocols, visitorOf } from "./caller.ts";
 import { Multiplexer } from "./multiplexer.ts";
 import { faultOf } from "./problem.ts";
 import { type AppContext, channelOf, stubOf, unwrap } from "./request.ts";
@@ -38,10 +33,12 @@ export const socket = new Hono<{ Bindings: Env }>()
     const { REALTIME_CANONICAL } = c.env;
     if (REALTIME_CANONICAL && c.req.param("canonical") !== REALTIME_CANONICAL) return c.notFound();
     requireUpgrade(c);
-    const whoFor = await visitorOf(c);
+    const whoFor = visitorOf(c);
     // One id for all channels, so that a private message finds its recipient.
     const id = { [SOCKET_ID_HEADER]: crypto.randomUUID() };
     const open = async (channel: string): Promise<Result<WebSocket>> => {
+      const counted = await countRequest(c);
+      if (!counted.ok) return counted;
       const who = await whoFor(channel);
       return who.ok ? socketFrom(await openChannel(c, channel, who.value, id)) : who;
     };
@@ -64,8 +61,12 @@ async function openChannel(
 ): Promise<Response> {
   const admitted = await admission(c, channel, who, (settings) => decide(who, "subscribe", settings));
   if (!admitted.ok) return Response.json(admitted.fault, { status: 403 });
-  const identity = encodeURIComponent(JSON.stringify(who));
-  const all = { Upgrade: "websocket", [IDENTITY_HEADER]: identity, [ADDRESS_HEADER]: addressOf(c), ...headers };
+  const all = {
+    Upgrade: "websocket",
+    [IDENTITY_HEADER]: identityHeaderOf(who),
+    [ADDRESS_HEADER]: addressOf(c),
+    ...headers,
+  };
   return stubOf(c, channel).fetch(new Request(c.req.url, { headers: all }));
 }
 
@@ -74,8 +75,9 @@ async function socketFrom(answer: Response): Promise<Result<WebSocket>> {
   return { ok: true, value: answer.webSocket };
 }
 
+/** A handshake is a GET (RFC 6455, section 4.1); Hono hands a HEAD to the same route. */
 function requireUpgrade(c: AppContext): void {
-  if (c.req.header("Upgrade")?.toLowerCase() === "websocket") return;
+  if (c.req.method === "GET" && c.req.header("Upgrade")?.toLowerCase() === "websocket") return;
   throw new FaultError({ code: "upgrade-required", detail: "Open this address as a WebSocket." });
 }
 

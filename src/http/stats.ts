@@ -25,7 +25,6 @@ export const stats = new Hono<{ Bindings: Env }>().get("/channels/:channel/stats
   const minutes = latestMinutes(Date.now());
   const state = unwrap(await stubOf(c, channel).state(minutes));
   const begins = await beginsOf(channel, minutes, state, new HistoryStore(c.env.DB));
-  c.header("Cache-Control", "no-store");
   return c.json({
     channel,
     seq: state.last,

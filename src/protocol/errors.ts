@@ -19,10 +19,16 @@ export const ERRORS = {
     retryable: false,
     title: "Pages of this origin are not allowed",
   },
+  "wrong-host": { status: 421, retryable: false, title: "The development server does not answer at this host" },
   "rate-limited": {
     status: 429,
     retryable: true,
     title: "Too much in too short a time",
+  },
+  "quota-exceeded": {
+    status: 429,
+    retryable: true,
+    title: "Anonymous clients have stored as much as they may today",
   },
   "unknown-recipient": {
     status: 404,
@@ -30,6 +36,7 @@ export const ERRORS = {
     title: "No client of the channel has this socketId",
   },
   "not-found": { status: 404, retryable: false, title: "There is nothing here" },
+  "method-not-allowed": { status: 405, retryable: false, title: "This address does not answer this method" },
   "too-large": { status: 413, retryable: false, title: "The body or frame is too large" },
   "unsupported-media-type": { status: 415, retryable: false, title: "The body is not application/json" },
   "upgrade-required": { status: 426, retryable: false, title: "This address speaks WebSocket only" },

@@ -5,9 +5,9 @@ export interface StoredMessage {
   seq: number;
   /** Milliseconds since the epoch, by the channel's own clock; never less than its predecessor's. */
   time: number;
-  /** `event`: published by the server side. `message`: sent by a client over its socket. */
+  /** `event`: published over HTTP. `message`: sent by a client over its socket. */
   action: "event" | "message";
-  /** Who sent it, as JSON, where that is known. */
+  /** Who sent it, as JSON; null if an API-key client published it and named no sender. */
   client: string | null;
   /** Null where everybody may see it; else only clients that this auth database authenticated. */
   database: string | null;

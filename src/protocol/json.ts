@@ -17,7 +17,23 @@ export function parseJson(text: string, maxBytes = MAX_BODY_BYTES): Result<unkno
   } catch (error) {
     return refuse("invalid-json", (error as SyntaxError).message);
   }
-  return inspect(value, MAX_JSON_DEPTH) ?? { ok: true, value };
+  return jsonFault(value) ?? { ok: true, value };
+}
+
+/** Returns the refusal of a parsed value that is nested too deeply or holds a number too large, undefined if it is neither. */
+export function jsonFault(value: unknown): { ok: false; fault: Fault } | undefined {
+  return inspect(value, MAX_JSON_DEPTH);
+}
+
+/**
+ * Writes a message as the JSON that is stored and sent. It may be longer than the text that it was parsed from: `1e20` becomes
+ * `100000000000000000000`. So the limit holds for it, too.
+ *
+ * @param field What the message is called where it is too large.
+ */
+export function messageText(message: unknown, field: string): Result<string> {
+  const text = JSON.stringify(message);
+  return isLongerThan(text, MAX_BODY_BYTES) ? tooLarge(MAX_BODY_BYTES, { field }) : { ok: true, value: text };
 }
 
 /** @param limit In bytes. */
@@ -25,7 +41,7 @@ export function tooLarge(limit: number, more: { field?: string } = {}): { ok: fa
   return refuse("too-large", `At most ${limit} bytes are accepted.`, { limit, ...more });
 }
 
-function inspect(value: unknown, levels: number): Result<never> | undefined {
+function inspect(value: unknown, levels: number): { ok: false; fault: Fault } | undefined {
   if (typeof value === "number" && !Number.isFinite(value)) {
     return refuse("invalid-number", "Numbers must fit into an IEEE 754 double (RFC 8259, section 6).");
   }

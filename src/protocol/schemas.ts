@@ -1,12 +1,17 @@
 import * as v from "valibot";
 import { type Fault, refuse, type Result } from "./errors.ts";
 import { parseJson } from "./json.ts";
+import { isKeySetAddress, KEY_SET_ADDRESS_RULE } from "./key-set-address.ts";
 import {
+  DEFAULT_ANONYMOUS_BYTES_PER_DAY,
   DEFAULT_PAGE_SIZE,
+  MAX_ADDRESS_LENGTH,
+  MAX_ANONYMOUS_BYTES_PER_DAY,
   MAX_BATCH_MESSAGES,
   MAX_CHANNEL_NAME_LENGTH,
   MAX_DESCRIPTION_LENGTH,
   MAX_KEY_LENGTH,
+  MAX_KEYS_PER_SET,
   MAX_PAGE_SIZE,
   MAX_PRESENCE,
   MAX_SEARCH_LENGTH,
@@ -50,6 +55,17 @@ export const DatabaseName = v.pipe(
   v.regex(/^[A-Za-z0-9_-]{1,64}$/, "must be 1 to 64 characters out of A-Z a-z 0-9 _ -"),
 );
 
+/** The number by which clients know an auth database. */
+export const DatabaseNumber = v.pipe(
+  v.number("must be a number"),
+  v.integer("must be a whole number"),
+  v.minValue(1, "must be at least 1"),
+  v.maxValue(MAX_SEQ),
+);
+
+/** A JSON object with any fields, all of which are kept. */
+export const JsonObject = v.custom<Record<string, unknown>>(isObject, "must be an object");
+
 /** Any JSON value, `null`, `""` and `0` included; its bounds were checked when it was parsed. */
 const Json = v.unknown();
 
@@ -61,6 +77,8 @@ export const UserId = v.union(
   ],
   "must be a whole number above 0, or a text of 1 to 128 visible ASCII characters",
 );
+
+export type UserId = v.InferOutput<typeof UserId>;
 
 /** The body of `POST /message`. */
 export const PublishRequest = fields({
@@ -175,11 +193,23 @@ const settingsFields = {
   nested_channels: flag(false),
   /** Only authenticated clients receive: live, in history, and in presence. */
   auth_channel: flag(false),
+  /** How many bytes anonymous clients may store per day (UTC), payloads and clients together; null for no limit. */
+  anonymous_bytes_per_day: v.optional(
+    v.nullable(
+      v.pipe(
+        v.number("must be a number or null"),
+        v.integer("must be a whole number"),
+        v.minValue(0, "must be 0 or more"),
+        v.maxValue(MAX_ANONYMOUS_BYTES_PER_DAY, `must be at most ${MAX_ANONYMOUS_BYTES_PER_DAY}`),
+      ),
+    ),
+    DEFAULT_ANONYMOUS_BYTES_PER_DAY,
+  ),
   /** The auth database whose users may authenticate on the channel; null where nobody can. */
   database: v.optional(v.nullable(DatabaseName), null),
 };
 
-/** A channel's settings, under the names that Xano Realtime gives them. */
+/** A channel's settings; those that Xano Realtime has, too, have its names. */
 export const ChannelSettings = fields(settingsFields);
 
 /**
@@ -239,27 +269,48 @@ function channelNamedBy(frame: unknown): string | undefined {
   return typeof options?.channel === "string" ? options.channel : undefined;
 }
 
-const httpsUrl = v.pipe(
+/** An address as `URL` writes it, so that two spellings of one address are the same text. */
+const keySetAddress = v.pipe(
   v.string("must be a string"),
-  v.maxLength(2048, "must have at most 2048 characters"),
-  v.check(
-    (text) => URL.canParse(text) && (new URL(text).protocol === "https:" || new URL(text).hostname === "localhost"),
-    "must be an https: address",
-  ),
+  v.maxLength(MAX_ADDRESS_LENGTH, `must have at most ${MAX_ADDRESS_LENGTH} characters`),
+  v.check(isKeySetAddress, KEY_SET_ADDRESS_RULE),
+  v.transform((text) => new URL(text).href),
 );
+
 const shortText = v.pipe(
   v.string("must be a string"),
   v.minLength(1, "must not be empty"),
   v.maxLength(512, "must have at most 512 characters"),
 );
 
+/** The claims that say when, by whom and for whom a token is made. */
+const OTHER_CLAIMS = ["aud", "exp", "iat", "iss", "nbf"];
+
+const claimName = v.pipe(
+  shortText,
+  v.check((claim) => !OTHER_CLAIMS.includes(claim), `must not be one of ${OTHER_CLAIMS.join(", ")}`),
+);
 /** Public keys only: a key set that holds a secret would make a secret out of this configuration. */
 const isPublicJwks = (set: unknown) =>
   isObject(set) &&
   Array.isArray((set as { keys?: unknown }).keys) &&
+  (set as { keys: unknown[] }).keys.length <= MAX_KEYS_PER_SET &&
   (set as { keys: unknown[] }).keys.every(
     (key) => isObject(key) && !("d" in (key as object)) && !("k" in (key as object)),
   );
+
+const ASYMMETRIC_ALGORITHMS = [
+  "RS256",
+  "RS384",
+  "RS512",
+  "PS256",
+  "PS384",
+  "PS512",
+  "ES256",
+  "ES384",
+  "ES512",
+  "EdDSA",
+] as const;
 
 /**
  * An auth database: a set of users who prove by a token (JWT) who they are. Just one of `secret`, `jwks` and `jwks_url`
@@ -268,51 +319,65 @@ const isPublicJwks = (set: unknown) =>
 export const AuthDatabase = v.pipe(
   fields({
     /** The number by which clients know the database. */
-    dbo_id: v.pipe(
-      v.number("must be a number"),
-      v.integer("must be a whole number"),
-      v.minValue(1, "must be at least 1"),
-      v.maxValue(MAX_SEQ),
-    ),
+    dbo_id: DatabaseNumber,
     /** The name of a Worker secret that holds a key for HS256, of 32 bytes at least. */
     secret: v.optional(
       v.pipe(
         v.string("must be a string"),
-        v.regex(/^(?!API_KEYS$)[A-Z][A-Z0-9_]{0,63}$/, "must be the name of a secret other than API_KEYS: A-Z 0-9 _"),
+        v.regex(
+          /^AUTH_SECRET[A-Z0-9_]{0,53}$/,
+          "must be the name of a Worker secret that begins with AUTH_SECRET: up to 64 characters out of A-Z 0-9 _",
+        ),
       ),
     ),
     /** A JSON Web Key Set (RFC 7517) of public keys. */
-    jwks: v.optional(v.custom<{ keys: object[] }>(isPublicJwks, "must be a key set of public keys")),
+    jwks: v.optional(
+      v.custom<{ keys: object[] }>(isPublicJwks, `must be a key set of at most ${MAX_KEYS_PER_SET} public keys`),
+    ),
     /** Where to fetch such a set. */
-    jwks_url: v.optional(httpsUrl),
-    /** For key sets; a secret is always used with HS256. */
+    jwks_url: v.optional(keySetAddress),
+    /** For key sets one that is asymmetric, by default RS256; a secret is always used with HS256. */
     algorithm: v.optional(
-      v.picklist(
-        ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"],
-        "must be an asymmetric algorithm (RFC 7518)",
-      ),
-      "RS256",
+      v.picklist(["HS256", ...ASYMMETRIC_ALGORITHMS], "must be an algorithm of RFC 7518 that is supported"),
     ),
     /** What a token's `iss` must be. */
     issuer: v.optional(shortText),
     /** What a token's `aud` must be, or hold. */
     audience: v.optional(shortText),
     /** The claim that holds the user's id. */
-    id_claim: v.optional(shortText, "sub"),
+    id_claim: v.optional(claimName, "sub"),
     /** The claim whose object becomes the client's `extras`. */
-    extras_claim: v.optional(shortText),
+    extras_claim: v.optional(claimName),
   }),
   v.check(
     ({ secret, jwks, jwks_url }) => [secret, jwks, jwks_url].filter((source) => source !== undefined).length === 1,
     "must hold just one of secret, jwks and jwks_url",
   ),
+  v.forward(
+    v.partialCheck(
+      [["secret"], ["algorithm"]],
+      ({ secret, algorithm }) => secret !== undefined || algorithm !== "HS256",
+      "must be asymmetric (RFC 7518) for a key set",
+    ),
+    ["algorithm"],
+  ),
+  v.transform(withTrueAlgorithm),
 );
 export type AuthDatabase = v.InferOutput<typeof AuthDatabase>;
+
+/** Returns a configuration with the algorithm that tokens are verified by. Earlier versions stored RS256 beside a secret. */
+export function withTrueAlgorithm<T extends { secret?: string | undefined; algorithm?: Algorithm | undefined }>(
+  config: T,
+): T & { algorithm: Algorithm } {
+  return { ...config, algorithm: config.secret === undefined ? (config.algorithm ?? "RS256") : "HS256" };
+}
+
+type Algorithm = "HS256" | (typeof ASYMMETRIC_ALGORITHMS)[number];
 
 /** The body of `POST /databases/{name}/tokens`. */
 export const TokenRequest = fields({
   id: UserId,
-  extras: v.optional(v.custom<Record<string, unknown>>(isObject, "must be an object")),
+  extras: v.optional(JsonObject),
   /** Seconds until the token expires. */
   expires_in: v.optional(
     v.pipe(
@@ -324,6 +389,9 @@ export const TokenRequest = fields({
     3_600,
   ),
 });
+
+/** The body of `POST /databases/{name}/disconnect`: a user, or no field for all users. */
+export const DisconnectRequest = fields({ id: v.optional(UserId) });
 
 /**
  * Validates at the door.

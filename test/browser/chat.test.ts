@@ -3,7 +3,7 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { launch } from "../support/chromium.ts";
 import { Server } from "../support/server.ts";
-import { call, newChannel, publish, target, type Target, tokenFor } from "../e2e/support.ts";
+import { call, newChannel, publish, publishAnonymously, target, type Target, tokenFor } from "../e2e/support.ts";
 
 const ROOM = "marvel_chat_room";
 
@@ -84,6 +84,27 @@ describe("the chat page", () => {
       .locator("li.event", { hasText: `plain ${mark}` })
       .getByText("event", { exact: true })
       .waitFor();
+  });
+
+  it("shows an event as the server's only if an API key published it (EVT4)", async () => {
+    const page = await open(target().url);
+    const mark = crypto.randomUUID();
+    await publish(target(), ROOM, `genuine ${mark}`);
+    await publishAnonymously(target(), ROOM, `forged ${mark}`);
+    await publish(target(), ROOM, { name: "Server", text: `genuine, named ${mark}` });
+    await publishAnonymously(target(), ROOM, { name: "Server", text: `forged, named ${mark}` });
+    const line = (text: string) =>
+      page.locator("#messages li", { has: page.getByText(`${text} ${mark}`, { exact: true }) });
+    await line("forged, named").waitFor();
+    const shown = async (text: string) => [
+      await line(text).locator(".who").textContent(),
+      await line(text).locator(".badge").count(),
+    ];
+    expect(await shown("genuine")).toEqual(["Server", 1]);
+    expect(await shown("forged")).toEqual(["Guest", 0]);
+    expect(await shown("forged, named")).toEqual(["Server", 0]);
+    // Otherwise it would be shown as part of the message above.
+    expect(await line("forged, named").evaluate(({ classList }) => classList.contains("follows"))).toBe(false);
   });
 
   it("shows markup as text", async () => {

@@ -1,6 +1,6 @@
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { call, join, newChannel, publish, target, tokenFor } from "../e2e/support.ts";
+import { call, join, newChannel, newRoom, publish, publishAnonymously, target, tokenFor } from "../e2e/support.ts";
 import { launch } from "../support/chromium.ts";
 import {
   atTheDoor,
@@ -101,6 +101,7 @@ describe("channels and their settings", () => {
       await page.getByLabel(label).check();
     for (const label of ["Private messages", "… between authenticated clients"]) await page.getByLabel(label).check();
     await page.getByLabel("Message history").selectOption("250");
+    await page.getByLabel("Daily anonymous quota").selectOption("16 MiB");
     await page.getByLabel("Auth database").selectOption(database);
     await page.getByRole("button", { name: "Save" }).click();
     await page.getByRole("heading", { level: 1, name: channel }).waitFor();
@@ -114,6 +115,7 @@ describe("channels and their settings", () => {
       private_messaging: { active: true, auth: true },
       nested_channels: true,
       auth_channel: true,
+      anonymous_bytes_per_day: 16 * 1024 ** 2,
       database,
     });
   });
@@ -190,6 +192,15 @@ describe("the live view", () => {
       options: { channel, seq, time },
       payload: { n: 1, deep: { er: [true] } },
     });
+  });
+
+  it("says who published an event: nobody if it was an API key (EVT4)", async () => {
+    const channel = await newRoom(target());
+    const page = await openChannel(browser, channel, "live");
+    await publish(target(), channel, "by the server");
+    await publishAnonymously(target(), channel, "by anybody");
+    const senderOf = (text: string) => rows(page).filter({ hasText: text }).locator(".who").textContent();
+    expect([await senderOf("by anybody"), await senderOf("by the server")]).toEqual(["anonymous", ""]);
   });
 
   it("is filtered by action and by text", async () => {
@@ -414,7 +425,9 @@ describe("the publish view", () => {
     const field = page.getByLabel("Only for users of").and(page.locator("[aria-invalid=true]"));
     await field.waitFor();
     await page.getByRole("link", { name: "Live" }).click();
-    await rows(page).filter({ hasText: ":42" }).waitFor();
+    await rows(page)
+      .filter({ has: page.locator(".who", { hasText: ":42" }) })
+      .waitFor();
   });
 });
 

@@ -28,6 +28,12 @@ describe("a channel", () => {
     expect(places).toEqual(stored);
   });
 
+  it("fails at once where anonymous clients have used up their quota (LIM14)", async () => {
+    const room = await joined(target(), await newRoom(target(), { anonymous_bytes_per_day: 0 }));
+    await expect(room.publish("one")).rejects.toMatchObject({ code: "quota-exceeded", status: 429 });
+    await expect(room.send("two")).rejects.toMatchObject({ code: "quota-exceeded" });
+  });
+
   it("confirms a send on a channel whose messages only authenticated clients receive (FRA2)", async () => {
     const room = await joined(target(), await newRoom(target(), { auth_channel: true }));
     const messages = heard(room, "message");

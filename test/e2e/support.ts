@@ -27,6 +27,12 @@ export async function publish(to: Target, channel: string, message: unknown): Pr
   return (await answer.json()) as { seq: number; time: string };
 }
 
+export async function publishAnonymously({ url }: Target, channel: string, message: unknown): Promise<void> {
+  const headers = { "Content-Type": "application/json" };
+  const answer = await fetch(`${url}/message`, { method: "POST", headers, body: JSON.stringify({ channel, message }) });
+  if (answer.status !== 201) throw new Error(`${answer.status} ${await answer.text()}`);
+}
+
 export async function history(to: Target, channel: string, query = ""): Promise<{ seq: number; messages: Frame[] }> {
   const answer = await call(to, "GET", `/channels/${encodeURIComponent(channel)}/messages${query}`);
   if (answer.status !== 200) throw new Error(`${answer.status} ${await answer.text()}`);

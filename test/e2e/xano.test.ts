@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
 import { Server } from "../support/server.ts";
 import { type Action, newXanoClient } from "../support/xano.ts";
-import { call, newChannel, newRoom, publish, target, type Target, tokenFor } from "./support.ts";
+import { call, newChannel, newRoom, publish, publishAnonymously, target, type Target, tokenFor } from "./support.ts";
 
 const RealWebSocket = globalThis.WebSocket;
 afterEach(() => {
@@ -73,6 +73,20 @@ describe("Xano's own client", () => {
     member.channel.message({ from: "client" });
     await vi.waitUntil(() => events.length + messages.length === 2);
     expect([events, messages]).toEqual([[{ from: "server" }], [{ from: "client" }]]);
+  });
+
+  it("on (one action): gets events of anonymous publishers with their client, live and as history (EVT4)", async () => {
+    const channel = await newRoom(target());
+    const member = await Member.join(target(), channel);
+    await publishAnonymously(target(), channel, "by anybody");
+    const event = await member.next("event");
+    expect(event).toMatchObject({
+      payload: "by anybody",
+      client: { socketId: "", permissions: { dbo_id: 0, row_id: 0 } },
+    });
+    member.channel.history();
+    expect((await member.next("history")).payload).toMatchObject([{ payload: "by anybody", client: { socketId: "" } }]);
+    expect(member.errors).toEqual([]);
   });
 
   it("on (error handler): a channel that fails is named, and leaves the others alone", async () => {

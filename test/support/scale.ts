@@ -4,8 +4,8 @@ declare const __SEEDS__: number[];
 /** `npm run test:faults` runs the fault tests at length, `npm test` the same ones in short. */
 const long = __LONG__;
 
-/** The first and the last seed of the simulation's schedules: those that `SEED` names, or else as many as there is time for. */
-const [first = 1, last = __SEEDS__[0] ?? (long ? 20_000 : 200)] = __SEEDS__;
+/** The first and the last seed of the simulation's schedules: those that `SEED` names. `npm run simulate` runs many more. */
+const [first = 1, last = __SEEDS__[0] ?? 200] = __SEEDS__;
 export const SEEDS = { first, last };
 
 /** How often the server is killed. */
@@ -13,3 +13,9 @@ export const KILLS = long ? 25 : 2;
 
 /** Clients that come back at once to a server that was killed. */
 export const STORM = long ? 1_000 : 100;
+
+/** Combinations of settings that the authorization matrix tries: all there are, or a sample. */
+export const COMBINATIONS = { active: long ? 512 : 8, inactive: long ? 512 : 1 };
+
+/** Arrangements of settings above a channel: all there are, or a sample. */
+export const ARRANGED = long ? 324 : 24;

@@ -2,10 +2,22 @@ import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "c
 import { CompactSign, decodeJwt, exportJWK, generateKeyPair, SignJWT } from "jose";
 import * as v from "valibot";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { IDENTITY_HEADER } from "../../src/channel/identity-header.ts";
 import { verifyToken } from "../../src/auth/token.ts";
-import { MAX_EXTRAS_LENGTH, MAX_TOKEN_LENGTH } from "../../src/protocol/limits.ts";
+import { MAX_EXTRAS_BYTES, MAX_JSON_DEPTH, MAX_TOKEN_LENGTH } from "../../src/protocol/limits.ts";
 import { AuthDatabase } from "../../src/protocol/schemas.ts";
-import { call, connect, history, join, newDatabase, newOpenChannel, request, stubOf, tokenOf } from "./support.ts";
+import {
+  API_KEY,
+  call,
+  connect,
+  history,
+  join,
+  newDatabase,
+  newOpenChannel,
+  request,
+  stubOf,
+  tokenOf,
+} from "./support.ts";
 
 afterEach(() => vi.restoreAllMocks());
 
@@ -35,8 +47,9 @@ function sign(key: CryptoKey | Uint8Array, header: object, claims: object = {}):
   return token.setProtectedHeader({ alg: "RS256", kid: "the-key", ...header }).sign(key);
 }
 
-/** A token whose claims are this JSON text: it may hold numbers that JSON.stringify never writes. */
-function signText(claims: string): Promise<string> {
+/** A token of a database of whose claims this is the JSON text: it may hold numbers that JSON.stringify never writes. */
+function signText(database: string, fields: string): Promise<string> {
+  const claims = `{"aud":"durable-channels:${database}",${fields}}`;
   return new CompactSign(new TextEncoder().encode(claims)).setProtectedHeader({ alg: "HS256" }).sign(SECRET);
 }
 
@@ -72,19 +85,39 @@ describe("a user's token", () => {
     }
   });
 
-  it("is echoed as the chosen subprotocol, or durable-channels.v1 is (CON5)", async () => {
-    const database = await newDatabase();
-    const path = `/channels/${encodeURIComponent(await newMembersChannel(database))}/socket`;
-    const token = await tokenOf(database, 1);
-    for (const [offered, chosen] of [
-      [token, token],
-      [`durable-channels.v1, ${token}`, "durable-channels.v1"],
-    ] as const) {
-      const answer = await request(path, { headers: { Upgrade: "websocket", "Sec-WebSocket-Protocol": offered } });
-      expect(answer.headers.get("Sec-WebSocket-Protocol")).toBe(chosen);
-      answer.webSocket?.accept();
-      answer.webSocket?.close();
-    }
+  describe.each(["a channel's socket", "a channel's socket with batches", "/rt/"])("offered for %s", (endpoint) => {
+    it.each<[string, (credential: string) => string, string | null]>([
+      ["durable-channels.v1", (credential) => `durable-channels.v1, ${credential}`, "durable-channels.v1"],
+      ["durable-channels.v1 after it", (credential) => `${credential}, durable-channels.v1`, "durable-channels.v1"],
+      ["no space", (credential) => `${credential},durable-channels.v1`, "durable-channels.v1"],
+      ["another", (credential) => `${credential}, other, durable-channels.v1`, "durable-channels.v1"],
+      ["itself", (credential) => `${credential}, durable-channels.v1, ${credential}`, "durable-channels.v1"],
+      ["nothing", (credential) => credential, null],
+    ])("is echoed only where it is alone, as a browser demands: beside %s (CON5)", async (_, offer, chosen) => {
+      const database = await newDatabase();
+      const channel = encodeURIComponent(await newMembersChannel(database));
+      const paths: Record<string, string> = {
+        "a channel's socket": `/channels/${channel}/socket`,
+        "a channel's socket with batches": `/channels/${channel}/socket?frames=batch`,
+        "/rt/": "/rt/any",
+      };
+      for (const credential of [await tokenOf(database, 1), API_KEY]) {
+        const headers = { Upgrade: "websocket", "Sec-WebSocket-Protocol": offer(credential) };
+        const answer = await request(paths[endpoint] ?? "", { headers });
+        expect([answer.status, answer.headers.get("Sec-WebSocket-Protocol")]).toEqual([101, chosen ?? credential]);
+        answer.webSocket?.accept();
+        answer.webSocket?.close();
+      }
+    });
+
+    it("is not echoed where it is refused (CON5)", async () => {
+      const channel = encodeURIComponent(await newMembersChannel(await newDatabase()));
+      const path = endpoint === "/rt/" ? "/rt/any" : `/channels/${channel}/socket`;
+      const headers = { "Sec-WebSocket-Protocol": "durable-channels.v1, some.secret.token" };
+      const answer = await request(path, { headers });
+      const text = [...answer.headers].join() + (await answer.text());
+      expect([answer.status, text.includes("secret")]).toEqual([426, false]);
+    });
   });
 
   it.each(["RS256", "PS256", "ES256", "EdDSA"])("is verified by a key set: %s (AUT6)", async (alg) => {
@@ -102,12 +135,56 @@ describe("a user's token", () => {
   it("may bring as much as the limit says, in any script, to a socket that sleeps", async () => {
     const database = await newDatabase();
     const channel = await newMembersChannel(database);
-    const token = await tokenOf(database, 1, { extras: { name: "日".repeat(1_800) } });
-    expect(token.length).toBeGreaterThan(MAX_TOKEN_LENGTH * 0.8);
+    const token = await tokenOf(database, 1, { extras: { name: "日".repeat(1_360) } });
     const socket = await join(channel, {}, {}, token);
     await evictDurableObject(stubOf(channel));
     socket.send({ action: "message", payload: 1 });
     expect((await socket.frame()).client?.permissions.row_id).toBe(1);
+  });
+
+  it("brings its extras as they are, to a socket that sleeps and to a message by POST (AUT6)", async () => {
+    const database = await newDatabase();
+    const channel = await newMembersChannel(database);
+    const extras = String.raw`{"__proto__":{"admin":true},"constructor":1,"name":"\ud800 \u0000 é 日"}`;
+    const exp = Math.floor(Date.now() / 1_000) + 600;
+    const token = await signText(database, `"sub":"42","exp":${exp},"extras":${extras}`);
+    const extrasOf = (client: object | undefined) => JSON.stringify(client && "extras" in client && client.extras);
+    const expected = JSON.stringify(JSON.parse(extras));
+    const socket = await join(channel, {}, {}, token);
+    expect(extrasOf(socket.client)).toBe(expected);
+    await evictDurableObject(stubOf(channel));
+    socket.send({ action: "message", payload: 1 });
+    expect(extrasOf((await socket.frame()).client)).toBe(expected);
+    await call("POST", "/message", { channel, message: 2 }, token);
+    expect(extrasOf((await socket.frame()).client)).toBe(expected);
+  });
+
+  it.each<[string, object | string]>([
+    ["none", ""],
+    ["no JSON", "%7B"],
+    ["an unknown kind", { kind: "root" }],
+    ["an array", []],
+    ["a user without an id", { row_id: undefined }],
+    ["a user with an id that is none", { row_id: -1 }],
+    ["a user whose token never expires", { expires: null }],
+    ["a user whose extras are none", { extras: [] }],
+    ["a user of no database", { database: "a b" }],
+  ])("the object takes from no request that carries %s as the identity", async (_, wrong) => {
+    const right = { kind: "user", database: "users", dbo_id: 1, row_id: 1, extras: {}, expires: Date.now() + 1_000 };
+    const changed = Array.isArray(wrong) ? wrong : { ...right, ...Object(wrong) };
+    const header = typeof wrong === "string" ? wrong : encodeURIComponent(JSON.stringify(changed));
+    const channel = await newOpenChannel({ database: null });
+    const open = (identity: string) =>
+      runInDurableObject(stubOf(channel), (object) =>
+        object
+          .fetch(new Request("https://x.test", { headers: { Upgrade: "websocket", [IDENTITY_HEADER]: identity } }))
+          .then(
+            ({ status }) => status,
+            (error: Error) => error.name,
+          ),
+      );
+    expect(await open(encodeURIComponent(JSON.stringify(right)))).toBe(403);
+    expect(await open(header)).toMatch(/Error/);
   });
 
   it("says who published by POST", async () => {
@@ -178,25 +255,28 @@ describe("a hostile token is refused, at HTTP and at the socket (AUT6)", () => {
   it("that is too long, or brings too much", async () => {
     const database = await newDatabase();
     const channel = await newMembersChannel(database);
-    const long = await sign(SECRET, { alg: "HS256" }, { padding: "x".repeat(MAX_TOKEN_LENGTH) });
+    const aud = `durable-channels:${database}`;
+    const long = await sign(SECRET, { alg: "HS256" }, { aud, padding: "x".repeat(MAX_TOKEN_LENGTH) });
     expect((await refusal(channel, long)).detail).toBe(`A token has at most ${MAX_TOKEN_LENGTH} characters.`);
-    const heavy = await sign(SECRET, { alg: "HS256" }, { extras: { a: "x".repeat(MAX_EXTRAS_LENGTH) } });
-    expect((await refusal(channel, heavy)).status).toBe(401);
+    const heavy = await sign(SECRET, { alg: "HS256" }, { aud, extras: { a: "x".repeat(MAX_EXTRAS_BYTES) } });
+    expect((await refusal(channel, heavy)).detail).toContain(`at most ${MAX_EXTRAS_BYTES} bytes`);
   });
 
   it.each(["1e400", "-1e400", "9007199254740993", "1e308", "null", '"4102444800"', "[4102444800]"])(
     "whose exp is no number of seconds: %s (AUT6)",
     async (exp) => {
-      const channel = await newMembersChannel(await newDatabase());
-      expect((await refusal(channel, await signText(`{"sub":"42","exp":${exp}}`))).status).toBe(401);
+      const database = await newDatabase();
+      const channel = await newMembersChannel(database);
+      expect((await refusal(channel, await signText(database, `"sub":"42","exp":${exp}`))).status).toBe(401);
     },
   );
 
   it("whose exp is too large to be kept, and says so (AUT6)", async () => {
-    const channel = await newMembersChannel(await newDatabase());
+    const database = await newDatabase();
+    const channel = await newMembersChannel(database);
     for (const exp of ["1e400", "9007199254740993"]) {
-      const { detail } = await refusal(channel, await signText(`{"sub":"42","exp":${exp}}`));
-      expect(detail).toBe("The token's exp must be a number of seconds, at most 9007199254740991.");
+      const { detail } = await refusal(channel, await signText(database, `"sub":"42","exp":${exp}`));
+      expect(detail).toBe("The token's exp must be a number of seconds from 0 to 9007199254740991.");
     }
   });
 
@@ -269,8 +349,9 @@ describe("a token that expires", () => {
     ["given in milliseconds", String(Date.UTC(2100))],
     ["as far away as can be", String(Number.MAX_SAFE_INTEGER)],
   ])("%s opens the channel, has an alarm that can be set, and keeps none from archiving (AUT7)", async (_, exp) => {
-    const channel = await newMembersChannel(await newDatabase());
-    const token = await signText(`{"sub":"42","exp":${exp}}`);
+    const database = await newDatabase();
+    const channel = await newMembersChannel(database);
+    const token = await signText(database, `"sub":"42","exp":${exp}`);
     const [socket, again] = [await join(channel, {}, {}, token), await join(channel, {}, {}, token)];
     const alarm = () => runInDurableObject(stubOf(channel), (__, { storage }) => storage.getAlarm());
     expect(await alarm()).toBeGreaterThan(Date.now() + 86_400_000);
@@ -284,9 +365,10 @@ describe("a token that expires", () => {
   });
 
   it("at a fraction of a second expires at the whole second before (AUT7)", async () => {
-    const channel = await newMembersChannel(await newDatabase());
+    const database = await newDatabase();
+    const channel = await newMembersChannel(database);
     const exp = Math.floor(Date.now() / 1000) + 3_600;
-    await join(channel, {}, {}, await signText(`{"sub":"42","exp":${exp}.999999}`));
+    await join(channel, {}, {}, await signText(database, `"sub":"42","exp":${exp}.999999`));
     const alarm = await runInDurableObject(stubOf(channel), (_, { storage }) => storage.getAlarm());
     expect(alarm).toBe(exp * 1_000);
   });
@@ -332,11 +414,13 @@ describe("a token that expires", () => {
 });
 
 describe("the limits of a token (AUT6)", () => {
-  const config = (more: object = {}) =>
-    v.parse(AuthDatabase, { dbo_id: 1, secret: "KEY", extras_claim: "extras", ...more });
+  const config = (more: object = {}) => ({
+    ...v.parse(AuthDatabase, { dbo_id: 1, secret: "AUTH_SECRET", extras_claim: "extras", ...more }),
+    sharesKeys: false,
+  });
   const verdict = async (claims: object, secret = "k".repeat(32), more: object = {}) => {
     const token = await sign(new TextEncoder().encode(secret), { alg: "HS256" }, claims);
-    const verified = await verifyToken(token, "users", config(more), { KEY: secret });
+    const verified = await verifyToken(token, "users", config(more), { AUTH_SECRET: secret });
     return verified.ok ? "ok" : verified.fault.code;
   };
 
@@ -358,6 +442,73 @@ describe("the limits of a token (AUT6)", () => {
     ]);
   });
 
+  it("are on bytes of extras, not on their characters", async () => {
+    const extras = (text: string) => ({ extras: { text } });
+    const room = MAX_EXTRAS_BYTES - JSON.stringify({ text: "" }).length;
+    const fits = "é".repeat(Math.floor(room / 2));
+    expect(await verdict(extras(fits))).toBe("ok");
+    expect(await verdict(extras(`${fits}é`))).toBe("unauthorized");
+  });
+
+  it("are on the depth of extras, as on that of any JSON (LIM2)", async () => {
+    const nested = (levels: number) => JSON.parse(`${'{"a":'.repeat(levels - 1)}{}${"}".repeat(levels - 1)}`) as object;
+    expect(await verdict({ extras: nested(MAX_JSON_DEPTH) })).toBe("ok");
+    expect(await verdict({ extras: nested(MAX_JSON_DEPTH + 1) })).toBe("unauthorized");
+  });
+
+  it("allow no time that is none, in exp, nbf and iat", async () => {
+    const exp = Math.floor(Date.now() / 1_000) + 60;
+    const verdictOf = async (claims: string) => {
+      const token = await signText("users", claims);
+      const secrets = { AUTH_SECRET: new TextDecoder().decode(SECRET) };
+      const verified = await verifyToken(token, "users", config(), secrets);
+      return verified.ok ? "ok" : verified.fault.code;
+    };
+    for (const claim of ["nbf", "iat"]) {
+      for (const time of ["1e400", "-1e400", "-1", '"1"', "[1]", "{}", "null", "true", "9007199254740993"]) {
+        const claims = `"sub":"1","exp":${exp},"${claim}":${time}`;
+        expect([claims, await verdictOf(claims)]).toEqual([claims, "unauthorized"]);
+      }
+      expect(await verdictOf(`"sub":"1","exp":${exp},"${claim}":0.5`)).toBe("ok");
+    }
+    for (const time of ["-1e400", "-1", "0", "-0", "{}", "true"]) {
+      expect(await verdictOf(`"sub":"1","exp":${time}`)).toBe("unauthorized");
+    }
+    for (const number of ["1e400", "-1e400"]) {
+      expect(await verdictOf(`"sub":"1","exp":${exp},"extras":{"a":[${number}]}`)).toBe("unauthorized");
+    }
+    for (const id of ["9007199254740993", "1e400", "-0", "1.5", '"\\ud800"', '"\\u0000"', '"a\\nb"', "[1]", "true"]) {
+      expect([id, await verdictOf(`"sub":${id},"exp":${exp}`)]).toEqual([id, "unauthorized"]);
+    }
+  });
+
+  it("make one user of a number and of its digits, up to 2^53 - 1", async () => {
+    const idOf = async (sub: unknown) => {
+      const secret = "k".repeat(32);
+      const token = await sign(new TextEncoder().encode(secret), { alg: "HS256" }, { sub });
+      const verified = await verifyToken(token, "users", config(), { AUTH_SECRET: secret });
+      return verified.ok && verified.value.row_id;
+    };
+    const ids = [1, "1", "1000000000000000", "9007199254740991", "9007199254740992", "01", "1.0", "+1"];
+    expect(await Promise.all(ids.map(idOf))).toEqual([
+      1,
+      1,
+      1_000_000_000_000_000,
+      Number.MAX_SAFE_INTEGER,
+      "9007199254740992",
+      "01",
+      "1.0",
+      "+1",
+    ]);
+  });
+
+  it("do not look beyond what the token itself says", async () => {
+    for (const claim of ["__proto__", "constructor", "toString"]) {
+      expect(await verdict({}, undefined, { id_claim: claim })).toBe("unauthorized");
+      expect(await verdict({}, undefined, { extras_claim: claim })).toBe("ok");
+    }
+  });
+
   it("allow ids from 1 on and of 1 to 128 visible characters", async () => {
     const ids = [1, 0, -1, 1.5, "1", "0", "x".repeat(128), "x".repeat(129), "", "a b", undefined];
     const verdicts = await Promise.all(ids.map((sub) => verdict({ sub })));
@@ -365,9 +516,9 @@ describe("the limits of a token (AUT6)", () => {
     expect(verdicts).toEqual(["ok", refused, refused, refused, "ok", "ok", "ok", refused, refused, refused, refused]);
   });
 
-  it("allow as extras an object of 4,096 characters, and nothing else", async () => {
+  it("allow as extras an object of 4,096 bytes, and nothing else", async () => {
     const text = (length: number) => ({ text: "x".repeat(length - JSON.stringify({ text: "" }).length) });
-    const all = [text(MAX_EXTRAS_LENGTH), text(MAX_EXTRAS_LENGTH + 1), undefined, null, [], "text", 1];
+    const all = [text(MAX_EXTRAS_BYTES), text(MAX_EXTRAS_BYTES + 1), undefined, null, [], "text", 1];
     const verdicts = await Promise.all(all.map((extras) => verdict({ extras })));
     const refused = "unauthorized";
     expect(verdicts).toEqual(["ok", refused, "ok", "ok", refused, refused, refused]);
@@ -437,7 +588,7 @@ describe("auth databases", () => {
     expect([answer.status, await answer.json()]).toMatchObject([400, { field: "database" }]);
   });
 
-  it.each(["SHORT_SECRET", "NO_SUCH_SECRET"])(
+  it.each(["AUTH_SECRET_SHORT", "AUTH_SECRET_MISSING"])(
     "with a secret that is missing or too short verify and make nothing: %s",
     async (secret) => {
       const database = await newDatabase({ secret });
@@ -457,6 +608,18 @@ describe("auth databases", () => {
     const expiry = expiryOf(await tokenOf(await newDatabase(), 1, { expires_in })) / 1_000;
     expect(expiry).toBeGreaterThanOrEqual(before + expires_in);
     expect(expiry).toBeLessThanOrEqual(Date.now() / 1_000 + expires_in);
+  });
+
+  it("make no token that would be refused (AUT6)", async () => {
+    const database = await newDatabase();
+    const made = (text: string) => call("POST", `/databases/${database}/tokens`, { id: 1, extras: { text } });
+    expect((await made("é".repeat(2_042))).status).toBe(201);
+    const refused = await made("é".repeat(2_043));
+    expect([refused.status, await refused.json()]).toMatchObject([400, { field: "extras", limit: MAX_EXTRAS_BYTES }]);
+    const claims = { issuer: "日".repeat(512), audience: "日".repeat(512), id_claim: "語".repeat(512) };
+    const long = await newDatabase(claims);
+    const answer = await call("POST", `/databases/${long}/tokens`, { id: 1, extras: { text: "x".repeat(4_000) } });
+    expect([answer.status, await answer.json()]).toMatchObject([400, { field: "extras", limit: MAX_TOKEN_LENGTH }]);
   });
 
   it.each([{}, { id: 0 }, { id: "" }, { id: 1, expires_in: 0 }, { id: 1, expires_in: 86_401 }, { id: 1, foo: 1 }])(

@@ -3,7 +3,10 @@ import type { ChannelError } from "../../src/client/errors.ts";
 import { changed, NOBODY } from "../../src/client/members.ts";
 import type { Message } from "../../src/client/messages.ts";
 import { Outbox } from "../../src/client/outbox.ts";
+import { Connection } from "../../src/client/connection.ts";
+import { Server } from "../../src/client/server.ts";
 import { Watch } from "../../src/client/watch.ts";
+import { CLOSE } from "../../src/protocol/close.ts";
 
 const SECONDS = 1_000;
 
@@ -53,6 +56,45 @@ describe("a client's watch over its connection (CON7)", () => {
     watch.stop();
     vi.advanceTimersByTime(90 * SECONDS);
     expect(send).not.toHaveBeenCalled();
+  });
+});
+
+describe("a client whose connection is closed for sending too many frames (LIM6)", () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+
+  it("connects again, more and more slowly", async () => {
+    const opened = vi.fn();
+    /** Each connection opens, and is closed by the server at once. */
+    class ClosedForFlooding extends EventTarget {
+      readyState = 0;
+      constructor() {
+        super();
+        setTimeout(() => {
+          this.readyState = 1;
+          this.dispatchEvent(new Event("open"));
+          this.readyState = 3;
+          this.dispatchEvent(new CloseEvent("close", { code: CLOSE.flood }));
+        });
+      }
+      close(): void {}
+    }
+    const connection = new Connection({
+      server: new Server("https://channels.test", undefined),
+      channel: "a",
+      WebSocket: ClosedForFlooding,
+      opened,
+      received: () => {},
+      lost: () => {},
+    });
+    await vi.advanceTimersByTimeAsync(5 * SECONDS);
+    const soon = opened.mock.calls.length;
+    await vi.advanceTimersByTimeAsync(115 * SECONDS);
+    connection.close();
+    expect(soon).toBeGreaterThan(1);
+    expect(soon).toBeLessThanOrEqual(8);
+    expect(opened.mock.calls.length).toBeGreaterThan(soon);
+    expect(opened.mock.calls.length).toBeLessThanOrEqual(20);
   });
 });
 

@@ -135,10 +135,10 @@ describe("settings in a Worker", () => {
     const insert = "INSERT INTO databases (name, dbo_id, config) VALUES (?, ?, ?)";
     const dbo_id = crypto.getRandomValues(new Uint32Array(1))[0];
     await env.DB.prepare(insert).bind(name, dbo_id, '{"dbo_id":1}').run();
-    expect(await databaseOf(name, env)).toEqual({ ok: true, value: { dbo_id: 1 } });
+    expect(await databaseOf(name, env)).toEqual({ ok: true, value: { dbo_id: 1, algorithm: "RS256" } });
     await env.DB.prepare("UPDATE databases SET config = ? WHERE name = ?").bind('{"dbo_id":2}', name).run();
     ahead += 5_000;
-    expect(await databaseOf(name, env)).toEqual({ ok: true, value: { dbo_id: 2 } });
+    expect(await databaseOf(name, env)).toEqual({ ok: true, value: { dbo_id: 2, algorithm: "RS256" } });
   });
 });
 

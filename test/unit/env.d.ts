@@ -14,3 +14,11 @@ declare module "*?raw" {
   const text: string;
   export default text;
 }
+
+/** What the simulation uses of Node's module, which the Workers runtime has, too. */
+declare module "node:async_hooks" {
+  export class AsyncLocalStorage<T> {
+    getStore(): T | undefined;
+    run<R>(store: T, callback: () => R): R;
+  }
+}

@@ -1,4 +1,6 @@
+import { env } from "cloudflare:workers";
 import { describe, expect, it } from "vitest";
+import { app } from "../../src/http/app.ts";
 import { type ErrorCode, ERRORS } from "../../src/protocol/errors.ts";
 import { MAX_BODY_BYTES, MAX_CHANNEL_NAME_LENGTH, MAX_JSON_DEPTH } from "../../src/protocol/limits.ts";
 import { API_KEY, call, connect, history, join, newChannel, newOpenChannel, publish, request } from "./support.ts";
@@ -134,7 +136,7 @@ describe("a channel's name (CHA1)", () => {
 });
 
 describe("credentials (AUT1)", () => {
-  it.each(["first-key", "second-key"])("are any of the API keys: %s", async (key) => {
+  it.each(["first-key-of-the-tests", "second-key-of-the-tests"])("are any of the API keys: %s", async (key) => {
     expect((await call("POST", "/message", { channel: "x", message: 1 }, key)).status).toBe(201);
   });
 
@@ -142,10 +144,10 @@ describe("credentials (AUT1)", () => {
     "Bearer wrong",
     "Bearer",
     "Bearer ",
-    "Bearer first-key,second-key",
-    "Basic first-key",
-    "first-key",
-    "Bearer first-key x",
+    "Bearer first-key-of-the-tests,second-key-of-the-tests",
+    "Basic first-key-of-the-tests",
+    "first-key-of-the-tests",
+    "Bearer first-key-of-the-tests x",
   ])("that are wrong are refused, also where a stranger would be let in: %s", async (authorization) => {
     const channel = await newOpenChannel();
     const answer = await post(JSON.stringify({ channel, message: 1 }), { Authorization: authorization });
@@ -228,7 +230,31 @@ describe("a channel's settings (AUT3)", () => {
 describe("an address", () => {
   it("that nothing answers is a problem as well", async () => {
     await expectProblem(await request("/nothing"), "not-found");
-    await expectProblem(await request("/message"), "not-found");
+    await expectProblem(await request("/messages/1"), "not-found");
+    await expectProblem(await call("PUT", `/channels/${newChannel()}/messages/1`), "not-found");
+  });
+
+  it.each([
+    ["GET", "/message", "POST"],
+    ["HEAD", "/messages", "POST"],
+    ["OPTIONS", "/message", "POST"],
+    ["DELETE", "/channels", "GET, HEAD"],
+    ["PATCH", "/channels/x", "GET, HEAD, PUT, DELETE"],
+    ["PUT", "/channels/x/messages", "GET, HEAD"],
+    ["POST", "/channels/x/socket", "GET, HEAD"],
+    ["POST", "/rt/any", "GET, HEAD"],
+    ["GET", "/databases/x/tokens", "POST"],
+  ])("that knows other methods only names them: %s %s (ERR5)", async (method, path, allowed) => {
+    const answer = await request(path, { method });
+    expect(answer.headers.get("Allow")).toBe(allowed);
+    if (method === "HEAD") expect(answer.status).toBe(405);
+    else await expectProblem(answer, "method-not-allowed");
+  });
+
+  it.each(["/channels/x/socket", "/rt/any"])("is no socket for HEAD (CON1): %s", async (path) => {
+    const headers = { Upgrade: "websocket", Authorization: `Bearer ${API_KEY}` };
+    const answer = await app.request(path, { method: "HEAD", headers }, env);
+    expect([answer.status, answer.headers.get("Upgrade")]).toEqual([426, "websocket"]);
   });
 
   it.each(Object.keys(ERRORS))("explains each problem: /problems/%s", async (code) => {

@@ -229,7 +229,7 @@ describe("the storage of keys", () => {
       return ((await sizeOf(channel)) - before) / 5_000;
     };
     const perKey = (await bytesFor({ "Idempotency-Key": true })) - (await bytesFor({}));
-    expect(perKey * 500 * 2 * 86_400).toBeLessThan(MAX_DATABASE_BYTES);
+    expect(perKey * 500 * 2 * 86_400).toBeLessThan(MAX_DATABASE_BYTES.server);
   });
 
   it("that is full refuses new keys for now; known keys, and messages without one, go on (IDM5)", async () => {
@@ -240,7 +240,7 @@ describe("the storage of keys", () => {
     const size = await runInDurableObject(stubOf(channel), (_, { storage }) =>
       vi
         .spyOn(Object.getPrototypeOf(storage.sql) as SqlStorage, "databaseSize", "get")
-        .mockReturnValue(MAX_DATABASE_BYTES),
+        .mockReturnValue(MAX_DATABASE_BYTES.server),
     );
     clock.mockReturnValue(now + KEY_LIFETIME - 90_000);
     for (let again = 0; again < 2; again++) {
@@ -258,6 +258,33 @@ describe("the storage of keys", () => {
     size.mockRestore();
     expect(await (await send(channel, "second", "k2")).json()).toMatchObject({ seq: 3 });
     expect(await (await send(channel, "first again", "k1")).json()).toMatchObject({ seq: 4 });
+  });
+
+  it("has a reserve for users that anonymous clients cannot use, and one for API keys that users cannot (IDM5)", async () => {
+    const database = await newDatabase();
+    const channel = await newOpenChannel({ database });
+    const credentials = [`Bearer ${API_KEY}`, `Bearer ${await tokenOf(database, 1)}`, ""];
+    for (const one of credentials) expect((await send(channel, "known", "known", one)).status).toBe(201);
+    const size = await runInDurableObject(stubOf(channel), (_, { storage }) =>
+      vi.spyOn(Object.getPrototypeOf(storage.sql) as SqlStorage, "databaseSize", "get"),
+    );
+    const statusesAt = async (bytes: number) => {
+      size.mockReturnValue(bytes);
+      const key = crypto.randomUUID();
+      return Promise.all(credentials.map(async (one) => (await send(channel, "new", key, one)).status));
+    };
+    const { anonymous, user, server } = MAX_DATABASE_BYTES;
+    expect([user, anonymous]).toEqual([server / 2, server / 4]);
+    expect(await statusesAt(anonymous - 1)).toEqual([201, 201, 201]);
+    expect(await statusesAt(anonymous)).toEqual([201, 201, 503]);
+    expect(await statusesAt(user - 1)).toEqual([201, 201, 503]);
+    expect(await statusesAt(user)).toEqual([201, 503, 503]);
+    expect(await statusesAt(server - 1)).toEqual([201, 503, 503]);
+    expect(await statusesAt(server)).toEqual([503, 503, 503]);
+    for (const one of credentials) expect((await send(channel, "known", "known", one)).status).toBe(201);
+    for (const key of [API_KEY, await tokenOf(database, 1), null]) {
+      expect((await call("POST", "/message", { channel, message: "without a key" }, key)).status).toBe(201);
+    }
   });
 
   it("is begun anew in an object that holds tables of an older layout", async () => {

@@ -52,7 +52,7 @@ describe("the log says what failed and where, and never what was said or shown",
   });
 
   it("where a token cannot be verified, or settings cannot be read", async () => {
-    const channel = await newOpenChannel({ database: await newDatabase({ secret: "SHORT_SECRET" }) });
+    const channel = await newOpenChannel({ database: await newDatabase({ secret: "AUTH_SECRET_SHORT" }) });
     expect((await call("POST", "/message", { channel, message: MARKER }, MARKER)).status).toBe(503);
     await expect(connect(channel, { "Sec-WebSocket-Protocol": MARKER })).rejects.toThrow(/^503/);
     expectLogged("token not verifiable");

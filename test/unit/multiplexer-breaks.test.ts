@@ -251,6 +251,21 @@ describe("what a client asks while its link is broken", () => {
     expect((await second.frame()).action).toBe("message");
   });
 
+  it("is not asked again, if it is a second join that the channel refused as one too many (LIM13)", async () => {
+    const { client, object, first } = await joinedConnection();
+    client.send({ ...wish, options: { channel: "x", after: 0 } });
+    await first.frame();
+    const refusal = { code: "rate-limited", field: "action", retryAfter: 1 };
+    first.send({ action: "error", options: { channel: "x" }, payload: refusal });
+    expect((await client.frame()).payload).toEqual(refusal);
+    first.socket.close(1011);
+    const second = await object(2);
+    await second.frame();
+    second.send({ action: "join", options: { channel: "x", seq: 5, resumed: true, replayed: 0 } });
+    client.send({ action: "message", options: { channel: "x" }, payload: "next" });
+    expect((await second.frame()).action).toBe("message");
+  });
+
   it("is a second join that is answered once, after what was missed", async () => {
     const { client, object, first } = await joinedConnection();
     const again = { ...wish, payload: { history: true, presence: true } };

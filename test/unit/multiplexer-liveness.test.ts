@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { Backpressure, HEARTBEAT_TIMEOUT, MAX_UNCONFIRMED } from "../../src/channel/backpressure.ts";
 import { MAX_CATCH_UP_BYTES, PROBE_AFTER_BYTES } from "../../src/http/client-monitor.ts";
 import { CHECK_INTERVAL_MS } from "../../src/http/multiplexer.ts";
-import { MAX_OPENS_PER_SOCKET } from "../../src/protocol/limits.ts";
+import { FRAMES_PER_SECOND, MAX_OPENS_PER_SOCKET } from "../../src/protocol/limits.ts";
 import { connection, multiplexed, openObject } from "./multiplexer-support.ts";
 import { call, newOpenChannel, type TestSocket } from "./support.ts";
 
@@ -66,6 +66,20 @@ describe("a client that reads too slowly (CON7)", () => {
       parts.client.send({ action: "message", options: { channel: "x" }, payload: seq });
       while ((await object.text()) === "ping") object.send("pong");
       object.send(event("x", seq, 300_000));
+    }
+    expect(await parts.client.close()).toEqual({ code: 1013, reason: "slow" });
+  });
+
+  it("is one that never reads, and sends frames all the time that the server refuses", async () => {
+    const parts = connection();
+    let now = Date.now();
+    vi.spyOn(Date, "now").mockImplementation(() => now);
+    // Each is answered with an error that names the channel.
+    const frame = { action: "leave", options: { channel: "x".repeat(128) } };
+    while (!parts.client.closed) {
+      now += 1_000;
+      for (let n = 0; n < FRAMES_PER_SECOND; n++) parts.client.send(frame);
+      await parts.client.frames(FRAMES_PER_SECOND).catch(() => parts.client.close());
     }
     expect(await parts.client.close()).toEqual({ code: 1013, reason: "slow" });
   });

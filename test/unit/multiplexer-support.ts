@@ -1,5 +1,6 @@
 import { vi } from "vitest";
-import { ADDRESS_HEADER, IDENTITY_HEADER, SOCKET_ID_HEADER } from "../../src/channel/channel.ts";
+import { ADDRESS_HEADER, SOCKET_ID_HEADER } from "../../src/channel/channel.ts";
+import { IDENTITY_HEADER } from "../../src/channel/identity-header.ts";
 import { Multiplexer, type OpenChannel } from "../../src/http/multiplexer.ts";
 import { refuse } from "../../src/protocol/errors.ts";
 import { stubOf, TestSocket } from "./support.ts";

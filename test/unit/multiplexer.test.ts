@@ -76,16 +76,21 @@ describe("one connection for many channels (MUX1)", () => {
     const clock = vi.spyOn(Date, "now").mockImplementation(() => now);
     const socket = await connect();
     for (const channel of channels) await join(socket, channel);
-    const refusalsOf = async (count: number) => {
-      for (let n = 0; n < count; n++) socket.send({ action: "history", options: { channel: channels[n % 2] } });
-      const answers = await socket.frames(count);
-      return answers.flatMap(({ action, payload }) => (action === "error" ? [String(payload.code)] : []));
+    /** Sends leaves on a third channel, so that each one that is taken is refused, as it was not joined. */
+    const refusalsOf = async (count: number, answers: number) => {
+      for (let n = 0; n < count; n++) socket.send({ action: "leave", options: { channel: `not/joined/${n % 2}` } });
+      return (await socket.frames(answers)).map(({ payload }) => String(payload.code));
     };
-    // The two joins were the first frames.
-    expect(await refusalsOf(FRAMES_AT_ONCE - 2 + 3)).toEqual(["rate-limited", "rate-limited", "rate-limited"]);
+    const notJoined = (count: number) => Array.from({ length: count }, () => "not-joined");
+    // The two joins were the first frames. Of the refusals, one is answered in each second.
+    const first = FRAMES_AT_ONCE - 2;
+    expect(await refusalsOf(first + 3, first + 1)).toEqual([...notJoined(first), "rate-limited"]);
     for (let second = 1; second <= 2; second++) {
       now += 1_000;
-      expect(await refusalsOf(FRAMES_PER_SECOND + 2)).toEqual(["rate-limited", "rate-limited"]);
+      expect(await refusalsOf(FRAMES_PER_SECOND + 2, FRAMES_PER_SECOND + 1)).toEqual([
+        ...notJoined(FRAMES_PER_SECOND),
+        "rate-limited",
+      ]);
     }
     for (let beat = 0; beat < FRAMES_AT_ONCE; beat++) socket.send("ping");
     for (let beat = 0; beat < FRAMES_AT_ONCE; beat++) expect(await socket.text()).toBe("pong");
@@ -240,6 +245,27 @@ describe("a channel's object that is reset (MUX3)", () => {
     });
     for (const n of [1, 2, 3]) socket.send({ action: "message", options: { channel }, payload: n });
     expect((await socket.frames(3)).map(({ payload }) => payload as unknown)).toEqual([1, 2, 3]);
+  });
+
+  it("is left, with an error, if it no longer accepts the client's token; other channels stay joined", async () => {
+    const config = { dbo_id: 4_201, secret: "AUTH_SECRET" };
+    const database = await newDatabase(config);
+    const [channel, other] = [await newOpenChannel({ database }), await newOpenChannel()];
+    const socket = await connect({ "Sec-WebSocket-Protocol": await tokenOf(database, 42) });
+    await join(socket, channel);
+    await join(socket, other);
+    const changed = await call("PUT", `/databases/${database}`, { ...config, issuer: "https://new.test" });
+    expect(changed.ok).toBe(true);
+    await evictDurableObject(stubOf(channel), { webSockets: "close" });
+    expect(await socket.frame()).toMatchObject({
+      action: "error",
+      options: { channel },
+      payload: { code: "unauthorized" },
+    });
+    socket.send({ action: "message", options: { channel }, payload: 1 });
+    expect(await socket.frame()).toMatchObject({ options: { channel }, payload: { code: "not-joined" } });
+    await publish(other, "still joined");
+    expect(await socket.frame()).toMatchObject({ options: { channel: other }, payload: "still joined" });
   });
 });
 

@@ -1,7 +1,7 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { HEARTBEAT_TIMEOUT } from "../../src/channel/backpressure.ts";
-import { MAX_PRESENCE } from "../../src/protocol/limits.ts";
+import { MAX_PRESENCE, PRESENCE_JOINS_AT_ONCE } from "../../src/protocol/limits.ts";
 import { API_KEY, call, connect, join, newDatabase, newOpenChannel, publish, stubOf, tokenOf } from "./support.ts";
 
 afterEach(() => vi.restoreAllMocks());
@@ -49,7 +49,7 @@ describe("presence (PRE)", () => {
     expect((await presence(channel)).total).toBe(2);
   });
 
-  it("reports a client that joins again only if it has left before (PRE2)", async () => {
+  it("reports a client that leaves and joins again at once no second time (PRE2, PRE6)", async () => {
     const channel = await newRoom();
     const witness = await join(channel, {}, WISH);
     await witness.frame();
@@ -58,8 +58,8 @@ describe("presence (PRE)", () => {
     for (const action of actions) client.send({ action });
     expect((await client.frames(actions.length)).map(({ action }) => action)).toEqual(actions);
     await publish(channel, "after all");
-    const seen = await witness.frames(4);
-    expect(seen.map(({ payload }) => payload.action ?? payload)).toEqual(["join", "leave", "join", "after all"]);
+    const seen = await witness.frames(2);
+    expect(seen.map(({ payload }) => payload.action ?? payload)).toEqual(["join", "after all"]);
   });
 
   it("is only where the channel has it", async () => {
@@ -246,4 +246,113 @@ describe("a client that vanishes without closing (PRE4)", () => {
     const state = await stubOf(channel).state([]);
     return state.ok ? state.value.joined : 0;
   }
+});
+
+describe("members that come and go quickly (PRE6)", () => {
+  const updatesOf = async (watcher: { frames: (count: number) => Promise<{ payload: unknown }[]> }, count: number) =>
+    (await watcher.frames(count)).map(({ payload }) => {
+      const { action, presence: member } = payload as { action: string; presence: { socketId: string } };
+      return [action, member.socketId];
+    });
+
+  it.each(["single", "batch"])("cost a watcher the first change and the last state, by frames=%s", async (frames) => {
+    const channel = await newRoom();
+    const watcher = await connect(channel, {}, `?frames=${frames}`);
+    watcher.send({ action: "join", payload: WISH });
+    const hasty = await connect(channel);
+    for (let times = 0; times < 20; times++) for (const action of ["join", "leave"]) hasty.send({ action });
+    await hasty.frames(40);
+    const id = JSON.parse(hasty.texts[0] ?? "") as { client: { socketId: string } };
+    const framesOf = () => watcher.texts.flatMap((text) => JSON.parse(text) as { action: string; payload: unknown });
+    const updates = () => framesOf().filter(({ action }) => action === "presence_update");
+    await vi.waitUntil(() => updates().length >= 2, { timeout: 20_000 });
+    expect(updates().map(({ payload }) => payload)).toMatchObject([
+      { action: "join", presence: id.client },
+      { action: "leave", presence: id.client },
+    ]);
+    // Nothing waits any more: the next member is all that follows.
+    const next = await join(channel);
+    await vi.waitUntil(() => updates().length >= 3, { timeout: 20_000 });
+    expect(updates()[2]?.payload).toEqual({ action: "join", presence: next.client });
+  });
+
+  it("that leave and return cost nothing but the first change", async () => {
+    const channel = await newRoom();
+    const watcher = await join(channel, {}, WISH);
+    await watcher.frame();
+    const hasty = await connect(channel);
+    const actions = ["join", "leave", "join", "leave", "join"];
+    for (const action of actions) hasty.send({ action });
+    await hasty.frames(actions.length);
+    expect((await watcher.frame()).payload.action).toBe("join");
+    hasty.send({ action: "message", payload: "here" });
+    expect((await watcher.frame()).payload).toBe("here");
+  });
+
+  it("are in the list of a new watcher as they are, and no update contradicts it", async () => {
+    const channel = await newRoom();
+    const early = await join(channel, {}, WISH);
+    await early.frame();
+    const hasty = await join(channel);
+    expect((await early.frame()).payload.action).toBe("join");
+    // Its second change waits.
+    hasty.send({ action: "leave" });
+    await hasty.frame();
+    const late = await join(channel, {}, WISH);
+    expect((await late.frame()).payload).toEqual({ presence: [early.client, late.client] });
+    expect(await updatesOf(early, 2)).toEqual([
+      ["join", late.client.socketId],
+      ["leave", hasty.client.socketId],
+    ]);
+    const next = await join(channel);
+    expect(await updatesOf(late, 1)).toEqual([["join", next.client.socketId]]);
+  });
+
+  it("and change again after a new watcher has its list: it gets just that change", async () => {
+    const channel = await newRoom();
+    const early = await join(channel, {}, WISH);
+    await early.frame();
+    const hasty = await join(channel);
+    hasty.send({ action: "leave" });
+    await hasty.frame();
+    const late = await join(channel, {}, WISH);
+    await late.frame();
+    hasty.send({ action: "join" });
+    await hasty.frame();
+    expect(await updatesOf(late, 1)).toEqual([["join", hasty.client.socketId]]);
+    expect((await updatesOf(early, 2)).map(([action]) => action)).toEqual(["join", "join"]);
+  });
+
+  it("are not told of themselves", async () => {
+    const channel = await newRoom();
+    const watcher = await join(channel, {}, WISH);
+    await watcher.frame();
+    const hasty = await join(channel, {}, WISH);
+    await hasty.frame();
+    hasty.send({ action: "leave" });
+    expect((await hasty.frame()).action).toBe("leave");
+    expect(await updatesOf(watcher, 2)).toEqual([
+      ["join", hasty.client.socketId],
+      ["leave", hasty.client.socketId],
+    ]);
+    hasty.send({ action: "join", payload: WISH });
+    await hasty.frames(2);
+    expect(await updatesOf(watcher, 1)).toEqual([["join", hasty.client.socketId]]);
+    const next = await join(channel);
+    expect(await updatesOf(hasty, 1)).toEqual([["join", next.client.socketId]]);
+  });
+
+  it("are many: those that are gone within the second are not announced", async () => {
+    const now = Date.now();
+    vi.spyOn(Date, "now").mockImplementation(() => now);
+    const channel = await newRoom();
+    const watcher = await join(channel, {}, WISH);
+    await watcher.frame();
+    for (let count = 0; count < PRESENCE_JOINS_AT_ONCE; count++) await join(channel);
+    await watcher.frames(PRESENCE_JOINS_AT_ONCE);
+    const [brief, stays] = [await join(channel), await join(channel)];
+    brief.send({ action: "leave" });
+    await brief.frame();
+    expect(await updatesOf(watcher, 1)).toEqual([["join", stays.client.socketId]]);
+  });
 });

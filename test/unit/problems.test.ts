@@ -15,7 +15,7 @@ import { Problem } from "../../src/docs/answers.ts";
 import * as frames from "../../src/docs/frames.ts";
 import type { Operation } from "../../src/docs/operation.ts";
 import { RESULT_ERRORS } from "../../src/docs/operations-clients.ts";
-import { OPERATIONS } from "../../src/docs/operations.ts";
+import { OPERATIONS, OTHER_ERRORS } from "../../src/docs/operations.ts";
 import { app } from "../../src/http/app.ts";
 import { type ErrorCode, ERRORS } from "../../src/protocol/errors.ts";
 import {
@@ -81,7 +81,7 @@ function raise(): never {
 }
 
 const PROVOCATIONS: Record<
-  Exclude<ErrorCode, "unknown-recipient" | "not-joined" | "too-many-channels" | "not-text">,
+  Exclude<ErrorCode, "unknown-recipient" | "not-joined" | "too-many-channels" | "not-text" | "method-not-allowed">,
   Provocation
 > = {
   "invalid-json": () => ({ text: "{" }),
@@ -104,6 +104,10 @@ const PROVOCATIONS: Record<
       return { database: await newDatabase({ secret: undefined, jwks: { keys: [] }, extras_claim: undefined }) };
     return { channel: await newOpenChannel({ active: false }), headers: without("Authorization", headers) };
   },
+  "quota-exceeded": async ({ headers }) => ({
+    channel: await newOpenChannel({ anonymous_bytes_per_day: 0 }),
+    headers: without("Authorization", headers),
+  }),
   "key-reused": async ({ channel, headers, body }) => {
     const all = { ...headers, "Idempotency-Key": crypto.randomUUID() };
     const batch = Array.isArray(body);
@@ -117,6 +121,7 @@ const PROVOCATIONS: Record<
     database: "never-set",
     ...(id === "openMultiplexedSocket" && { bindings: { REALTIME_CANONICAL: "another" } }),
   }),
+  "wrong-host": () => ({ bindings: { LOCAL_HOSTS: "my-machine" } }),
   "upgrade-required": ({ headers }) => ({ headers: without("Upgrade", headers) }),
   "too-many-sockets": async () => {
     const database = await newDatabase();
@@ -128,7 +133,7 @@ const PROVOCATIONS: Record<
   "keys-full": async ({ channel, headers }) => {
     await runInDurableObject(stubOf(channel), (_, { storage }) => {
       const sql = Object.getPrototypeOf(storage.sql) as SqlStorage;
-      vi.spyOn(sql, "databaseSize", "get").mockReturnValue(MAX_DATABASE_BYTES);
+      vi.spyOn(sql, "databaseSize", "get").mockReturnValue(MAX_DATABASE_BYTES.server);
     });
     return { headers: { ...headers, "Idempotency-Key": crypto.randomUUID() } };
   },
@@ -138,7 +143,7 @@ const PROVOCATIONS: Record<
   },
   unavailable: async (_, { id }) => {
     if (id === "health") return { bindings: { DB: NO_D1 } };
-    if (id === "makeToken") return { database: await newDatabase({ secret: "SHORT_SECRET" }) };
+    if (id === "makeToken") return { database: await newDatabase({ secret: "AUTH_SECRET_SHORT" }) };
     return { bindings: { DB: NO_D1, CHANNELS: failing(Object.assign(new Error("reset"), { retryable: true })) } };
   },
   internal: () => ({ bindings: { API_KEYS: {}, CHANNELS: failing(new Error("a mistake of ours")) } }),
@@ -170,6 +175,7 @@ async function taken({ access, body, id, answer }: Operation): Promise<Attempt> 
     writeSettings: {},
     writeDatabase: { dbo_id: crypto.getRandomValues(new Uint32Array(1))[0], secret: "AUTH_SECRET" },
     makeToken: { id: 42 },
+    disconnectUsers: { id: 42 },
   };
   return {
     channel,
@@ -204,7 +210,12 @@ describe("the document of the HTTP interface", () => {
   });
 
   it("names each error somewhere, here or among a socket's", () => {
-    const named = [...OPERATIONS.flatMap(({ errors }) => errors), ...RESULT_ERRORS, ...frames.FRAME_ERRORS];
+    const named = [
+      ...OPERATIONS.flatMap(({ errors }) => errors),
+      ...RESULT_ERRORS,
+      ...OTHER_ERRORS,
+      ...frames.FRAME_ERRORS,
+    ];
     expect([...new Set(named)].toSorted()).toEqual(Object.keys(ERRORS).toSorted());
   });
 
@@ -228,10 +239,19 @@ describe("the document of the HTTP interface", () => {
     const operation = OPERATIONS.find(({ id }) => id === "publishMany");
     if (!operation) throw new Error("there is no such operation");
     const attempt = await taken(operation);
-    const provoke: Provocation =
-      code === "invalid-field"
-        ? () => ({ body: [{ channel: attempt.channel, message: 1, sender: { database: "never-set", id: 1 } }] })
-        : PROVOCATIONS[code as keyof typeof PROVOCATIONS];
+    const passing = [true, false];
+    // What refuses a whole batch otherwise, here concerns one of its channels.
+    const ofOne: Partial<Record<ErrorCode, Provocation>> = {
+      "invalid-field": () => ({
+        body: [{ channel: attempt.channel, message: 1, sender: { database: "never-set", id: 1 } }],
+      }),
+      "rate-limited": ({ headers }) => ({
+        headers: without("Authorization", headers),
+        bindings: { STRANGERS: { limit: () => Promise.resolve({ success: passing.shift() }) } },
+      }),
+      internal: () => ({ bindings: { CHANNELS: failing(new Error("a mistake of ours")) } }),
+    };
+    const provoke = ofOne[code] ?? PROVOCATIONS[code as keyof typeof PROVOCATIONS];
     const changed = { ...attempt, ...(await provoke(attempt, operation)) };
     const headers = { "Content-Type": "application/json", ...changed.headers };
     const answer = await send({ ...changed, headers }, operation);
@@ -274,6 +294,11 @@ describe("each error that a socket may be told", () => {
     "rate-limited": async () => {
       vi.spyOn(Date, "now").mockReturnValue(Date.now());
       return saying(...Array.from({ length: FRAMES_AT_ONCE + 1 }, () => ({ action: "leave" })))();
+    },
+    "quota-exceeded": async () => {
+      const socket = await connect(await newOpenChannel({ anonymous_bytes_per_day: 0 }));
+      socket.send({ action: "message", payload: 1 });
+      return socket;
     },
     "unknown-recipient": async () => {
       const socket = await connect(await newOpenChannel({ private_messaging: { active: true } }));

@@ -3,7 +3,7 @@ import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { forgetSettings } from "../../src/auth/known-settings.ts";
 import type { Identity } from "../../src/auth/policy.ts";
-import { IDENTITY_HEADER } from "../../src/channel/channel.ts";
+import { IDENTITY_HEADER } from "../../src/channel/identity-header.ts";
 import { SettingsStore } from "../../src/auth/settings.ts";
 import { call, connect, connectToMany, newDatabase, publish, stubOf, tokenOf } from "./support.ts";
 
@@ -214,6 +214,7 @@ describe("a channel that another isolate has just opened", () => {
         message_history: 100,
         nested_channels: false,
         auth_channel: false,
+        anonymous_bytes_per_day: null,
         database: null,
       });
       ahead += 1_000;

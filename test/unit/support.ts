@@ -9,7 +9,7 @@ import { type Checker, everything, sightingsIn } from "../support/checker.ts";
 import { type Frame, Inbox } from "../support/frames.ts";
 
 /** One of the keys that vitest.config.ts binds as API_KEYS. */
-export const API_KEY = "first-key";
+export const API_KEY = "first-key-of-the-tests";
 const ORIGIN = "https://channels.test";
 
 /** A channel that no other test uses, closed to all but the server side. */
@@ -31,8 +31,8 @@ export function stubOf(channel: string): DurableObjectStub<Channel> {
 }
 
 /** A request to the Worker. */
-export function request(path: string, init: RequestInit = {}): Promise<Response> {
-  return exports.default.fetch(new Request(`${ORIGIN}${path}`, init));
+export function request(path: string, init: RequestInit = {}, origin = ORIGIN): Promise<Response> {
+  return exports.default.fetch(new Request(`${origin}${path}`, init));
 }
 
 /** A request with a JSON body, by the server side unless `key` says otherwise. */
@@ -41,6 +41,15 @@ export function call(method: string, path: string, body?: unknown, key: string |
   if (key === null) headers.set("CF-Connecting-IP", crypto.randomUUID());
   else headers.set("Authorization", `Bearer ${key}`);
   return request(path, { method, headers, body: body === undefined ? null : JSON.stringify(body) });
+}
+
+/** Stops the clock, until the mocks are restored. The returned function moves it on, by milliseconds. */
+export function stopClock(): (milliseconds: number) => void {
+  let now = Date.now();
+  vi.spyOn(Date, "now").mockImplementation(() => now);
+  return (milliseconds) => {
+    now += milliseconds;
+  };
 }
 
 export interface Published {
@@ -55,9 +64,17 @@ export async function publish(channel: string, message: unknown): Promise<Publis
   return answer.json();
 }
 
-/** Publishes many messages, each given as its JSON text, by one call to the channel's object. */
-export async function publishMany(channel: string, payloads: string[]): Promise<boolean[]> {
-  const publications = payloads.map((payload) => ({ payload, client: null, database: null }));
+/**
+ * Publishes many messages, each given as its JSON text, by one call to the channel's object.
+ *
+ * @param client The JSON text of the client that they are from.
+ */
+export async function publishMany(
+  channel: string,
+  payloads: string[],
+  client: string | null = null,
+): Promise<boolean[]> {
+  const publications = payloads.map((payload) => ({ payload, client, database: null }));
   const [results = []] = await stubOf(channel).publish([{ who: { kind: "server" }, publications }]);
   return results.map(({ ok }) => ok);
 }

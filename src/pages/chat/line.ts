@@ -14,17 +14,22 @@ const ONE_BREATH = 5 * 60_000;
 const CLOCK = new Intl.DateTimeFormat([], { timeStyle: "short" });
 const DATE = new Intl.DateTimeFormat([], { day: "numeric", month: "short" });
 
-/** A message as an item of the list. All that came from outside goes in as text, never as markup. */
+/**
+ * A message as an item of the list. All that came from outside goes in as text, never as markup. Only an event without a
+ * client is from the backend.
+ */
 export function lineOf({ action, client, options, payload }: Message, isMine: boolean): HTMLLIElement {
   const { name, text } = partsOf(payload);
-  const line = lineFor(action === "event" ? { name: name || "Server", text } : { name: name || "Somebody", text });
-  line.classList.add(action);
+  const isFromBackend = action === "event" && client === undefined;
+  const origin = isFromBackend ? "event" : "message";
+  const line = lineFor({ name: name || (isFromBackend ? "Server" : "Guest"), text });
+  line.classList.add(origin);
   if (isMine) line.classList.add("mine");
-  if (action === "event") line.querySelector(".who")?.after(create("span", "badge", "event"));
+  if (isFromBackend) line.querySelector(".who")?.after(create("span", "badge", "event"));
   line.querySelector(".meta")?.append(timeOf(options.time));
   line.dataset["seq"] = String(options.seq);
   line.dataset["time"] = options.time;
-  line.dataset["author"] = `${action} ${client?.socketId ?? ""} ${name}`;
+  line.dataset["author"] = `${origin} ${client?.socketId ?? ""} ${name}`;
   return line;
 }
 

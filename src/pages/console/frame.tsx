@@ -46,11 +46,11 @@ function placeOf(frame: ServerFrame): { seq?: number; time?: string } {
     : {};
 }
 
-/** Who sent it: the user's id in the database of that number, or the connection of an anonymous client. */
+/** Who sent it: the user's id in the database of that number, or the connection of an anonymous client, if it has one. */
 function senderOf(frame: ServerFrame): string {
   if (frame.action === "error" || !("client" in frame) || frame.client === undefined) return "";
   const { permissions, socketId } = frame.client;
-  return permissions.dbo_id === 0 ? socketId.slice(0, 8) : `${permissions.dbo_id}:${permissions.row_id}`;
+  return permissions.dbo_id === 0 ? socketId.slice(0, 8) || "anonymous" : `${permissions.dbo_id}:${permissions.row_id}`;
 }
 
 function previewOf({ payload }: ServerFrame): string {

@@ -2,6 +2,10 @@ import type { ChannelSettings } from "../../protocol/schemas.ts";
 import type { Problem } from "./api.ts";
 import { Check, errorAt, Select } from "./form.tsx";
 
+const MIB = 1024 ** 2;
+/** Quotas that the form offers, in bytes, by their labels. */
+const QUOTAS = new Map([0, 1, 16, 64, 256, 1024].map((size) => [size === 0 ? "nothing" : `${size} MiB`, size * MIB]));
+
 const HISTORY_SIZES = [0, 25, 50, 100, 250, 1000] as const;
 
 interface PartProps {
@@ -78,8 +82,11 @@ export function Visibility({ settings, set, problem }: PartProps) {
 }
 
 /** What clients send. */
-export function Messaging({ settings, set }: PartProps) {
-  const { public_messaging: everyone, private_messaging: each } = settings;
+export function Messaging({ settings, set, problem }: PartProps) {
+  const { public_messaging: everyone, private_messaging: each, anonymous_bytes_per_day: quota } = settings;
+  const quotas = new Map(QUOTAS);
+  // One that was set by the API stays as it is.
+  if (quota !== null && !quotas.values().some((bytes) => bytes === quota)) quotas.set(`${quota} bytes`, quota);
   return (
     <fieldset>
       <legend>What clients send</legend>
@@ -93,6 +100,15 @@ export function Messaging({ settings, set }: PartProps) {
         label="… authenticated clients only"
         checked={everyone.auth}
         onChange={(auth) => set({ public_messaging: { ...everyone, auth } })}
+      />
+      <Select
+        label="Daily anonymous quota"
+        hint="How much anonymous clients may store per day (UTC), all together."
+        error={errorAt(problem, "anonymous_bytes_per_day")}
+        none="no limit"
+        options={[...quotas.keys()]}
+        value={[...quotas].find(([, bytes]) => bytes === quota)?.[0] ?? ""}
+        onChange={(chosen) => set({ anonymous_bytes_per_day: quotas.get(chosen) ?? null })}
       />
       <Check
         label="Private messages"

@@ -1,4 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
+import { DEFAULT_ANONYMOUS_BYTES_PER_DAY } from "../../protocol/limits.ts";
 import type { ChannelSettings } from "../../protocol/schemas.ts";
 import { type Api, type NamedSettings, pathOf, type Problem, problemOf } from "./api.ts";
 import { Confirm } from "./confirm.tsx";
@@ -18,6 +19,7 @@ const DEFAULTS: ChannelSettings = {
   private_messaging: { active: false, auth: false },
   nested_channels: false,
   auth_channel: false,
+  anonymous_bytes_per_day: DEFAULT_ANONYMOUS_BYTES_PER_DAY,
   database: null,
 };
 
@@ -114,7 +116,7 @@ function SettingsForm({ api, channel, stored, onStored }: FormProps) {
       />
       <Admission settings={settings} set={set} databases={databases} problem={problem} />
       <Visibility settings={settings} set={set} problem={problem} />
-      <Messaging settings={settings} set={set} />
+      <Messaging settings={settings} set={set} problem={problem} />
       <Refusal problem={problem} fields={["channel", "description", "database", "message_history"]} />
       <p role="status">{done !== "" && <span class="notice good">{done}</span>}</p>
       <div class="actions">

@@ -12,7 +12,7 @@ export const BEAT_EVERY_MS = 30_000;
 /** The codes of errors that a join may get. */
 const JOIN_REFUSALS: ReadonlySet<string> = new Set(["unauthorized", "forbidden", "unavailable"]);
 /** The codes of errors that faults, settings and clients that leave may cause. */
-const EXPECTED_ERRORS = new Set([...JOIN_REFUSALS, "not-joined", "unknown-recipient"]);
+const EXPECTED_ERRORS = new Set([...JOIN_REFUSALS, "not-joined", "unknown-recipient", "rate-limited"]);
 
 /** A frame from the server, with the fields that the simulation reads. */
 export interface Frame {
@@ -28,6 +28,14 @@ export interface Frame {
     socketId?: string;
   };
   payload: unknown;
+}
+
+/** What a connection was opened with. */
+export interface Credential {
+  /** In milliseconds since the epoch. */
+  expires: number;
+  /** Whether the server may have refused it at some time between two moments. */
+  mayBeRefused: (from: Moment, to: Moment) => boolean;
 }
 
 /** A join that was not answered yet. */
@@ -75,8 +83,7 @@ export class Client {
   nextBeat = Infinity;
   #awaitsPong = false;
   #unconfirmed = 0;
-  /** When its token expires, in milliseconds since the epoch. */
-  expires = Infinity;
+  #credential: Credential = { expires: Infinity, mayBeRefused: () => false };
   /** The ids of private messages that it got. */
   readonly #whispers: string[] = [];
   /** Grows with each frame that it receives. */
@@ -94,11 +101,11 @@ export class Client {
   }
 
   /** Uses a new connection. */
-  take(socket: WebSocket, expires: number): void {
+  take(socket: WebSocket, credential: Credential): void {
     this.#socket = socket;
     this.socketId = undefined;
     this.hasVanished = false;
-    this.expires = expires;
+    this.#credential = credential;
     this.nextBeat = this.plan.beats ? this.#stage.clock.elapsed + BEAT_EVERY_MS : Infinity;
     this.#awaitsPong = false;
     this.#unconfirmed = 0;
@@ -159,7 +166,7 @@ export class Client {
 
   /** Whether it is still connected directly to a channel although its token has expired. */
   get hasExpired(): boolean {
-    return this.isOpen && this.plan.way !== "rt" && this.expires < this.#stage.clock.wall;
+    return this.isOpen && this.plan.way !== "rt" && this.#credential.expires < this.#stage.clock.wall;
   }
 
   runOn(channel: string): Run | undefined {
@@ -216,7 +223,7 @@ export class Client {
           ? !this.plan.beats || this.hasVanished
           : this.hasVanished || this.clockStepped > 50_000;
       case 4401:
-        return this.expires <= now.wall;
+        return this.#credential.expires <= now.wall;
       case 4403:
         return this.channels.some(
           ({ channel }) => !this.#stage.oracle.mustAllow(channel, this.#identity(), "subscribe", now, now),
@@ -325,7 +332,7 @@ export class Client {
   #checkRefusal(channel: string, { from }: PendingJoin, code: string): void {
     const to = this.#stage.clock.moment();
     const { oracle } = this.#stage;
-    const mayFail = this.plan.way === "rt" && (isUser(this.plan.who) || this.isDisturbed);
+    const mayFail = this.plan.way === "rt" && (this.isDisturbed || this.#credential.mayBeRefused(from, to));
     if (mayFail || oracle.isTroubled(from, to) || !oracle.mustAllow(channel, this.#identity(), "subscribe", from, to))
       return;
     oracle.failSettings(channel, "a permitted request succeeds", `${this.name} got ${code} for its join of ${channel}`);
@@ -363,6 +370,8 @@ export class Client {
   #refused(subscription: Subscription, { payload }: Frame): void {
     const { code, message } = payload as { code: string; message: string };
     const { run, channel } = subscription;
+    // A history frame or a repeated join, too soon after another one (LIM13).
+    if (code === "rate-limited" && message.includes("history")) subscription.joins.shift();
     const isExpired = code === "unauthorized" && message.includes("expired");
     // Answers keep the order of the frames, so an open join is the frame that was refused.
     const join = !isExpired && JOIN_REFUSALS.has(code) ? subscription.joins.shift() : undefined;
@@ -373,8 +382,9 @@ export class Client {
     if (this.plan.way !== "rt" || !run) return;
     const now = this.#stage.clock.moment();
     const isExcluded =
-      (code === "unauthorized" || code === "forbidden") &&
-      !this.#stage.oracle.mustAllow(channel, run.who, "subscribe", now, now);
+      (code === "unauthorized" && this.#credential.mayBeRefused(now, now)) ||
+      ((code === "unauthorized" || code === "forbidden") &&
+        !this.#stage.oracle.mustAllow(channel, run.who, "subscribe", now, now));
     if (!isExpired && !isExcluded && code !== "not-joined") return;
     subscription.end();
     subscription.isDoubtful = true;

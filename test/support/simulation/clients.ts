@@ -5,7 +5,7 @@ import type { Operation, Operations } from "./operations.ts";
 import { type ClientPlan, PLACES, type Place, type StepOf } from "./schedule.ts";
 import type { Server } from "./server.ts";
 import type { SocketFaults } from "./sockets.ts";
-import { ANONYMOUS, isUser, type Stage } from "./stage.ts";
+import { ANONYMOUS, type Stage } from "./stage.ts";
 
 /** How long a socket may outlive its token, in simulated milliseconds. */
 const LONGEST_EXPIRY_MS = 60_000;
@@ -126,16 +126,19 @@ export class Clients {
     for (const client of this.all) if (client.plan.places.includes(place)) client.disturb();
   }
 
-  /** Sends the heartbeats that are due. */
-  beat(): void {
-    for (const client of this.all) if (client.nextBeat <= this.#stage.clock.elapsed) client.beat();
+  /** Sends the heartbeats that are due. Returns whether there were any. */
+  beat(): boolean {
+    const due = this.all.filter(({ nextBeat }) => nextBeat <= this.#stage.clock.elapsed);
+    for (const client of due) client.beat();
+    return due.length > 0;
   }
 
   /** Checks that sockets end with their tokens (AUT7). */
   checkExpiry(): void {
     const { clock, oracle } = this.#stage;
     for (const client of this.all) {
-      if (!client.hasExpired) this.#expiredSince.delete(client);
+      const mayLackAlarm = client.plan.places.some((place) => this.#objects.mayLackAlarm(place));
+      if (!client.hasExpired || mayLackAlarm) this.#expiredSince.delete(client);
       else if (!this.#expiredSince.has(client)) this.#expiredSince.set(client, clock.elapsed);
       if (clock.elapsed - (this.#expiredSince.get(client) ?? Infinity) <= LONGEST_EXPIRY_MS) continue;
       this.#expiredSince.set(client, Infinity);
@@ -181,12 +184,12 @@ export class Clients {
     const [place = "room"] = places;
     const query = way === "batch" ? "?frames=batch" : "";
     const path = way === "rt" ? "/rt/simulation" : `${this.#stage.path(place)}/socket${query}`;
-    const expires = isUser(who) ? (this.#server.tokens.get(who)?.expires ?? Infinity) : Infinity;
+    const credential = this.#server.credentialOf(who);
     const question = { label: `the connection of ${client.name}`, places, method: "GET" as const, path, who };
     await this.#server.ask({ ...question, headers: { Upgrade: "websocket" } }, (answer, operation) => {
       this.#connecting.delete(client);
       if (!answer.webSocket) return this.#checkRefusal(client, answer.status, operation);
-      client.take(answer.webSocket, expires);
+      client.take(answer.webSocket, credential);
       this.#joinAll(client, wishes);
     });
   }

@@ -14,6 +14,10 @@ const real = {
 /** How often a waiting context compares its timer with the simulated time, in milliseconds of real time. */
 const LOOK_EVERY_MS = 1;
 
+/** How long a schedule may make no progress, and how long it may take, in seconds of real time. It takes less than one. */
+const MAX_IDLE_SECONDS = 60;
+const MAX_SECONDS = 900;
+
 /** Ends one turn of the runtime's event loop. */
 export function turn(): Promise<void> {
   return new Promise((resolve) => real.setTimeout(resolve, 0));
@@ -27,17 +31,35 @@ export async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => real.setTimeout(resolve, LOOK_EVERY_MS));
 }
 
-/** Returns the outcome of some work, or throws if it takes longer than `ms` of real time. */
-export async function withinRealTime<T>(ms: number, work: Promise<T>): Promise<T> {
+/**
+ * Returns the outcome of some work. It counts real seconds by a timer of this process, so on a busy machine, which delays the
+ * work and the timer alike, they last longer.
+ *
+ * @param progress Returns a number that changes while the work makes progress.
+ * @throws HangingError If the work makes no progress for some time, or does not end.
+ */
+export async function unlessHanging<T>(work: Promise<T>, progress: () => number): Promise<T> {
   let timer: number | null = null;
+  let [seconds, idleSeconds, seen] = [0, 0, progress()];
   const end = new Promise<never>((_, reject) => {
-    timer = real.setTimeout(() => reject(new Error(`The schedule did not end within ${ms} ms.`)), ms);
+    timer = real.setInterval(() => {
+      seconds += 1;
+      idleSeconds = progress() === seen ? idleSeconds + 1 : 0;
+      seen = progress();
+      if (idleSeconds >= MAX_IDLE_SECONDS) reject(new HangingError(`Nothing has happened for ${idleSeconds} seconds.`));
+      else if (seconds >= MAX_SECONDS) reject(new HangingError(`The schedule has not ended after ${seconds} seconds.`));
+    }, 1_000);
   });
   try {
     return await Promise.race([work, end]);
   } finally {
-    real.clearTimeout(timer);
+    real.clearInterval(timer);
   }
+}
+
+/** Thrown if a schedule hangs. It cannot be ended from outside, so no other schedule can run in this process. */
+export class HangingError extends Error {
+  override name = "HangingError";
 }
 
 /** A span of time with one skew: the clock shows the start of the schedule plus `elapsed + skew`. */

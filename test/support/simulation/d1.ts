@@ -1,4 +1,5 @@
 import { env } from "cloudflare:workers";
+import type { Blocks, Caller } from "./blocks.ts";
 import { type Clock, until } from "./clock.ts";
 
 /** How long a statement hangs until its connection is lost, in milliseconds. */
@@ -32,26 +33,33 @@ interface Database {
 /** Passes each statement of the code under test to the real D1, and injects faults. */
 export class D1Gate {
   readonly #clock: Clock;
+  readonly #blocks: Blocks;
   readonly #prototype = Object.getPrototypeOf(env.DB.prepare("SELECT 1")) as Statement;
   readonly #originals = METHODS.map((method) => [method, this.#prototype[method]] as const);
   readonly #database = Object.getPrototypeOf(env.DB) as Database;
   readonly #batch = this.#database.batch;
   #over = false;
   fault: D1Fault | undefined;
-  /** How many statements are with the real D1 just now. */
-  #underWay = 0;
+  /** The statements that are with the real D1 just now, and who waits for their answers. */
+  readonly #underWay = new Set<{ caller: Caller | undefined }>();
   /** When answers that are late are due, by `elapsed`. */
   readonly #late = new Set<{ due: number }>();
   /** Grows with each statement that starts or ends. */
   activity = 0;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, blocks: Blocks) {
     this.#clock = clock;
+    this.#blocks = blocks;
   }
 
-  /** Whether the real D1 is at work. */
+  /** Whether an answer of the real D1 will arrive without that time passes. */
   get isBusy(): boolean {
-    return this.#underWay > 0;
+    return this.#underWay.values().some(({ caller }) => !this.#blocks.withholds(caller));
+  }
+
+  /** Forgets the statements of an object that ends. Nobody receives their answers. */
+  forget(channel: string): void {
+    for (const statement of this.#underWay) if (statement.caller?.channel === channel) this.#underWay.delete(statement);
   }
 
   /** Whether answers are late. An object that waits for one stays awake. */
@@ -145,12 +153,13 @@ export class D1Gate {
   }
 
   async #perform(perform: () => Promise<unknown>): Promise<unknown> {
+    const statement = { caller: this.#blocks.caller };
     this.activity += 1;
-    this.#underWay += 1;
+    this.#underWay.add(statement);
     try {
       return await perform();
     } finally {
-      this.#underWay -= 1;
+      this.#underWay.delete(statement);
       this.activity += 1;
     }
   }

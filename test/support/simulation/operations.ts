@@ -68,20 +68,20 @@ export class Operations {
 
   /** Waits until a condition holds; returns false if nothing happens any more before it does. */
   async settle(holds: () => boolean, quietTurns = QUIET_TURNS.whileWaiting): Promise<boolean> {
-    const { clock, d1, blocked } = this.#stage;
-    let [quiet, firing, seen] = [0, 0, this.#activity];
+    const { clock, d1, blocks } = this.#stage;
+    let [quiet, firing, seen] = [0, 0, this.activity];
     while (!holds()) {
       await turn();
       // Many timers may be due at one instant: each one that fires is activity.
-      firing = (clock.isFiring || d1.isAnswering) && this.#activity === seen ? firing + 1 : 0;
+      firing = (clock.isFiring || d1.isAnswering) && this.activity === seen ? firing + 1 : 0;
       const isStuck = firing > DEAD_TIMER_TURNS;
       // The timers of a blocked object fire later.
-      if (isStuck && blocked.size === 0) {
+      if (isStuck && !blocks.isAny) {
         clock.dropDue();
         d1.dropDue();
       }
-      const isBusy = this.#activity !== seen || d1.isBusy || (firing > 0 && !isStuck);
-      seen = this.#activity;
+      const isBusy = this.activity !== seen || d1.isBusy || (firing > 0 && !isStuck);
+      seen = this.activity;
       quiet = isBusy ? 0 : quiet + 1;
       if (quiet >= quietTurns) return false;
     }
@@ -115,7 +115,8 @@ export class Operations {
     else oracle.fail("D1 that hangs delays no request", what);
   }
 
-  get #activity(): number {
+  /** Grows whenever something happens. */
+  get activity(): number {
     const { clock, d1 } = this.#stage;
     return clock.activity + d1.activity + this.#finished + this.#activityElsewhere();
   }

@@ -1,4 +1,5 @@
 import { exports } from "cloudflare:workers";
+import type { Credential } from "./client.ts";
 import type { Moment } from "./clock.ts";
 import type { Objects } from "./objects.ts";
 import type { Operation, Operations } from "./operations.ts";
@@ -6,7 +7,7 @@ import type { Place, Who } from "./schedule.ts";
 import { isUser, type Stage } from "./stage.ts";
 import { Timeline } from "./timeline.ts";
 
-const API_KEY = "first-key";
+const API_KEY = "first-key-of-the-tests";
 const ORIGIN = "https://channels.test";
 
 export interface Token {
@@ -67,10 +68,17 @@ export class Server {
     return exports.default.fetch(new Request(`${ORIGIN}${path}`, { method, headers: all, body: text }));
   }
 
+  /** The credential that a caller shows now. A connection keeps the one that it was opened with. */
+  credentialOf(who: Who): Credential {
+    const token = isUser(who) ? this.tokens.get(who) : undefined;
+    const mayBeRefused = (from: Moment, to: Moment) => isUser(who) && !this.#isGood(token, from, to);
+    return { expires: token?.expires ?? Infinity, mayBeRefused };
+  }
+
   /** Reports that a permitted request was refused, unless its token or a fault may be the reason. */
   refuses(what: string, channel: string, who: Who, { from, isDisturbed }: Operation, to: Moment): void {
     const { oracle } = this.#stage;
-    if (isDisturbed || oracle.isTroubled(from, to) || !this.#isTokenGood(who, from, to)) return;
+    if (isDisturbed || oracle.isTroubled(from, to) || this.credentialOf(who).mayBeRefused(from, to)) return;
     oracle.failSettings(channel, "a permitted request succeeds", what);
   }
 
@@ -79,19 +87,22 @@ export class Server {
     const { oracle } = this.#stage;
     const token = this.tokens.get(who);
     if (!isUser(who) || !token) return;
-    const all = oracle.isTroubled(from, to) ? this.verifications.all(to) : this.verifications.plausible(from, to);
     // Clocks may differ by 5 seconds (AUT6), and `exp` counts in whole ones.
     const isLive = token.expires + 6_000 > Math.min(from.wall, to.wall);
-    if (isLive && all.some((verification) => isFor(verification, token))) return;
+    if (isLive && this.#plausible(from, to).some((verification) => isFor(verification, token))) return;
     oracle.fail("a forbidden action fails", `${what} with a token that is not valid`);
   }
 
   /** Whether a token is valid by every configuration that the Worker may have used. */
-  #isTokenGood(who: Who, from: Moment, to: Moment): boolean {
-    if (!isUser(who)) return true;
-    const token = this.tokens.get(who);
+  #isGood(token: Token | undefined, from: Moment, to: Moment): boolean {
     if (!token || token.expires <= Math.max(from.wall, to.wall)) return false;
-    return this.verifications.plausible(from, to).every((verification) => isFor(verification, token));
+    return this.#plausible(from, to).every((verification) => isFor(verification, token));
+  }
+
+  /** The configurations that the Worker may have used between two moments. */
+  #plausible(from: Moment, to: Moment): Verification[] {
+    const { verifications } = this;
+    return this.#stage.oracle.isTroubled(from, to) ? verifications.all(to) : verifications.plausible(from, to);
   }
 }
 

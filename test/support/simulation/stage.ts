@@ -1,3 +1,4 @@
+import { Blocks } from "./blocks.ts";
 import { Clock } from "./clock.ts";
 import { D1Gate } from "./d1.ts";
 import { Oracle, type Sender } from "./oracle.ts";
@@ -10,15 +11,14 @@ let stages = 0;
 /** What all parts of a run share: names that no other run uses, the clock, D1 and the oracle. */
 export class Stage {
   readonly clock = new Clock();
-  readonly d1 = new D1Gate(this.clock);
+  readonly blocks = new Blocks();
+  readonly d1 = new D1Gate(this.clock, this.blocks);
   readonly oracle = new Oracle(this.clock);
   /** The name of the auth database, and the first segment of every channel. */
   readonly id: string;
   /** The auth database's `dbo_id`. */
   readonly number: number;
   readonly channels: Record<Place, string>;
-  /** The channels whose objects receive nothing until something that they wait for has ended. */
-  readonly blocked = new Set<string>();
   #names = 0;
 
   constructor(seed: number) {
@@ -51,8 +51,9 @@ export class Stage {
     return isUser(who) ? { kind: "user", database: this.id } : { kind: who };
   }
 
-  /** The `client` of a message that a caller publishes by HTTP; null if it has none. */
+  /** The `client` of a message that a caller publishes by HTTP; null for an API-key client. */
   senderOf(who: Who): Sender {
+    if (who === "anonymous") return ANONYMOUS;
     return isUser(who) ? this.user(ROW_IDS[who], EXTRAS[who]) : null;
   }
 

@@ -14,8 +14,10 @@ import { Server } from "./server.ts";
 import { SocketFaults } from "./sockets.ts";
 import { Stage } from "./stage.ts";
 
-/** How long frames may wait for each other. Meanwhile an object does not hibernate. */
+/** How long frames may wait for each other. */
 const BATCH_WINDOW_MS = 100;
+/** How long the changes of a client's presence may wait for each other, which is the longest timer of an object. */
+const PRESENCE_WINDOW_MS = 1_000;
 /** How long clients take to recover from faults, and settings to take effect. */
 const RECOVERY_MS = 6_000;
 /** How long the archive may take to catch up once D1 is well: the longest pause between two attempts, and some more. */
@@ -26,6 +28,9 @@ const LONGEST_VANISHED_MS = 240_000;
 const SLOW_TEXT = 8.75 * 1024 * 1024;
 /** How long traffic waits between two messages, in milliseconds. */
 const TRAFFIC_EVERY_MS = 2_000;
+
+/** How long to wait for answers before looking whether they have arrived, in milliseconds. */
+const WAIT_STEP_MS = 1_000;
 
 /** Runs one schedule with real channels and real clients. */
 export class World {
@@ -58,6 +63,11 @@ export class World {
 
   get violations(): Violation[] {
     return this.#stage.oracle.violations;
+  }
+
+  /** Changes while the schedule makes progress. */
+  get progress(): number {
+    return this.#operations.activity + this.#stage.clock.elapsed;
   }
 
   /** Installs the faults, and stores the settings that every schedule starts with. */
@@ -181,9 +191,12 @@ export class World {
     this.#stage.oracle.troubles.end(Math.max(this.#stage.clock.elapsed, this.#stage.d1.lastAnswer));
   }
 
-  /** Evicts an object unless it is waiting for something: the runtime would wait, too. */
+  /**
+   * Evicts an object once its timers have fired, unless it is waiting for something: the runtime would wait for either, by
+   * real time, and then evict it all the same.
+   */
   async #evict({ place, sockets }: StepOf<"evict">): Promise<void> {
-    if (sockets === "hibernate") await this.#pass(BATCH_WINDOW_MS);
+    await this.#pass(PRESENCE_WINDOW_MS);
     if (this.#operations.pendingAt(place).length > 0 || this.#stage.d1.isLate) return;
     if (sockets === "close") this.#clients.disturb(place);
     await this.#objects.evict(place, sockets);
@@ -210,11 +223,21 @@ export class World {
     for (let batches = 0; batches < 10; batches++) {
       await this.#publisher.publish({ ...batch, sizes });
       await this.#operations.calm();
+      // Batches that wait for D1 would all be delivered in one instant, in which no client can confirm what it receives.
+      await this.#answerRequests(place);
     }
     for (const [client, unconfirmed] of before) {
       if (!client.isOpen || client.plan.way === "rt" || client.unconfirmed - unconfirmed <= SLOW_TEXT) continue;
       this.#stage.oracle.fail("a slow client is closed", `${client.name} is open after a flood`);
     }
+  }
+
+  /** Lets time pass until an object has answered its requests, or is late. */
+  async #answerRequests(place: Place): Promise<void> {
+    const { clock } = this.#stage;
+    const end = clock.elapsed + LONGEST_REQUEST_MS;
+    const isWaiting = () => this.#operations.pendingAt(place).some(({ kind }) => kind === "request");
+    while (isWaiting() && clock.elapsed < end) await this.#pass(WAIT_STEP_MS);
   }
 
   async #traffic({ place, seconds }: StepOf<"traffic">): Promise<void> {
@@ -333,9 +356,9 @@ export class World {
     const { clock, d1 } = this.#stage;
     const end = clock.elapsed + ms;
     for (;;) {
-      await this.#objects.runDueAlarms();
-      this.#clients.beat();
       await this.#operations.calm();
+      const wasDue = await this.#objects.runDueAlarms();
+      if (this.#clients.beat() || wasDue) await this.#operations.calm();
       this.#clients.checkExpiry();
       if (clock.elapsed >= end) return;
       const next = Math.min(clock.laterTimer, d1.laterAnswer, this.#objects.nextAlarm, this.#clients.nextBeat, end);

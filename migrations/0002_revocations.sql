@@ -1,0 +1,1 @@
+ALTER TABLE `databases` ADD `revocations` text DEFAULT '{}' NOT NULL;
