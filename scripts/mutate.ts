@@ -15,29 +15,52 @@
  * are not run.
  */
 import { createHash } from "node:crypto";
-import { globSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { type Mutant, mutantsIn } from "./mutation/mutants.ts";
 import { RunnerProcess } from "./mutation/process.ts";
-import type { FirstIds, Result } from "./mutation/runner.ts";
-import { type Batch, type ProfiledTest, Trials, type Verdict } from "./mutation/trials.ts";
+import type { Attempt, FirstIds, Result } from "./mutation/runner.ts";
+import { type Batch, isTimeout, type ProfiledTest, Trials, type Verdict } from "./mutation/trials.ts";
 
 /** The sources that are mutated. */
-const SOURCES = ["src/auth/**/*.ts", "src/channel/**/*.ts", "src/http/**/*.ts", "src/protocol/**/*.ts"];
-/** Files that try at random what others test one by one: they run only for mutants that nothing else reaches. */
-const LAST_RESORT = /\/(?:corpora|simulation)\.test\.ts$/;
-/** Tests hang if they take so many times their usual time, and so many milliseconds more. */
-const TIMEOUT_FACTOR = 4;
-const TIMEOUT_GRACE_MS = 60_000;
-const PROFILE_TIMEOUT_MS = 1_200_000;
+const SOURCES = ["auth", "channel", "history", "http", "protocol"].map((directory) => `src/${directory}/**/*.ts`);
+/** Slow files that try many cases at once: they run only for mutants that the others do not notice. */
+const LAST_RESORT = /(?:^test\/security\/|\/(?:corpora|d1-away)\.test\.ts$)/;
+/** The simulation takes minutes, and says little about one line. */
+const NEVER = /\/simulation\.test\.ts$/;
+/** A test has failed if it takes so many times its usual time, and so many milliseconds more. */
+const LIMIT_FACTOR = 5;
+const LIMIT_GRACE_MS = 2_000;
+/** How much longer it may take when it has failed before. */
+const CONFIRMATION_FACTOR = 3;
+/** A process hangs if it reports no test for so many milliseconds more than that test may take. */
+const STALL_GRACE_MS = 90_000;
+const PROFILE_STALL_MS = 600_000;
+/** What the tests without a mutant took and reached, kept while neither they nor the sources change. */
+const PROFILE_DIRECTORY = "node_modules/.cache/mutation";
+/** What the profile depends on. */
+const PROFILED_FILES = [
+  "src/**/*.ts",
+  "test/{unit,security,support}/**/*.ts",
+  "scripts/mutation/*.ts",
+  "package-lock.json",
+];
 /** How long the tests for one mutant that is on from the start may take together, in milliseconds. */
-const FROM_START_MS = 20_000;
+const FROM_START_MS = 10_000;
+/** How often the report is written at most. */
+const SAVE_INTERVAL_MS = 2_000;
 const IDLE_MS = 100;
 const STATUSES = ["killed", "timeout", "survived", "not covered", "explained"] as const;
 const EXPLAINED_FILE = "scripts/mutation/explained.json";
 
 interface Report extends Mutant, Verdict {}
+
+/** What is known about the tests of a file. */
+interface ProfileData {
+  tests: (Omit<ProfiledTest, "reached"> & { reached: number[] })[];
+  outside: number[];
+}
 
 /** A mutant that no test can notice, and why. The other fields are for the reader. */
 interface Explanation extends Pick<Mutant, "hash" | "file" | "original" | "replacement"> {
@@ -66,6 +89,7 @@ const explained = explanations();
 const outside = new Set<number>();
 /** How many mutants of a source a test file killed that were on from the start, by both their paths. */
 const startKills = new Map<string, number>();
+let savedAt = 0;
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => finish());
 console.log(`${mutants.length} mutants, ${chosen.length} of them chosen. Running the tests without any …`);
@@ -126,34 +150,57 @@ function choose(all: readonly Mutant[]): Mutant[] {
 
 /** Runs all tests without a mutant. Those that fail are left out, because their failures would say nothing. */
 async function profile(): Promise<{ tests: ProfiledTest[]; lastResort: ProfiledTest[] }> {
-  const files = globSync("test/unit/**/*.test.ts").toSorted();
-  const wanted = files.filter((file) => options.tests.some((name) => file.includes(name)));
-  const usual = wanted.filter((file) => !LAST_RESORT.test(file));
-  const [usualTests, others] = await Promise.all([
+  const files = globSync(["test/unit/**/*.test.ts", "test/security/**/*.test.ts"]).toSorted();
+  const wanted = files.filter((file) => !NEVER.test(file) && options.tests.some((name) => file.includes(name)));
+  const [others, usual] = [
+    wanted.filter((file) => LAST_RESORT.test(file)),
+    wanted.filter((file) => !LAST_RESORT.test(file)),
+  ];
+  const [lastResortTests, usualTests] = await Promise.all([
+    profileOf(others, processes[1] ?? processes[0]),
     profileOf(usual, processes[0]),
-    profileOf(
-      wanted.filter((file) => LAST_RESORT.test(file)),
-      processes[1] ?? processes[0],
-    ),
   ]);
-  return { tests: usualTests ?? [], lastResort: others ?? [] };
+  return { tests: usualTests, lastResort: lastResortTests };
 }
 
-/** Runs the tests of some files twice: a busy machine may be too slow for a test once. */
+/** Returns the tests of some files as they are without a mutant: from the cache, or by running them. */
 async function profileOf(files: readonly string[], runner: RunnerProcess | undefined): Promise<ProfiledTest[]> {
-  if (files.length === 0 || !runner) return [];
-  const task = { tests: Object.fromEntries(files.map((file) => [file, []])), plan: { isProfile: true } };
-  const { outcome, results } = await runner.run(task, PROFILE_TIMEOUT_MS);
+  const shared = createHash("sha256");
+  for (const file of globSync(PROFILED_FILES).toSorted()) shared.update(`${file}\0`).update(readFileSync(file));
+  const pathOf = (file: string) => {
+    const hash = shared.copy().update(`${file}\0`).update(readFileSync(file)).digest("hex");
+    return `${PROFILE_DIRECTORY}/${hash}.json`;
+  };
+  const paths = new Map(files.map((file) => [file, pathOf(file)]));
+  const missing = files.filter((file) => !existsSync(paths.get(file) ?? ""));
+  if (missing.length > 0 && runner) {
+    mkdirSync(PROFILE_DIRECTORY, { recursive: true });
+    for (const [file, made] of await makeProfile(missing, runner))
+      writeFileSync(paths.get(file) ?? "", JSON.stringify(made));
+  }
+  const profiles = [...paths.values()].map((path) => JSON.parse(readFileSync(path, "utf8")) as ProfileData);
+  for (const id of profiles.flatMap((data) => data.outside)) outside.add(id);
+  return profiles.flatMap((data) => data.tests.map((test) => Object.assign(test, { reached: new Set(test.reached) })));
+}
+
+/** Runs test files without a mutant. */
+async function makeProfile(files: readonly string[], runner: RunnerProcess): Promise<Map<string, ProfileData>> {
+  const task = { tests: Object.fromEntries(files.map((file) => [file, []])), plan: { isProfile: true, attempts: {} } };
+  const { outcome, results } = await runner.run(task, PROFILE_STALL_MS);
   if (typeof outcome === "string") throw new Error(`The tests do not end without a mutant: ${outcome}.`);
-  for (const { failure } of results) if (failure !== undefined) console.log(`Left out: ${failure}`);
-  const passed = results.filter(({ failure }) => failure === undefined);
-  for (const id of outcome.reached["outside"] ?? []) outside.add(id);
-  return passed.map(({ test, file, milliseconds }) => ({
-    id: test,
-    file,
-    milliseconds,
-    reached: new Set(outcome.reached[test]),
-  }));
+  const empty = () => ({ tests: [], outside: outcome.reached["outside"] ?? [] });
+  const profiles = new Map<string, ProfileData>(files.map((file) => [file, empty()]));
+  for (const { test, file, runs } of results) {
+    const [first] = runs;
+    const failed = runs.find(({ failure }) => failure !== undefined);
+    if (failed) console.log(`${failed === first ? "Left out" : "Fails if repeated"}: ${failed.failure}`);
+    if (!first || failed === first) continue;
+    const passed = runs.filter(({ failure }) => failure === undefined);
+    const milliseconds = Math.min(...passed.map((run) => run.milliseconds));
+    const reached = outcome.reached[test] ?? [];
+    profiles.get(file)?.tests.push({ id: test, file, milliseconds, isRepeatable: !failed, reached });
+  }
+  return profiles;
 }
 
 /** Returns the tests that may notice a mutant. Which of them read a constant is not known: those that reach its source may. */
@@ -169,76 +216,94 @@ async function tryInBatches(candidates: readonly Mutant[]): Promise<void> {
   const pairs = candidates.map((mutant) => ({ mutant, tests: testsFor(mutant) }));
   const survivors: Mutant[] = [];
   const trials = new Trials(
-    tests,
     pairs.filter((pair) => pair.tests.length > 0),
     (mutant, verdict) => {
-      // A constant may have been read when the modules were loaded, and is tried again with the mutant on from the start.
-      if (verdict.status === "survived" && mutant.isConstant) survivors.push(mutant);
+      if (verdict.status === "survived") survivors.push(mutant);
       else note(mutant, verdict);
     },
   );
-  await Promise.all(processes.map((runner) => tryAll(trials, runner)));
+  await Promise.all(processes.map((runner) => tryAll(trials, survivors, runner)));
   const { run, failed } = trials.controls;
   console.log(`Of ${run} tests that ran without a mutant in between, ${failed} failed.`);
   const unreached = pairs.filter((pair) => pair.tests.length === 0).map(({ mutant }) => mutant);
-  await inParallel([...unreached, ...survivors], async (mutant, runner) => {
+  await inParallel(unreached, async (mutant, runner) => {
     note(mutant, await tryFromStart(mutant, runner));
   });
 }
 
-async function tryAll(trials: Trials, runner: RunnerProcess): Promise<void> {
-  while (trials.left > 0) {
-    const batch = trials.next();
-    if (batch.size > 0) await tryBatch(trials, batch, runner);
-    // The other process has what is left.
+async function tryAll(trials: Trials, survivors: Mutant[], runner: RunnerProcess): Promise<void> {
+  while (trials.left > 0 || survivors.length > 0) {
+    const survivor = survivors.shift();
+    const batch: Batch = survivor ? new Map() : trials.next();
+    if (survivor) note(survivor, await tryHarder(survivor, runner));
+    else if (batch.size > 0) await tryBatch(trials, batch, runner);
+    // The other processes have what is left.
     else await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
   }
 }
 
 async function tryBatch(trials: Trials, batch: Batch, runner: RunnerProcess): Promise<void> {
-  const mutantIds: Record<string, number> = {};
-  for (const [test, mutant] of batch) if (mutant) mutantIds[test.id] = mutant.id;
-  const { outcome, results } = await runner.run(
-    { tests: byFile([...batch.keys()]), plan: { mutants: mutantIds } },
-    timeoutFor([...batch.keys()]),
-  );
-  const ended = new Map(results.map(({ test, failure }) => [test, failure]));
-  const hanging = typeof outcome === "string" ? hangingIn(batch, results) : [];
-  const suspects = hanging.flatMap((test) => [batch.get(test) ?? []].flat().map((mutant) => ({ test, mutant })));
-  console.log(
-    `${trials.left} left; a batch of ${batch.size} tests, ${results.length} ended${typeof outcome === "string" ? `, then ${outcome}` : ""}.`,
-  );
-  for (const { test, mutant } of suspects) {
-    const verdict = await tryAlone(mutant, test, runner);
-    if (verdict) trials.decide(mutant, verdict);
-    else ended.set(test.id, undefined);
+  const attempts: Record<string, Attempt[]> = {};
+  for (const [test, own] of batch) {
+    attempts[test.id] = own.map(({ mutant, isConfirmation }) => ({
+      mutant: mutant?.id ?? null,
+      limitMs: limitOf(test) * (isConfirmation ? CONFIRMATION_FACTOR : 1),
+    }));
   }
+  const { outcome, results } = await runner.run(
+    { tests: byFile([...batch.keys()]), plan: { attempts } },
+    stallOf(attempts),
+  );
+  const ended = new Map(
+    results.map(({ test, runs }) => [
+      test,
+      runs.map(({ failure, isSkipped }) => (isSkipped ? undefined : (failure ?? null))),
+    ]),
+  );
+  const size = Object.values(attempts).flat().length;
+  const end = typeof outcome === "string" ? outcome : `${outcome.milliseconds} ms`;
+  console.log(`${trials.left} left; ${batch.size} tests with ${size} mutants, ${results.length} tests ended: ${end}.`);
+  const hanging = typeof outcome === "string" ? hangingIn(batch, results) : undefined;
+  for (const { mutant } of (hanging && batch.get(hanging)) ?? []) {
+    const verdict = hanging && mutant && (await tryAlone(mutant, hanging, runner));
+    if (verdict) trials.decide(mutant, verdict);
+  }
+  // What did not end is not tried again with that test, because it might hang again.
+  if (hanging)
+    ended.set(
+      hanging.id,
+      (batch.get(hanging) ?? []).map(() => null),
+    );
   trials.finish(batch, ended);
 }
 
-/** Returns the tests of a batch that may hang: the first one without a result of each file that has begun, as results come late. */
-function hangingIn(batch: Batch, results: readonly Result[]): ProfiledTest[] {
+/** Returns the test of a batch that may hang: the first one without a result of the file that ran last, as results come late. */
+function hangingIn(batch: Batch, results: readonly Result[]): ProfiledTest | undefined {
   const ended = new Set(results.map(({ test }) => test));
   const last = results.at(-1)?.file;
-  const waiting = tests.filter((test) => batch.has(test) && !ended.has(test.id));
-  const first = waiting.find(({ file }) => file === last) ?? waiting[0];
-  return first ? [first] : [];
+  const waiting = [...batch.keys()].filter((test) => !ended.has(test.id));
+  return waiting.find(({ file }) => file === last) ?? waiting[0];
 }
 
 /** Runs one test on a mutant. Returns undefined if it passes. */
 async function tryAlone(mutant: Mutant, test: ProfiledTest, runner: RunnerProcess): Promise<Verdict | undefined> {
-  const task = { tests: byFile([test]), plan: { mutant: mutant.id } };
-  const { outcome } = await runner.run(task, timeoutFor([test]));
-  if (typeof outcome === "string") return { status: "timeout", by: test.file };
-  if (outcome.failure === undefined) return undefined;
-  return { status: "killed", by: test.file, failure: outcome.failure };
+  const verdict = await verdictOf(mutant, [test], runner);
+  return verdict.status === "survived" ? undefined : verdict;
+}
+
+/** Tries a mutant that survived with the slow tests, and a constant from the start, as it may be used while modules are loaded. */
+async function tryHarder(mutant: Mutant, runner: RunnerProcess): Promise<Verdict> {
+  const slow = withinTime(lastResort.filter(({ reached }) => reached.has(mutant.id)));
+  if (!mutant.isConstant) return slow.length > 0 ? verdictOf(mutant, slow, runner) : { status: "survived" };
+  const verdict = await tryFromStart(mutant, runner);
+  return verdict.status === "not covered" ? { status: "survived" } : verdict;
 }
 
 /** Runs tests with a mutant that is on from before the modules are loaded, as for a value that they compute while they load. */
 async function tryFromStart(mutant: Mutant, runner: RunnerProcess): Promise<Verdict> {
   if (!outside.has(mutant.id)) {
     const resort = lastResort.filter(({ reached }) => reached.has(mutant.id));
-    return resort.length === 0 ? { status: "not covered" } : verdictOf(mutant, resort, runner);
+    return resort.length === 0 ? { status: "not covered" } : verdictOf(mutant, withinTime(resort), runner);
   }
   const siblings = mutants.filter(({ file }) => file === mutant.file);
   const nearness = (test: ProfiledTest) =>
@@ -247,26 +312,36 @@ async function tryFromStart(mutant: Mutant, runner: RunnerProcess): Promise<Verd
   const ranked = tests
     .map((test) => ({ test, value: (0.05 + nearness(test)) / (test.milliseconds + 20) }))
     .toSorted((a, b) => b.value - a.value);
-  const wanted: ProfiledTest[] = [];
-  let milliseconds = 0;
-  for (const { test } of ranked) {
-    if (milliseconds + test.milliseconds > FROM_START_MS) continue;
-    milliseconds += test.milliseconds;
-    wanted.push(test);
-  }
-  return verdictOf(mutant, wanted, runner);
+  return verdictOf(mutant, withinTime(ranked.map(({ test }) => test)), runner);
 }
 
+/** Returns the first tests that take `FROM_START_MS` together, without those that are too long for it, but at least one. */
+function withinTime(wanted: readonly ProfiledTest[]): ProfiledTest[] {
+  const chosenTests: ProfiledTest[] = [];
+  let milliseconds = 0;
+  for (const test of wanted) {
+    if (milliseconds + test.milliseconds > FROM_START_MS && chosenTests.length > 0) continue;
+    milliseconds += test.milliseconds;
+    chosenTests.push(test);
+  }
+  return chosenTests;
+}
+
+/** Runs tests with one mutant, and the one that fails again. */
 async function verdictOf(mutant: Mutant, wanted: ProfiledTest[], runner: RunnerProcess): Promise<Verdict> {
-  const { outcome, results } = await runner.run(
-    { tests: byFile(wanted), plan: { mutant: mutant.id } },
-    timeoutFor(wanted),
+  const attempts = Object.fromEntries(
+    wanted.map((test) => [test.id, [{ mutant: mutant.id, limitMs: limitOf(test) * CONFIRMATION_FACTOR }]]),
   );
+  const task = { tests: byFile(wanted), plan: { mutant: mutant.id, attempts } };
+  const { outcome, results } = await runner.run(task, stallOf(attempts));
   if (typeof outcome === "string") return { status: "timeout" };
   if (outcome.failure === undefined) return { status: "survived" };
-  const by = results.find(({ failure }) => failure !== undefined)?.file ?? "";
+  const failed = results.find(({ runs }) => runs.some(({ failure }) => failure !== undefined));
+  const by = failed?.file ?? "";
+  const again = wanted.filter(({ id }) => id === failed?.test);
+  if (again.length > 0 && wanted.length > 1) return verdictOf(mutant, again, runner);
   startKills.set(`${by} ${mutant.file}`, (startKills.get(`${by} ${mutant.file}`) ?? 0) + 1);
-  return { status: "killed", by, failure: outcome.failure };
+  return { status: isTimeout(outcome.failure) ? "timeout" : "killed", by, failure: outcome.failure };
 }
 
 /** Returns the ids of tests by their file, the files in the order of the tests. */
@@ -275,8 +350,15 @@ function byFile(wanted: readonly ProfiledTest[]): Record<string, string[]> {
   return Object.fromEntries([...files].map(([file, group]) => [file, group.map(({ id }) => id)]));
 }
 
-function timeoutFor(wanted: readonly ProfiledTest[]): number {
-  return wanted.reduce((total, { milliseconds }) => total + milliseconds * TIMEOUT_FACTOR, TIMEOUT_GRACE_MS);
+/** Returns after how many milliseconds a test has failed. */
+function limitOf({ milliseconds }: ProfiledTest): number {
+  return milliseconds * LIMIT_FACTOR + LIMIT_GRACE_MS;
+}
+
+/** Returns for how many milliseconds a process may report nothing while it runs tests. */
+function stallOf(attempts: Record<string, Attempt[]>): number {
+  const longest = Object.values(attempts).map((own) => own.reduce((total, { limitMs }) => total + limitMs, 0));
+  return Math.max(...longest) + STALL_GRACE_MS;
 }
 
 /** Does something with each item, with as many at the same time as there are processes. */
@@ -298,6 +380,11 @@ function note(mutant: Mutant, verdict: Verdict): void {
   console.log(
     `${reports.length}/${chosen.length} ${verdict.status}: ${file}:${line}:${column}  ${original}  →  ${replacement}`,
   );
+  if (Date.now() - savedAt > SAVE_INTERVAL_MS) save();
+}
+
+function save(): void {
+  savedAt = Date.now();
   const report = { options, mutants: mutants.length, chosen: chosen.length, results: reports };
   writeFileSync(options.out, JSON.stringify(report, null, 1));
 }
@@ -305,6 +392,7 @@ function note(mutant: Mutant, verdict: Verdict): void {
 /** Prints the report and ends. */
 function finish(): never {
   for (const runner of processes) runner.stop();
+  save();
   console.log(`\nSurvivors and code that no test reaches:\n`);
   for (const { file, line, column, operator, original, replacement, status } of reports.toSorted(
     (a, b) => a.id - b.id,

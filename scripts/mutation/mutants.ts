@@ -19,7 +19,7 @@ export interface Mutant {
   isConstant: boolean;
 }
 
-/** A constant of a module, `const NAME = expression`, whose value is computed from numbers alone. */
+/** A constant of a module, `const NAME = expression`, whose value consists of literals and other constants. */
 interface Constant {
   name: string;
   /** Where the keyword `const` begins, and where the expression begins and ends. */
@@ -106,7 +106,7 @@ export function mutantsIn(file: string, source: string, firstId: number): { muta
       operator,
       original,
       replacement: text === "" ? "(removed)" : shorten(text),
-      isConstant: constants.some((constant) => constant.start <= start && end <= constant.end),
+      isConstant: constants.some((constant) => isWithin({ start, end }, constant)),
     };
   });
   return { mutants, edits };
@@ -114,7 +114,7 @@ export function mutantsIn(file: string, source: string, firstId: number): { muta
 
 /**
  * Returns the source with its mutants in it: the expression `globalThis.isMutant(id)` decides whether one is on. Constants of the
- * module are variables, and `globalThis.constants` has a function that computes them again.
+ * module are variables. `globalThis.constants` says which mutants change them, and has a function that computes them again.
  */
 export function withMutants(file: string, source: string, edits: readonly Edit[], firstId: number): string {
   const isMutant = "globalThis.isMutant";
@@ -152,10 +152,15 @@ export function withMutants(file: string, source: string, edits: readonly Edit[]
     at = end;
   }
   text += write(at, source.length);
-  return `${text}\n(globalThis.constants ??= []).push(() => { ${assignments.join(" ")} });\n`;
+  const ids = all.filter((edit) => constants.some((constant) => isWithin(edit, constant))).map(({ id }) => id);
+  return `${text}\n(globalThis.constants ??= []).push({ mutants: ${JSON.stringify(ids)}, compute: () => { ${assignments.join(" ")} } });\n`;
 }
 
-/** Returns the constants of a module that are computed from numbers and other constants, in the order of the text. */
+function isWithin(inner: { start: number; end: number }, outer: Constant): boolean {
+  return outer.start <= inner.start && inner.end <= outer.end;
+}
+
+/** Returns the constants of a module that consist of literals and other constants, in the order of the text. */
 function constantsIn(program: Node): Constant[] {
   const constants: Constant[] = [];
   for (const statement of program["body"] as Node[]) {
@@ -164,15 +169,31 @@ function constantsIn(program: Node): Constant[] {
     const [only, ...others] = declaration["declarations"] as Node[];
     if (!only || others.length > 0) continue;
     const [id, value] = [child(only, "id"), child(only, "init")];
-    if (id.type !== "Identifier" || !isArithmetic(value)) continue;
+    if (id.type !== "Identifier" || !isConstantValue(value)) continue;
     constants.push({ name: String(id["name"]), keyword: declaration.start, start: value.start, end: value.end });
   }
   return constants;
 }
 
-function isArithmetic(node: Node): boolean {
-  if (node.type === "BinaryExpression") return isArithmetic(child(node, "left")) && isArithmetic(child(node, "right"));
-  return node.type === "Identifier" || (node.type === "Literal" && typeof node["value"] === "number");
+/** Whether an expression has no effect, and the same value each time, if other constants have. */
+function isConstantValue(node: Node): boolean {
+  switch (node.type) {
+    case "BinaryExpression":
+      return isConstantValue(child(node, "left")) && isConstantValue(child(node, "right"));
+    case "ObjectExpression":
+      return (node["properties"] as Node[]).every(
+        (property) => property.type === "Property" && isConstantValue(child(property, "value")),
+      );
+    case "ArrayExpression":
+      // An empty one is there to be filled.
+      return (node["elements"] as Node[]).length > 0 && (node["elements"] as Node[]).every(isConstantValue);
+    case "Identifier":
+      return true;
+    case "Literal":
+      return ["number", "string", "boolean"].includes(typeof node["value"]);
+    default:
+      return TYPED_EXPRESSIONS.has(node.type) && isConstantValue(child(node, "expression"));
+  }
 }
 
 /** Where a node is. */

@@ -20,12 +20,16 @@ export class RunnerProcess {
     this.#firstIds = firstIds;
   }
 
-  /** Runs a test file. Throws if the process does not start. */
-  async run(task: Task, timeoutMs: number): Promise<Finished> {
+  /**
+   * Runs tests. Throws if the process does not start.
+   *
+   * @param stallMs After how long without a result it is stopped, in milliseconds.
+   */
+  async run(task: Task, stallMs: number): Promise<Finished> {
     const child = (this.#child ??= await this.#start());
     const results: Result[] = [];
     child.send(task);
-    const outcome = await answerOf<Outcome>(child, timeoutMs, (message) => {
+    const outcome = await answerOf<Outcome>(child, stallMs, (message) => {
       const isResult = typeof message === "object" && message !== null && "test" in message;
       if (isResult) results.push(message as Result);
       return !isResult;
@@ -56,16 +60,20 @@ export class RunnerProcess {
   }
 }
 
-/** Returns the first message that is the last one; `exit` if the process ends, `timeout` if no such message arrives in time. */
+/** Returns the first message that is the last one; `exit` if the process ends, `timeout` if no message arrives in time. */
 function answerOf<T>(
   child: ChildProcess,
   timeoutMs: number,
   isLast: (message: unknown) => boolean,
 ): Promise<T | "timeout" | "exit"> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => end("timeout"), timeoutMs);
+    let timer = setTimeout(() => end("timeout"), timeoutMs);
     const onExit = () => end("exit");
-    const onMessage = (message: unknown) => isLast(message) && end(message as T);
+    const onMessage = (message: unknown) => {
+      if (isLast(message)) return end(message as T);
+      clearTimeout(timer);
+      timer = setTimeout(() => end("timeout"), timeoutMs);
+    };
     function end(answer: T | "timeout" | "exit"): void {
       clearTimeout(timer);
       child.off("message", onMessage).off("exit", onExit);

@@ -1,11 +1,20 @@
 /**
- * A process that keeps Vitest warm and runs tests, all in one Workers runtime, because starting one takes longer than most tests do. scripts/mutation/process.ts starts it with the ids of the
- * mutants to build in and sends it tasks. It answers with a `Result` for each test, and at the end with an `Outcome`.
+ * A process that keeps Vitest warm and runs tests, all in one Workers runtime, because starting one takes longer than most tests
+ * do. scripts/mutation/process.ts starts it with the ids of the mutants to build in and sends it tasks. It answers with a `Result`
+ * for each test, and at the end with an `Outcome`.
  */
 import { relative } from "node:path";
 import { createVitest, type TestCase, type TestModule } from "vitest/node";
 import config from "../../vitest.config.ts";
 import { mutantsIn, withMutants } from "./mutants.ts";
+
+/** One run of a test. */
+export interface Attempt {
+  /** The mutant that is on; null for none. */
+  mutant: number | null;
+  /** After how long the test has failed, in milliseconds. */
+  limitMs: number;
+}
 
 /** Which mutants are on while tests run. */
 export interface Plan {
@@ -13,8 +22,8 @@ export interface Plan {
   isProfile?: boolean;
   /** The one mutant that is on for the whole run, from before the modules are loaded. */
   mutant?: number;
-  /** The mutant that is on during a test, by the test's id. */
-  mutants?: Record<string, number>;
+  /** What each test runs with, one attempt after the other, by the test's id. A test that is not listed runs `PROFILE_RUNS` times. */
+  attempts: Record<string, Attempt[]>;
 }
 
 /** Tests to run. */
@@ -24,13 +33,20 @@ export interface Task {
   plan: Plan;
 }
 
-/** The result of one test. */
+/** What became of one attempt. */
+export interface Run {
+  milliseconds: number;
+  /** The test's name and its first error; undefined if it passed. */
+  failure: string | undefined;
+  /** Whether the test was left out, because an earlier one noticed the same mutant. */
+  isSkipped: boolean;
+}
+
+/** The result of one test, with all its attempts in their order. */
 export interface Result {
   test: string;
   file: string;
-  milliseconds: number;
-  /** The test's name and its first error; undefined if it passed. */
-  failure?: string;
+  runs: Run[];
 }
 
 /** The end of a task. */
@@ -51,8 +67,8 @@ declare module "vitest" {
 /** Where each mutated source's ids begin. */
 export type FirstIds = Record<string, number>;
 
-/** How long a test may take unless it names a timeout, in milliseconds. Tests that wait for something that a mutant prevents take as long. */
-const TEST_TIMEOUT_MS = 15_000;
+/** How long a test or a hook may take while no attempt limits it, in milliseconds. */
+const TEST_TIMEOUT_MS = 120_000;
 
 const firstIds = JSON.parse(process.argv[2] ?? "{}") as FirstIds;
 
@@ -70,9 +86,10 @@ const vitest = await createVitest(
     // The cache on disk does not know the mutants, and would serve them to others.
     fsModuleCache: false,
     testTimeout: TEST_TIMEOUT_MS,
+    hookTimeout: TEST_TIMEOUT_MS,
     maxWorkers: 1,
     isolate: false,
-    provide: { plan: {} },
+    provide: { plan: { attempts: {} } },
     setupFiles: ["scripts/mutation/setup.ts", ...[unit.test?.setupFiles ?? []].flat()],
   },
   { define: unit.define ?? {}, plugins: [...(unit.plugins ?? []), mutation()] },
@@ -104,7 +121,7 @@ async function run({ tests, plan }: Task): Promise<Outcome> {
   vitest.state.errorsSet.clear();
   const project = vitest.getRootProject();
   vitest.provide("plan", plan);
-  // In a batch each test has a mutant of its own. Of a mutant that is on all the time, the first failure says enough.
+  // In a batch each attempt has a mutant of its own. Of a mutant that is on all the time, the first failure says enough.
   project.config.bail = plan.mutant === undefined ? 0 : 1;
   vitest.config.bail = project.config.bail;
   const specifications = Object.entries(tests).map(([file, testIds]) =>
@@ -126,16 +143,19 @@ async function run({ tests, plan }: Task): Promise<Outcome> {
 
 function failureOf(module: TestModule): string | undefined {
   const failed = module.children.allTests("failed").next().value;
-  if (failed) return resultOf(failed).failure;
+  if (failed) return resultOf(failed).runs.find(({ failure }) => failure !== undefined)?.failure ?? failed.fullName;
   return module.errors().length > 0 ? firstLine(module.errors()) : undefined;
 }
 
 function resultOf(test: TestCase): Result {
   const file = relative(process.cwd(), test.module.moduleId);
-  const common = { test: test.id, file, milliseconds: test.diagnostic()?.duration ?? 0 };
-  const result = test.result();
-  if (result.state !== "failed") return common;
-  return { ...common, failure: `${test.fullName}: ${firstLine(result.errors)}` };
+  const { skipped = [] } = test.meta() as { skipped?: number[] };
+  const runs = test.attempts().map(({ state, errors = [], duration, repeatIndex }) => ({
+    milliseconds: duration,
+    isSkipped: skipped.includes(repeatIndex),
+    failure: state === "failed" ? `${test.fullName}: ${firstLine(errors)}` : undefined,
+  }));
+  return { test: test.id, file, runs };
 }
 
 function firstLine([error]: readonly { message?: string }[]): string {

@@ -1,38 +1,71 @@
 /**
- * Runs before each test file of a mutation run. Turns mutants on, as the plan says: one for the whole run, or one for each
- * test. While the tests are profiled it turns none on, and records which mutants each test reaches.
+ * Runs before each test file of a mutation run. Runs each test as often as the plan says, each time with another mutant, or the
+ * whole run with one. While the tests are profiled it turns none on, and records which mutants each test reaches.
  */
-import { afterAll, afterEach, beforeEach, inject, vi } from "vitest";
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  inject,
+  type RunnerTestCase,
+  type RunnerTestSuite,
+  TestRunner,
+  vi,
+} from "vitest";
+import { TIMED_OUT } from "./trials.ts";
+
+/** How often a test runs while it is profiled: once with everything as new, and once more. */
+const PROFILE_RUNS = 2;
+const TICK_MS = 100;
 
 const plan = inject("plan");
-/** The mutants reached while no test ran: while the modules were loaded, and between tests. */
+/** The mutants reached while modules were loaded, between tests, and when a test ran for the first time. */
 const outside = new Set<number>();
+/** The mutants that each test reached when it ran again, as it does for each mutant that is tried. */
 const reached: Record<string, Set<number>> = { outside };
 let current = outside;
 let active: number | undefined = plan.mutant;
+/** What the tests really do. */
+const originals = new WeakMap<RunnerTestCase, () => unknown>();
+/** Not the one that tests replace. */
+const { setTimeout, clearTimeout } = globalThis;
 
 const mutation = globalThis as typeof globalThis & {
   isMutant: (id: number) => boolean;
   /** Computes the constants of the modules again. The modules add to it as they are loaded. */
-  constants?: (() => void)[];
+  constants?: { mutants: number[]; compute: () => void }[];
+  /** The mutants that a test has noticed in this run. */
+  noticed?: Set<number>;
 };
 mutation.isMutant = (id) => {
   if (plan.isProfile) current.add(id);
   return id === active;
 };
-mutation.constants ??= [];
+const constants = (mutation.constants ??= []);
+const noticed = (mutation.noticed ??= new Set());
 
-function activate(id: number | undefined): void {
-  if (id === active) return;
-  active = id;
-  for (const compute of mutation.constants ?? []) compute();
-}
+// oxlint-disable-next-line no-empty-pattern -- Vitest passes the suite second, and requires the first to be destructured.
+beforeAll(({}, suite) => repeat(suite));
 
 beforeEach(({ task }) => {
-  activate(plan.mutant ?? plan.mutants?.[task.id]);
-  current = reached[task.id] ??= new Set();
+  const index = task.result?.repeatCount ?? 0;
+  const attempt = plan.attempts[task.id]?.[index];
+  const original = originals.get(task) ?? TestRunner.getTestFn(task);
+  originals.set(task, original);
+  for (const id of reached[task.id] ?? []) outside.add(id);
+  current = reached[task.id] = new Set();
+  const isSkipped = typeof attempt?.mutant === "number" && noticed.has(attempt.mutant);
+  if (isSkipped) ((task.meta as { skipped?: number[] }).skipped ??= []).push(index);
+  else activate(plan.mutant ?? attempt?.mutant ?? undefined);
+  (TestRunner.setTestFn as (test: RunnerTestCase, act: () => unknown) => void)(task, () => {
+    if (isSkipped) return;
+    return attempt ? limited(original, attempt.limitMs) : original();
+  });
 });
-afterEach(() => {
+
+afterEach(({ task }) => {
+  if (active !== undefined && task.result?.state === "fail") noticed.add(active);
   current = outside;
   activate(plan.mutant);
   // A test that failed may have left these, and the next one has another mutant.
@@ -46,3 +79,38 @@ afterAll(({}, suite) => {
   const lists = Object.entries(reached).map(([test, ids]) => [test, [...ids]]);
   Object.assign(suite.meta, { reached: Object.fromEntries(lists) });
 });
+
+/** Makes the tests of a suite run once for each attempt. */
+function repeat(suite: Readonly<RunnerTestSuite>): void {
+  for (const task of suite.tasks) {
+    if (task.type === "suite") repeat(task);
+    else task.repeats = (plan.attempts[task.id]?.length ?? PROFILE_RUNS) - 1;
+  }
+}
+
+function activate(id: number | undefined): void {
+  if (id === active) return;
+  const changed = new Set([id, active]);
+  active = id;
+  if (constants.some(({ mutants }) => mutants.some((mutant) => changed.has(mutant))))
+    for (const { compute } of constants) compute();
+}
+
+/** Fails if a test takes too long. The time is counted in ticks, because a busy machine delays the ticks as it delays the test. */
+async function limited(test: () => unknown, limitMs: number): Promise<void> {
+  let ticks = Math.ceil(limitMs / TICK_MS);
+  let timer: ReturnType<typeof setTimeout>;
+  const tooLong = new Promise((_resolve, reject) => {
+    const tick = (): void => {
+      ticks -= 1;
+      if (ticks > 0) timer = setTimeout(tick, TICK_MS);
+      else reject(new Error(TIMED_OUT));
+    };
+    timer = setTimeout(tick, TICK_MS);
+  });
+  try {
+    await Promise.race([Promise.resolve().then(test), tooLong]);
+  } finally {
+    clearTimeout(timer!);
+  }
+}
