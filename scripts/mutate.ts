@@ -25,8 +25,10 @@ import { type Batch, isTimeout, type ProfiledTest, Trials, type Verdict } from "
 
 /** The sources that are mutated. */
 const SOURCES = ["auth", "channel", "history", "http", "protocol"].map((directory) => `src/${directory}/**/*.ts`);
-/** Slow files that try many cases at once: they run only for mutants that the others do not notice. */
-const LAST_RESORT = /(?:^test\/security\/|\/(?:corpora|d1-away)\.test\.ts$)/;
+/** Files that try many cases at once: they run only for mutants that the others do not notice, as all slow tests do. */
+const LAST_RESORT = /(?:^test\/security\/|\/corpora\.test\.ts$)/;
+/** A test that takes longer is slow, in milliseconds. */
+const SLOW_MS = 3_000;
 /** The simulation takes minutes, and says little about one line. */
 const NEVER = /\/simulation\.test\.ts$/;
 /** A test has failed if it takes so many times its usual time, and so many milliseconds more. */
@@ -160,7 +162,10 @@ async function profile(): Promise<{ tests: ProfiledTest[]; lastResort: ProfiledT
     profileOf(others, processes[1] ?? processes[0]),
     profileOf(usual, processes[0]),
   ]);
-  return { tests: usualTests, lastResort: lastResortTests };
+  const { slow = [], fast = [] } = Object.groupBy(usualTests, ({ milliseconds }) =>
+    milliseconds > SLOW_MS ? "slow" : "fast",
+  );
+  return { tests: fast, lastResort: [...lastResortTests, ...slow] };
 }
 
 /** Returns the tests of some files as they are without a mutant: from the cache, or by running them. */
