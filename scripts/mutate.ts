@@ -39,6 +39,7 @@ const CONFIRMATION_FACTOR = 3;
 /** A process hangs if it reports no test for so many milliseconds more than that test may take. */
 const STALL_GRACE_MS = 90_000;
 const PROFILE_STALL_MS = 600_000;
+const FILES_PER_PROFILE = 10;
 /** What the tests without a mutant took and reached, kept while neither they nor the sources change. */
 const PROFILE_DIRECTORY = "node_modules/.cache/mutation";
 /** What the profile depends on. */
@@ -154,22 +155,16 @@ function choose(all: readonly Mutant[]): Mutant[] {
 async function profile(): Promise<{ tests: ProfiledTest[]; lastResort: ProfiledTest[] }> {
   const files = globSync(["test/unit/**/*.test.ts", "test/security/**/*.test.ts"]).toSorted();
   const wanted = files.filter((file) => !NEVER.test(file) && options.tests.some((name) => file.includes(name)));
-  const [others, usual] = [
-    wanted.filter((file) => LAST_RESORT.test(file)),
-    wanted.filter((file) => !LAST_RESORT.test(file)),
-  ];
-  const [lastResortTests, usualTests] = await Promise.all([
-    profileOf(others, processes[1] ?? processes[0]),
-    profileOf(usual, processes[0]),
-  ]);
-  const { slow = [], fast = [] } = Object.groupBy(usualTests, ({ milliseconds }) =>
-    milliseconds > SLOW_MS ? "slow" : "fast",
-  );
-  return { tests: fast, lastResort: [...lastResortTests, ...slow] };
+  const profiled = await profileOf(wanted);
+  return { tests: profiled.filter((test) => !isLastResort(test)), lastResort: profiled.filter(isLastResort) };
+}
+
+function isLastResort({ file, milliseconds }: ProfiledTest): boolean {
+  return LAST_RESORT.test(file) || milliseconds > SLOW_MS;
 }
 
 /** Returns the tests of some files as they are without a mutant: from the cache, or by running them. */
-async function profileOf(files: readonly string[], runner: RunnerProcess | undefined): Promise<ProfiledTest[]> {
+async function profileOf(files: readonly string[]): Promise<ProfiledTest[]> {
   const shared = createHash("sha256");
   for (const file of globSync(PROFILED_FILES).toSorted()) shared.update(`${file}\0`).update(readFileSync(file));
   const pathOf = (file: string) => {
@@ -178,14 +173,20 @@ async function profileOf(files: readonly string[], runner: RunnerProcess | undef
   };
   const paths = new Map(files.map((file) => [file, pathOf(file)]));
   const missing = files.filter((file) => !existsSync(paths.get(file) ?? ""));
-  if (missing.length > 0 && runner) {
-    mkdirSync(PROFILE_DIRECTORY, { recursive: true });
-    for (const [file, made] of await makeProfile(missing, runner))
+  mkdirSync(PROFILE_DIRECTORY, { recursive: true });
+  await inParallel(chunksOf(missing, FILES_PER_PROFILE), async (chunk, runner) => {
+    for (const [file, made] of await makeProfile(chunk, runner))
       writeFileSync(paths.get(file) ?? "", JSON.stringify(made));
-  }
+  });
   const profiles = [...paths.values()].map((path) => JSON.parse(readFileSync(path, "utf8")) as ProfileData);
   for (const id of profiles.flatMap((data) => data.outside)) outside.add(id);
   return profiles.flatMap((data) => data.tests.map((test) => Object.assign(test, { reached: new Set(test.reached) })));
+}
+
+function chunksOf<T>(items: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
+    items.slice(index * size, (index + 1) * size),
+  );
 }
 
 /** Runs test files without a mutant. */
@@ -205,6 +206,7 @@ async function makeProfile(files: readonly string[], runner: RunnerProcess): Pro
     const reached = outcome.reached[test] ?? [];
     profiles.get(file)?.tests.push({ id: test, file, milliseconds, isRepeatable: !failed, reached });
   }
+  console.log(`${files.join(", ")}: ${results.length} tests in ${outcome.milliseconds} ms.`);
   return profiles;
 }
 
@@ -286,7 +288,9 @@ async function tryBatch(trials: Trials, batch: Batch, runner: RunnerProcess): Pr
 function hangingIn(batch: Batch, results: readonly Result[]): ProfiledTest | undefined {
   const ended = new Set(results.map(({ test }) => test));
   const last = results.at(-1)?.file;
-  const waiting = [...batch.keys()].filter((test) => !ended.has(test.id));
+  const waiting = [...batch.keys()]
+    .filter((test) => !ended.has(test.id))
+    .toSorted((a, b) => a.id.localeCompare(b.id, "en", { numeric: true }));
   return waiting.find(({ file }) => file === last) ?? waiting[0];
 }
 

@@ -81,7 +81,12 @@ const vitest = await createVitest(
     ...unit.test,
     config: false,
     watch: false,
-    reporters: [{ onTestCaseResult: (test: TestCase) => void process.send?.(resultOf(test)) }],
+    reporters: [
+      {
+        onTestCaseResult: (test: TestCase) =>
+          void (test.result().state !== "skipped" && process.send?.(resultOf(test))),
+      },
+    ],
     onConsoleLog: () => false,
     // The cache on disk does not know the mutants, and would serve them to others.
     fsModuleCache: false,

@@ -11,12 +11,16 @@ import {
   type RunnerTestCase,
   type RunnerTestSuite,
   TestRunner,
+  type VitestTestRunner,
   vi,
 } from "vitest";
+import type { Attempt } from "./runner.ts";
 import { TIMED_OUT } from "./trials.ts";
 
 /** How often a test runs while it is profiled: once with everything as new, and once more. */
 const PROFILE_RUNS = 2;
+/** How long a test may take while it is profiled, in milliseconds. */
+const PROFILE_LIMIT_MS = 30_000;
 const TICK_MS = 100;
 
 const plan = inject("plan");
@@ -26,8 +30,8 @@ const outside = new Set<number>();
 const reached: Record<string, Set<number>> = { outside };
 let current = outside;
 let active: number | undefined = plan.mutant;
-/** What the tests really do. */
-const originals = new WeakMap<RunnerTestCase, () => unknown>();
+/** Whether the current attempt is left out. */
+let isSkipped = false;
 /** Not the one that tests replace. */
 const { setTimeout, clearTimeout } = globalThis;
 
@@ -48,20 +52,20 @@ const noticed = (mutation.noticed ??= new Set());
 // oxlint-disable-next-line no-empty-pattern -- Vitest passes the suite second, and requires the first to be destructured.
 beforeAll(({}, suite) => repeat(suite));
 
+// Vitest's runner has no method of this name, and calls it instead of the test's function if there is one.
+(TestRunner.prototype as VitestTestRunner).runTask = async (test) => {
+  const run = TestRunner.getTestFn(test);
+  const attempt = attemptOf(test);
+  if (!isSkipped) await limited(run, attempt?.limitMs ?? PROFILE_LIMIT_MS);
+};
+
 beforeEach(({ task }) => {
-  const index = task.result?.repeatCount ?? 0;
-  const attempt = plan.attempts[task.id]?.[index];
-  const original = originals.get(task) ?? TestRunner.getTestFn(task);
-  originals.set(task, original);
+  const attempt = attemptOf(task);
   for (const id of reached[task.id] ?? []) outside.add(id);
   current = reached[task.id] = new Set();
-  const isSkipped = typeof attempt?.mutant === "number" && noticed.has(attempt.mutant);
-  if (isSkipped) ((task.meta as { skipped?: number[] }).skipped ??= []).push(index);
+  isSkipped = typeof attempt?.mutant === "number" && noticed.has(attempt.mutant);
+  if (isSkipped) ((task.meta as { skipped?: number[] }).skipped ??= []).push(task.result?.repeatCount ?? 0);
   else activate(plan.mutant ?? attempt?.mutant ?? undefined);
-  (TestRunner.setTestFn as (test: RunnerTestCase, act: () => unknown) => void)(task, () => {
-    if (isSkipped) return;
-    return attempt ? limited(original, attempt.limitMs) : original();
-  });
 });
 
 afterEach(({ task }) => {
@@ -86,6 +90,10 @@ function repeat(suite: Readonly<RunnerTestSuite>): void {
     if (task.type === "suite") repeat(task);
     else task.repeats = (plan.attempts[task.id]?.length ?? PROFILE_RUNS) - 1;
   }
+}
+
+function attemptOf(test: RunnerTestCase): Attempt | undefined {
+  return plan.attempts[test.id]?.[test.result?.repeatCount ?? 0];
 }
 
 function activate(id: number | undefined): void {
