@@ -2,7 +2,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import type { FirstIds, Outcome, Result, Task } from "./runner.ts";
 
-const START_TIMEOUT_MS = 120_000;
+const START_TIMEOUT_MS = 900_000;
 
 /** What a task ended with, and the results of its tests until then. */
 export interface Finished {
