@@ -6,7 +6,7 @@
  *   --seed S     which ones are chosen, and their order (default: 1)
  *   --only PATH  only in files below this path; may be given several times
  *   --tests NAME only test files whose path contains this; may be given several times. Quick while you write tests
- *   --jobs N     how many test files run at the same time (default: 2)
+ *   --jobs N     how many processes run tests (default: 2)
  *   --out FILE   where the report goes, as JSON (default: mutation.json)
  *   --resume     continue with the report that exists: mutants that it holds are not run again
  *   --retry      with --resume, run its survivors again
@@ -92,6 +92,8 @@ const explained = explanations();
 const outside = new Set<number>();
 /** How many mutants of a source a test file killed that were on from the start, by both their paths. */
 const startKills = new Map<string, number>();
+/** The mutants that survived the usual tests. The others come last, because each run of them tries one mutant only. */
+const survivors: Mutant[] = [];
 let savedAt = 0;
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => finish());
@@ -221,7 +223,6 @@ function testsFor(mutant: Mutant): ProfiledTest[] {
 /** Tries tests on many mutants at the same time. */
 async function tryInBatches(candidates: readonly Mutant[]): Promise<void> {
   const pairs = candidates.map((mutant) => ({ mutant, tests: testsFor(mutant) }));
-  const survivors: Mutant[] = [];
   const trials = new Trials(
     pairs.filter((pair) => pair.tests.length > 0),
     (mutant, verdict) => {
@@ -229,21 +230,24 @@ async function tryInBatches(candidates: readonly Mutant[]): Promise<void> {
       else note(mutant, verdict);
     },
   );
-  await Promise.all(processes.map((runner) => tryAll(trials, survivors, runner)));
+  await Promise.all(processes.map((runner) => tryAll(trials, runner)));
   const { run, failed } = trials.controls;
   console.log(`Of ${run} tests that ran without a mutant in between, ${failed} failed.`);
   const unreached = pairs.filter((pair) => pair.tests.length === 0).map(({ mutant }) => mutant);
   await inParallel(unreached, async (mutant, runner) => {
     note(mutant, await tryFromStart(mutant, runner));
   });
+  while (survivors.length > 0) {
+    await inParallel(survivors.splice(0, processes.length), async (mutant, runner) => {
+      note(mutant, await tryHarder(mutant, runner));
+    });
+  }
 }
 
-async function tryAll(trials: Trials, survivors: Mutant[], runner: RunnerProcess): Promise<void> {
-  while (trials.left > 0 || survivors.length > 0) {
-    const survivor = survivors.shift();
-    const batch: Batch = survivor ? new Map() : trials.next();
-    if (survivor) note(survivor, await tryHarder(survivor, runner));
-    else if (batch.size > 0) await tryBatch(trials, batch, runner);
+async function tryAll(trials: Trials, runner: RunnerProcess): Promise<void> {
+  while (trials.left > 0) {
+    const batch = trials.next();
+    if (batch.size > 0) await tryBatch(trials, batch, runner);
     // The other processes have what is left.
     else await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
   }
@@ -401,6 +405,7 @@ function save(): void {
 /** Prints the report and ends. */
 function finish(): never {
   for (const runner of processes) runner.stop();
+  for (const mutant of survivors) reports.push({ ...mutant, status: "survived" });
   save();
   console.log(`\nSurvivors and code that no test reaches:\n`);
   for (const { file, line, column, operator, original, replacement, status } of reports.toSorted(
