@@ -1,5 +1,6 @@
 /** The processes that run test files (runner.ts). */
 import { type ChildProcess, fork } from "node:child_process";
+import { afterTicks } from "./patience.ts";
 import type { FirstIds, Outcome, Result, Task } from "./runner.ts";
 
 const START_TIMEOUT_MS = 900_000;
@@ -67,15 +68,16 @@ function answerOf<T>(
   isLast: (message: unknown) => boolean,
 ): Promise<T | "timeout" | "exit"> {
   return new Promise((resolve) => {
-    let timer = setTimeout(() => end("timeout"), timeoutMs);
+    const begin = () => afterTicks(timeoutMs, () => end("timeout"));
+    let cancel = begin();
     const onExit = () => end("exit");
     const onMessage = (message: unknown) => {
       if (isLast(message)) return end(message as T);
-      clearTimeout(timer);
-      timer = setTimeout(() => end("timeout"), timeoutMs);
+      cancel();
+      cancel = begin();
     };
     function end(answer: T | "timeout" | "exit"): void {
-      clearTimeout(timer);
+      cancel();
       child.off("message", onMessage).off("exit", onExit);
       resolve(answer);
     }

@@ -14,6 +14,7 @@ import {
   type VitestTestRunner,
   vi,
 } from "vitest";
+import { afterTicks } from "./patience.ts";
 import type { Attempt } from "./runner.ts";
 import { TIMED_OUT } from "./trials.ts";
 
@@ -21,7 +22,6 @@ import { TIMED_OUT } from "./trials.ts";
 const PROFILE_RUNS = 2;
 /** How long a test may take while it is profiled, in milliseconds. */
 const PROFILE_LIMIT_MS = 30_000;
-const TICK_MS = 100;
 
 const plan = inject("plan");
 /** The mutants reached while modules were loaded, between tests, and when a test ran for the first time. */
@@ -32,8 +32,6 @@ let current = outside;
 let active: number | undefined = plan.mutant;
 /** Whether the current attempt is left out. */
 let isSkipped = false;
-/** Not the one that tests replace. */
-const { setTimeout, clearTimeout } = globalThis;
 
 const mutation = globalThis as typeof globalThis & {
   isMutant: (id: number) => boolean;
@@ -104,21 +102,13 @@ function activate(id: number | undefined): void {
     for (const { compute } of constants) compute();
 }
 
-/** Fails if a test takes too long. The time is counted in ticks, because a busy machine delays the ticks as it delays the test. */
+/** Runs a test. Throws if it takes too long. */
 async function limited(test: () => unknown, limitMs: number): Promise<void> {
-  let ticks = Math.ceil(limitMs / TICK_MS);
-  let timer: ReturnType<typeof setTimeout>;
-  const tooLong = new Promise((_resolve, reject) => {
-    const tick = (): void => {
-      ticks -= 1;
-      if (ticks > 0) timer = setTimeout(tick, TICK_MS);
-      else reject(new Error(TIMED_OUT));
-    };
-    timer = setTimeout(tick, TICK_MS);
-  });
+  const { promise, reject } = Promise.withResolvers<never>();
+  const cancel = afterTicks(limitMs, () => reject(new Error(TIMED_OUT)));
   try {
-    await Promise.race([Promise.resolve().then(test), tooLong]);
+    await Promise.race([Promise.resolve().then(test), promise]);
   } finally {
-    clearTimeout(timer!);
+    cancel();
   }
 }
