@@ -20,7 +20,7 @@ import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { type Mutant, mutantsIn } from "./mutation/mutants.ts";
 import { RunnerProcess } from "./mutation/process.ts";
-import type { Attempt, FirstIds, Result } from "./mutation/runner.ts";
+import type { Attempt, FirstIds } from "./mutation/runner.ts";
 import { type Batch, isTimeout, type ProfiledTest, Trials, type Verdict } from "./mutation/trials.ts";
 
 /** The sources that are mutated. */
@@ -36,19 +36,14 @@ const LIMIT_FACTOR = 5;
 const LIMIT_GRACE_MS = 2_000;
 /** How much longer it may take when it has failed before. */
 const CONFIRMATION_FACTOR = 3;
-/** A process hangs if it reports no test for so many milliseconds more than that test may take. */
-const STALL_GRACE_MS = 90_000;
+/** A process hangs if it begins no test for so many milliseconds more than one may take. It includes the start of a runtime. */
+const STALL_GRACE_MS = 300_000;
 const PROFILE_STALL_MS = 600_000;
 const FILES_PER_PROFILE = 10;
-/** What the tests without a mutant took and reached, kept while neither they nor the sources change. */
+/** What the tests of each file took and reached without a mutant, kept while neither the file nor the sources change. */
 const PROFILE_DIRECTORY = "node_modules/.cache/mutation";
-/** What the profile depends on. */
-const PROFILED_FILES = [
-  "src/**/*.ts",
-  "test/{unit,security,support}/**/*.ts",
-  "scripts/mutation/*.ts",
-  "package-lock.json",
-];
+/** What all profiles depend on. */
+const PROFILED_FILES = ["src/**/*.ts", "scripts/mutation/mutants.ts", "package-lock.json"];
 /** How long the tests for one mutant that is on from the start may take together, in milliseconds. */
 const FROM_START_MS = 10_000;
 /** How often the report is written at most. */
@@ -261,7 +256,7 @@ async function tryBatch(trials: Trials, batch: Batch, runner: RunnerProcess): Pr
       limitMs: limitOf(test) * (isConfirmation ? CONFIRMATION_FACTOR : 1),
     }));
   }
-  const { outcome, results } = await runner.run(
+  const { outcome, results, last } = await runner.run(
     { tests: byFile([...batch.keys()]), plan: { attempts } },
     stallOf(attempts),
   );
@@ -274,28 +269,17 @@ async function tryBatch(trials: Trials, batch: Batch, runner: RunnerProcess): Pr
   const size = Object.values(attempts).flat().length;
   const end = typeof outcome === "string" ? outcome : `${outcome.milliseconds} ms`;
   console.log(`${trials.left} left; ${batch.size} tests with ${size} mutants, ${results.length} tests ended: ${end}.`);
-  const hanging = typeof outcome === "string" ? hangingIn(batch, results) : undefined;
-  for (const { mutant } of (hanging && batch.get(hanging)) ?? []) {
-    const verdict = hanging && mutant && (await tryAlone(mutant, hanging, runner));
-    if (verdict) trials.decide(mutant, verdict);
-  }
-  // What did not end is not tried again with that test, because it might hang again.
-  if (hanging)
+  const [hanging, own = []] = [...batch].find(([test]) => test.id === last?.test) ?? [];
+  const mutant = typeof outcome === "string" && last ? own[last.attempt]?.mutant : undefined;
+  const verdict = hanging && mutant && (await tryAlone(mutant, hanging, runner));
+  if (verdict) trials.decide(mutant, verdict);
+  // Otherwise it counts as passed, because it might hang again.
+  else if (hanging && mutant)
     ended.set(
       hanging.id,
-      (batch.get(hanging) ?? []).map(() => null),
+      own.map((trial) => (trial.mutant === mutant ? null : undefined)),
     );
   trials.finish(batch, ended);
-}
-
-/** Returns the test of a batch that may hang: the first one without a result of the file that ran last, as results come late. */
-function hangingIn(batch: Batch, results: readonly Result[]): ProfiledTest | undefined {
-  const ended = new Set(results.map(({ test }) => test));
-  const last = results.at(-1)?.file;
-  const waiting = [...batch.keys()]
-    .filter((test) => !ended.has(test.id))
-    .toSorted((a, b) => a.id.localeCompare(b.id, "en", { numeric: true }));
-  return waiting.find(({ file }) => file === last) ?? waiting[0];
 }
 
 /** Runs one test on a mutant. Returns undefined if it passes. */
@@ -370,8 +354,8 @@ function limitOf({ milliseconds }: ProfiledTest): number {
 
 /** Returns for how many milliseconds a process may report nothing while it runs tests. */
 function stallOf(attempts: Record<string, Attempt[]>): number {
-  const longest = Object.values(attempts).map((own) => own.reduce((total, { limitMs }) => total + limitMs, 0));
-  return Math.max(...longest) + STALL_GRACE_MS;
+  const limits = Object.values(attempts).flatMap((own) => own.map(({ limitMs }) => limitMs));
+  return Math.max(...limits) + STALL_GRACE_MS;
 }
 
 /** Does something with each item, with as many at the same time as there are processes. */

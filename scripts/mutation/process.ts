@@ -1,7 +1,7 @@
 /** The processes that run test files (runner.ts). */
 import { type ChildProcess, fork } from "node:child_process";
 import { afterTicks } from "./patience.ts";
-import type { FirstIds, Outcome, Result, Task } from "./runner.ts";
+import type { FirstIds, Outcome, Progress, Result, Task } from "./runner.ts";
 
 const START_TIMEOUT_MS = 900_000;
 
@@ -10,6 +10,8 @@ export interface Finished {
   /** `timeout` if it took too long, `exit` if the process ended. */
   outcome: Outcome | "timeout" | "exit";
   results: Result[];
+  /** The attempt that began last. */
+  last?: Progress | undefined;
 }
 
 /** A process that runs test files; started again after a test hangs. */
@@ -24,19 +26,21 @@ export class RunnerProcess {
   /**
    * Runs tests. Throws if the process does not start.
    *
-   * @param stallMs After how long without a result it is stopped, in milliseconds.
+   * @param stallMs After how long without any progress it is stopped, in milliseconds.
    */
   async run(task: Task, stallMs: number): Promise<Finished> {
     const child = (this.#child ??= await this.#start());
     const results: Result[] = [];
+    let last: Progress | undefined;
     child.send(task);
     const outcome = await answerOf<Outcome>(child, stallMs, (message) => {
-      const isResult = typeof message === "object" && message !== null && "test" in message;
-      if (isResult) results.push(message as Result);
-      return !isResult;
+      const report = message as Result | { progress: Progress } | Outcome;
+      if ("progress" in report) last = report.progress;
+      else if ("test" in report) results.push(report);
+      return "reached" in report;
     });
     if (outcome === "timeout" || outcome === "exit") this.stop();
-    return { outcome, results };
+    return { outcome, results, last };
   }
 
   stop(): void {

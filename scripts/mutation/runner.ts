@@ -3,6 +3,8 @@
  * do. scripts/mutation/process.ts starts it with the ids of the mutants to build in and sends it tasks. It answers with a `Result`
  * for each test, and at the end with an `Outcome`.
  */
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { relative } from "node:path";
 import { createVitest, type TestCase, type TestModule } from "vitest/node";
 import config from "../../vitest.config.ts";
@@ -49,6 +51,13 @@ export interface Result {
   runs: Run[];
 }
 
+/** Says that an attempt begins: if the process stalls, it is this one that hangs. */
+export interface Progress {
+  test: string;
+  /** Which attempt of the test it is, counted from 0. */
+  attempt: number;
+}
+
 /** The end of a task. */
 export interface Outcome {
   /** The first error; undefined if all tests passed. */
@@ -61,6 +70,8 @@ export interface Outcome {
 declare module "vitest" {
   interface ProvidedContext {
     plan: Plan;
+    /** The address that takes a `Progress` as JSON. */
+    progressUrl: string;
   }
 }
 
@@ -75,6 +86,7 @@ const firstIds = JSON.parse(process.argv[2] ?? "{}") as FirstIds;
 const [unit] = config.test?.projects ?? [];
 if (typeof unit !== "object" || !("plugins" in unit)) throw new Error("vitest.config.ts has no unit project.");
 
+const progressUrl = await listen();
 const vitest = await createVitest(
   "test",
   {
@@ -94,7 +106,7 @@ const vitest = await createVitest(
     hookTimeout: TEST_TIMEOUT_MS,
     maxWorkers: 1,
     isolate: false,
-    provide: { plan: { attempts: {} } },
+    provide: { plan: { attempts: {} }, progressUrl },
     setupFiles: ["scripts/mutation/setup.ts", ...[unit.test?.setupFiles ?? []].flat()],
   },
   { define: unit.define ?? {}, plugins: [...(unit.plugins ?? []), mutation()] },
@@ -105,6 +117,20 @@ process.on("message", (task: Task) => {
 });
 process.on("disconnect", () => process.exit());
 process.send?.("ready");
+
+/** Passes on what the tests report before each attempt: a test that never yields would keep Vitest's own reports back. */
+async function listen(): Promise<string> {
+  const server = createServer((request, response) => {
+    let text = "";
+    request.on("data", (part) => (text += part));
+    request.on("end", () => {
+      process.send?.({ progress: JSON.parse(text) as Progress });
+      response.end();
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
 
 /** Builds the mutants into the sources as they are loaded. */
 function mutation() {

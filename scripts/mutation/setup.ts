@@ -15,7 +15,7 @@ import {
   vi,
 } from "vitest";
 import { afterTicks } from "./patience.ts";
-import type { Attempt } from "./runner.ts";
+import type { Attempt, Progress } from "./runner.ts";
 import { TIMED_OUT } from "./trials.ts";
 
 /** How often a test runs while it is profiled: once with everything as new, and once more. */
@@ -24,6 +24,9 @@ const PROFILE_RUNS = 2;
 const PROFILE_LIMIT_MS = 30_000;
 
 const plan = inject("plan");
+const progressUrl = inject("progressUrl");
+/** Not the one that tests replace. */
+const { fetch } = globalThis;
 /** The mutants reached while modules were loaded, between tests, and when a test ran for the first time. */
 const outside = new Set<number>();
 /** The mutants that each test reached when it ran again, as it does for each mutant that is tried. */
@@ -57,11 +60,12 @@ beforeAll(({}, suite) => repeat(suite));
   if (!isSkipped) await limited(run, attempt?.limitMs ?? PROFILE_LIMIT_MS);
 };
 
-beforeEach(({ task }) => {
+beforeEach(async ({ task }) => {
   const attempt = attemptOf(task);
   for (const id of reached[task.id] ?? []) outside.add(id);
   current = reached[task.id] = new Set();
   isSkipped = typeof attempt?.mutant === "number" && noticed.has(attempt.mutant);
+  if (!isSkipped) await report({ test: task.id, attempt: task.result?.repeatCount ?? 0 });
   if (isSkipped) ((task.meta as { skipped?: number[] }).skipped ??= []).push(task.result?.repeatCount ?? 0);
   else activate(plan.mutant ?? attempt?.mutant ?? undefined);
 });
@@ -88,6 +92,10 @@ function repeat(suite: Readonly<RunnerTestSuite>): void {
     if (task.type === "suite") repeat(task);
     else task.repeats = (plan.attempts[task.id]?.length ?? PROFILE_RUNS) - 1;
   }
+}
+
+async function report(progress: Progress): Promise<void> {
+  await (await fetch(progressUrl, { method: "POST", body: JSON.stringify(progress) })).text();
 }
 
 function attemptOf(test: RunnerTestCase): Attempt | undefined {
