@@ -1,5 +1,5 @@
 import { runInDurableObject } from "cloudflare:test";
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import { Alarm } from "../../src/channel/alarm.ts";
 import { newChannel, stubOf } from "./support.ts";
 
@@ -18,3 +18,20 @@ it.each([Number.NaN, Infinity, -Infinity, -1, -0, 0.5, Number.MIN_SAFE_INTEGER, 
     });
   },
 );
+
+it("an alarm that could not be set is logged, and set as soon as it is asked for again", async () => {
+  const log = vi.spyOn(console, "error").mockImplementation(() => {});
+  await runInDurableObject(stubOf(newChannel()), async (_, { storage }) => {
+    const alarm = new Alarm(storage);
+    const time = Date.now() + 60_000;
+    const failing = vi.spyOn(storage, "setAlarm").mockRejectedValueOnce(new Error("on purpose"));
+    alarm.scheduleNoLaterThan(time);
+    await vi.waitUntil(() => log.mock.calls.length > 0);
+    failing.mockRestore();
+    alarm.scheduleNoLaterThan(time);
+    expect(await storage.getAlarm()).toBe(time);
+    await storage.deleteAlarm();
+  });
+  expect(log.mock.calls).toEqual([[expect.objectContaining({ message: "alarm not set" })]]);
+  log.mockRestore();
+});

@@ -210,6 +210,22 @@ describe("a message that D1 refuses forever", () => {
     expect(await alarmOf(channel)).toBeNull();
   });
 
+  it("keeps its sender, also when D1 takes it in the end (HIS4)", async () => {
+    const channel = newChannel();
+    const client = { socketId: "s", permissions: { dbo_id: 7, row_id: 42 }, extras: { name: "Ada" } };
+    await publishMany(channel, [JSON.stringify("poison")], JSON.stringify(client));
+    const refusing = refuseWritesWith("poison", TOO_BIG);
+    await runDurableObjectAlarm(stubOf(channel));
+    expect(await archived(channel)).toEqual([]);
+    refusing.mockRestore();
+    const clock = vi.spyOn(Date, "now").mockReturnValue(Date.now() + 3_600_000 + 1_000);
+    await runDurableObjectAlarm(stubOf(channel));
+    clock.mockRestore();
+    expect(payloadsOf(await archived(channel))).toEqual(["poison"]);
+    await overwriteLog(channel);
+    expect((await history(channel, "?after=0&limit=1")).messages).toMatchObject([{ payload: "poison", client }]);
+  });
+
   it("is not confused with an outage: if D1 accepts nothing, every message waits", async () => {
     const channel = newChannel();
     for (const message of [1, 2]) await publish(channel, message);

@@ -465,15 +465,23 @@ describe("a token that expires", () => {
 });
 
 describe("the limits of a token (AUT6)", () => {
-  const config = (more: object = {}) => ({
+  const config = (more: object = {}, sharing: { sharesKeys?: boolean } = { sharesKeys: false }) => ({
     ...v.parse(AuthDatabase, { dbo_id: 1, secret: "AUTH_SECRET", extras_claim: "extras", ...more }),
-    sharesKeys: false,
+    ...sharing,
   });
-  const verdict = async (claims: object, secret = "k".repeat(32), more: object = {}) => {
+  const verdict = async (claims: object, secret = "k".repeat(32), ...more: Parameters<typeof config>) => {
     const token = await sign(new TextEncoder().encode(secret), { alg: "HS256" }, claims);
-    const verified = await verifyToken(token, "users", config(more), { AUTH_SECRET: secret });
+    const verified = await verifyToken(token, "users", config(...more), { AUTH_SECRET: secret });
     return verified.ok ? "ok" : verified.fault.code;
   };
+
+  it("include its aud if it is not known whether another database has the same key (AUT8)", async () => {
+    const audiences = [undefined, "another service", "durable-channels:users"];
+    const known = audiences.map((aud) => verdict({ aud }));
+    const unknown = audiences.map((aud) => verdict({ aud }, undefined, {}, {}));
+    expect(await Promise.all(known)).toEqual(["ok", "ok", "ok"]);
+    expect(await Promise.all(unknown)).toEqual(["unauthorized", "unauthorized", "ok"]);
+  });
 
   it("require a secret of at least 32 bytes, not characters", async () => {
     const secrets = ["k".repeat(32), "k".repeat(31), "é".repeat(16), `${"é".repeat(15)}k`];

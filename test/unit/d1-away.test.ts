@@ -144,6 +144,8 @@ describe("settings in a Worker", () => {
 
 describe("a cache", () => {
   const source = (value: string) => ({ load: async () => value, lastKnown: async () => undefined });
+  /** A text that has so many characters as JSON. */
+  const textOf = (chars: number) => "x".repeat(chars - 2);
 
   it("loads once for many simultaneous callers, and one load at a time while it fails or hangs", async () => {
     const cache = new Cache<unknown>("key", true);
@@ -186,5 +188,44 @@ describe("a cache", () => {
     for (let n = 0; n < 200; n++) await cache.get(`name ${n}`, source("x".repeat(64 * 1024)));
     expect(cache.size).toBeLessThanOrEqual(64);
     expect(cache.size).toBeGreaterThan(50);
+  });
+
+  it("counts the text of its entries as JSON: 4 Mi characters fit, and one more evicts the oldest", async () => {
+    const cache = new Cache<string>("key");
+    for (let n = 0; n < 4; n++) await cache.get(`name ${n}`, source(textOf(1024 * 1024)));
+    expect(cache.size).toBe(4);
+    await cache.get("empty", source(""));
+    expect(cache.size).toBe(4);
+    expect(await cache.get("name 0", source("loaded again"))).toEqual({ value: "loaded again" });
+  });
+
+  it("counts the text that its entries have now: neither what was replaced, nor what was forgotten", async () => {
+    const cache = new Cache<string>("key");
+    await cache.get("a", source(textOf(3 * 1024 * 1024)));
+    ahead += 5_000;
+    await cache.get("a", source(textOf(1024 * 1024)));
+    await cache.get("b", source(textOf(3 * 1024 * 1024)));
+    expect(cache.size).toBe(2);
+    cache.forget((key) => key === "b");
+    await cache.get("c", source(textOf(3 * 1024 * 1024)));
+    expect(cache.size).toBe(2);
+  });
+
+  it("forgets the entries that a change concerns, by key or by value, and no others", async () => {
+    const cache = new Cache<string>("key");
+    for (const name of ["a", "b", "c"]) await cache.get(name, source(`value of ${name}`));
+    cache.forget((key, value) => key === "a" || value === "value of b");
+    const values = ["a", "b", "c"].map(async (name) => (await cache.get(name, source("loaded again")))?.value);
+    expect(await Promise.all(values)).toEqual(["loaded again", "loaded again", "value of c"]);
+  });
+
+  it("asks elsewhere if D1 does not answer, and keeps that answer until D1 does", async () => {
+    const cache = new Cache<string>("key");
+    const load = vi.fn<() => Promise<string>>(() => Promise.reject(new Error("D1_ERROR: on purpose")));
+    const lastKnown = vi.fn<() => Promise<{ value: string }>>(async () => ({ value: "elsewhere" }));
+    for (let n = 0; n < 3; n++) expect(await cache.get("a", { load, lastKnown })).toEqual({ value: "elsewhere" });
+    expect([load.mock.calls.length, lastKnown.mock.calls.length]).toEqual([1, 1]);
+    ahead += 10_000;
+    expect(await cache.get("a", source("from D1"))).toEqual({ value: "from D1" });
   });
 });

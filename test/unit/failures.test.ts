@@ -1,5 +1,6 @@
 import { env } from "cloudflare:workers";
 import { describe, expect, it, vi, afterEach } from "vitest";
+import { DeadlineError } from "../../src/shared/deadline.ts";
 import { app } from "../../src/http/app.ts";
 import { API_KEY, newChannel } from "./support.ts";
 
@@ -18,6 +19,7 @@ describe("an object that fails unexpectedly (SRV4)", () => {
   it.each([
     ["for a while", Object.assign(new Error("reset"), { retryable: true }), "unavailable", 503, "1"],
     ["as it has too much to do", Object.assign(new Error("overloaded"), { overloaded: true }), "unavailable", 503, "1"],
+    ["by not answering in time", new DeadlineError("no answer within 30000 ms"), "unavailable", 503, "1"],
     ["for good", new TypeError("a mistake of ours"), "internal", 500, null],
     ["and says that it is for good", Object.assign(new Error("no"), { retryable: false }), "internal", 500, null],
   ])("returns the same error for a message alone and in a batch: %s", async (_, error, code, status, retryAfter) => {

@@ -205,6 +205,19 @@ describe("a fan-out", () => {
     expect(fanout.size).toBe(2);
   });
 
+  it("leaves a socket out of one presence frame: it gets what waited before, and what follows (PRE2)", async () => {
+    const { fanout, add, textsOf } = newFanout();
+    const [watcher, other] = [1, 2].map(() => add({ ...ANYBODY, presence: true })) as [WebSocket, WebSocket];
+    fanout.message("1", FOR_ALL);
+    fanout.presence("2", new Map([[watcher, null]]));
+    fanout.message("3", FOR_ALL);
+    await vi.waitUntil(() => framesOf(textsOf(other)).length === 3);
+    expect([watcher, other].map((socket) => framesOf(textsOf(socket)))).toEqual([
+      [1, 3],
+      [1, 2, 3],
+    ]);
+  });
+
   it("does not flush the other sockets if no frame waits for this one", async () => {
     const { fanout, add, textsOf } = newFanout();
     const waiting = add(ANYBODY);

@@ -69,6 +69,17 @@ describe("hibernation", () => {
     expect((await returned.frame()).payload).toBe("two");
   });
 
+  it("closes a socket whose connection failed with 1011, and forgets it (PRE4)", async () => {
+    const channel = await newOpenChannel({ presence: true });
+    const [failing, watcher] = [await join(channel), await join(channel, {}, { presence: true })];
+    await watcher.frame();
+    await runInDurableObject(stubOf(channel), (instance, state) => {
+      instance.webSocketError(state.getWebSockets(`id:${failing.client.socketId}`)[0] as WebSocket);
+    });
+    expect((await failing.close()).code).toBe(1011);
+    expect((await watcher.frame()).payload).toEqual({ action: "leave", presence: failing.client });
+  });
+
   it("forgets a socket that its client closed", async () => {
     const channel = await newOpenChannel();
     const [leaver, witness] = [await join(channel), await join(channel)];

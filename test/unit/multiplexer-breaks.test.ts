@@ -322,6 +322,17 @@ describe("a frame that a client sends while its link is broken", () => {
     expect(echoed.map(({ payload }) => payload as unknown)).toEqual(run(1, MAX_WAITING_FRAMES));
   });
 
+  it(`closes the connection with 1012, if it is more than ${MAX_WAITING_FRAMES} frames for a channel`, async () => {
+    const client = multiplexed(() => new Promise(() => {}));
+    const message = { action: "message", options: { channel: "x" }, payload: 1 };
+    client.send({ ...wish, options: { channel: "x" } });
+    for (let n = 2; n <= MAX_WAITING_FRAMES; n++) client.send(message);
+    client.send("ping");
+    expect(await client.text()).toBe("pong");
+    client.send(message);
+    expect(await client.close()).toEqual({ code: 1012, reason: "a channel was lost" });
+  });
+
   it(`closes the connection with 1012, if it is more than ${MAX_WAITING_BYTES} bytes, over all channels`, async () => {
     const client = multiplexed(() => new Promise(() => {}));
     // Three bytes a character: by characters it would be a third of it.

@@ -2,6 +2,7 @@ import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "c
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { HEARTBEAT_TIMEOUT_MS } from "../../src/channel/backpressure.ts";
 import { MAX_LISTED_MEMBERS, PRESENCE_JOINS_AT_ONCE } from "../../src/protocol/limits.ts";
+import { PresenceFeed } from "../../src/channel/presence-feed.ts";
 import { API_KEY, call, connect, join, newDatabase, newOpenChannel, publish, stubOf, tokenOf } from "./support.ts";
 
 afterEach(() => vi.restoreAllMocks());
@@ -340,6 +341,26 @@ describe("members that join and leave quickly (PRE6)", () => {
     expect(await updatesOf(watcher, 1)).toEqual([["join", hasty.client.socketId]]);
     const next = await join(channel);
     expect(await updatesOf(hasty, 1)).toEqual([["join", next.client.socketId]]);
+  });
+
+  it("are announced at once when more than 10,000 new watchers wait for them", () => {
+    const announced: string[] = [];
+    const feed = new PresenceFeed({
+      isWatched: () => true,
+      announce: (action, _, except) => void announced.push(`${action}, not to ${except.size}`),
+      notify: () => {},
+    });
+    const member = { socketId: "hasty", permissions: { dbo_id: 0, row_id: 0 }, extras: {} };
+    for (const change of [1, 2]) {
+      feed.joined(member);
+      feed.left(member);
+      for (let count = 0; count < 10_000; count++) feed.watching(new WebSocketPair()[0]);
+      expect(announced).toHaveLength(2 * change - 1);
+      feed.watching(new WebSocketPair()[0]);
+      expect(announced).toHaveLength(2 * change);
+      if (change === 1) vi.spyOn(Date, "now").mockReturnValue(Date.now() + 1_000);
+    }
+    expect(announced).toEqual(["join, not to 0", "leave, not to 10001", "join, not to 0", "leave, not to 10001"]);
   });
 
   it("are not announced if there are many and they leave within the second", async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it, vi } from "vitest";
+import { MAX_UNCONFIRMED_CHARACTERS } from "../../src/channel/backpressure.ts";
 import { MAX_BODY_BYTES, MAX_JSON_DEPTH, MAX_REPLAY_MESSAGES } from "../../src/protocol/limits.ts";
 import { historyPath } from "../../src/protocol/paths.ts";
 import {
@@ -8,10 +9,13 @@ import {
   history,
   join,
   newChannel,
+  newDatabase,
   newOpenChannel,
   publish,
   request,
   publishMany,
+  stubOf,
+  tokenOf,
 } from "./support.ts";
 
 describe("joining", () => {
@@ -275,4 +279,17 @@ describe("connecting", () => {
     server.send({ action: "join" });
     expect((await server.frame()).action).toBe("join");
   });
+});
+
+it("a subscriber is closed with 1013 after 8 MiB that it alone was sent, without a heartbeat (CON7, EVT1)", async () => {
+  const database = await newDatabase();
+  const channel = await newOpenChannel({ database });
+  const [user, other] = [await join(channel, {}, {}, await tokenOf(database, 1)), await join(channel)];
+  const message = { payload: JSON.stringify("x".repeat(60_000)), client: null, database };
+  const messages = Array.from({ length: Math.ceil(MAX_UNCONFIRMED_CHARACTERS / 60_000) + 2 }, () => message);
+  const [results = []] = await stubOf(channel).publish([{ who: { kind: "server" }, messages }]);
+  expect(results.every(({ ok }) => ok)).toBe(true);
+  expect(await user.close()).toEqual({ code: 1013, reason: "slow" });
+  other.send({ action: "message", payload: "still here" });
+  expect((await other.frame()).payload).toBe("still here");
 });
