@@ -3,7 +3,7 @@ import type { Submission } from "../../src/channel/publisher.ts";
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { MAX_UNCONFIRMED_CHARACTERS } from "../../src/channel/backpressure.ts";
-import operating from "../../docs/operating.md?raw";
+import operating from "../../docs/guides/operating.md?raw";
 import { Metrics } from "../../src/channel/metrics.ts";
 import { app } from "../../src/http/app.ts";
 import { Channel } from "../../src/index.ts";
