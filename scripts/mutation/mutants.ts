@@ -15,17 +15,6 @@ export interface Mutant {
   /** The code before and after, shortened to one line. */
   original: string;
   replacement: string;
-  /** Whether it changes a constant of its module that `withMutants` computes again. */
-  isConstant: boolean;
-}
-
-/** A constant of a module, `const NAME = expression`, whose value consists of literals and other constants. */
-interface Constant {
-  name: string;
-  /** Where the keyword `const` begins, and where the expression begins and ends. */
-  keyword: number;
-  start: number;
-  end: number;
 }
 
 /** A mutant in its source: the expression or statement from `start` to `end` becomes `text`. */
@@ -84,9 +73,7 @@ const TYPED_EXPRESSIONS = new Set(["TSAsExpression", "TSNonNullExpression", "TSS
 
 /** Returns the mutants of a source in the order of the text. Throws where the source cannot be parsed. */
 export function mutantsIn(file: string, source: string, firstId: number): { mutants: Mutant[]; edits: Edit[] } {
-  const program = programOf(file, source);
-  const edits = editsIn(program, source);
-  const constants = constantsIn(program);
+  const edits = editsIn(file, source);
   const seen = new Map<string, number>();
   const mutants = edits.map(({ start, end, text, operator }, index) => {
     const before = source.slice(0, start);
@@ -106,18 +93,13 @@ export function mutantsIn(file: string, source: string, firstId: number): { muta
       operator,
       original,
       replacement: text === "" ? "(removed)" : shorten(text),
-      isConstant: constants.some((constant) => isWithin({ start, end }, constant)),
     };
   });
   return { mutants, edits };
 }
 
-/**
- * Returns the source with its mutants in it: the expression `globalThis.isMutant(id)` decides whether one is on. Constants of the
- * module are variables. `globalThis.constants` says which mutants change them, and has a function that computes them again.
- */
-export function withMutants(file: string, source: string, edits: readonly Edit[], firstId: number): string {
-  const isMutant = "globalThis.isMutant";
+/** Returns the source with its mutants in it: the expression `isMutant(id)` decides whether one is on. */
+export function withMutants(source: string, edits: readonly Edit[], firstId: number, isMutant: string): string {
   const all = edits.map((edit, index) => ({ ...edit, id: firstId + index }));
   // The outer edits first, so that each range is written around the ranges within it.
   const ranges = Map.groupBy(all, ({ start, end }) => `${start}:${end}`);
@@ -140,60 +122,7 @@ export function withMutants(file: string, source: string, edits: readonly Edit[]
     }
     return text + source.slice(at, to);
   }
-  const constants = constantsIn(programOf(file, source));
-  let text = "";
-  let at = 0;
-  const assignments: string[] = [];
-  for (const { name, keyword, start, end } of constants) {
-    text += `${write(at, keyword)}let  ${source.slice(keyword + "const".length, start)}`;
-    const expression = write(start, end);
-    text += expression;
-    assignments.push(`${name} = ${expression};`);
-    at = end;
-  }
-  text += write(at, source.length);
-  const ids = all.filter((edit) => constants.some((constant) => isWithin(edit, constant))).map(({ id }) => id);
-  return `${text}\n(globalThis.constants ??= []).push({ mutants: ${JSON.stringify(ids)}, compute: () => { ${assignments.join(" ")} } });\n`;
-}
-
-function isWithin(inner: { start: number; end: number }, outer: Constant): boolean {
-  return outer.start <= inner.start && inner.end <= outer.end;
-}
-
-/** Returns the constants of a module that consist of literals and other constants, in the order of the text. */
-function constantsIn(program: Node): Constant[] {
-  const constants: Constant[] = [];
-  for (const statement of program["body"] as Node[]) {
-    const declaration = statement.type === "ExportNamedDeclaration" ? (statement["declaration"] as Node) : statement;
-    if (declaration?.type !== "VariableDeclaration" || declaration["kind"] !== "const") continue;
-    const [only, ...others] = declaration["declarations"] as Node[];
-    if (!only || others.length > 0) continue;
-    const [id, value] = [child(only, "id"), child(only, "init")];
-    if (id.type !== "Identifier" || !isConstantValue(value)) continue;
-    constants.push({ name: String(id["name"]), keyword: declaration.start, start: value.start, end: value.end });
-  }
-  return constants;
-}
-
-/** Whether an expression has no effect, and the same value each time, if other constants have. */
-function isConstantValue(node: Node): boolean {
-  switch (node.type) {
-    case "BinaryExpression":
-      return isConstantValue(child(node, "left")) && isConstantValue(child(node, "right"));
-    case "ObjectExpression":
-      return (node["properties"] as Node[]).every(
-        (property) => property.type === "Property" && isConstantValue(child(property, "value")),
-      );
-    case "ArrayExpression":
-      // An empty one is there to be filled.
-      return (node["elements"] as Node[]).length > 0 && (node["elements"] as Node[]).every(isConstantValue);
-    case "Identifier":
-      return true;
-    case "Literal":
-      return ["number", "string", "boolean"].includes(typeof node["value"]);
-    default:
-      return TYPED_EXPRESSIONS.has(node.type) && isConstantValue(child(node, "expression"));
-  }
+  return write(0, source.length);
 }
 
 /** Where a node is. */
@@ -208,15 +137,11 @@ interface Context {
 
 const AT_ROOT: Context = { isTest: false, isLink: false, parent: undefined, grandparent: undefined };
 
-function programOf(file: string, source: string): Node {
+function editsIn(file: string, source: string): Edit[] {
   const { program, errors } = parseSync(file, source);
   if (errors[0]) throw new Error(`${file}: ${errors[0].message}`);
-  return program as unknown as Node;
-}
-
-function editsIn(program: Node, source: string): Edit[] {
   const finder = new EditFinder(source);
-  finder.visit(program, AT_ROOT);
+  finder.visit(program as unknown as Node, AT_ROOT);
   return finder.edits;
 }
 
