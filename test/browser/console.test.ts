@@ -403,7 +403,7 @@ describe("the publish view", () => {
     await page.getByRole("button", { name: "Publish" }).click();
     const key = page.getByLabel("Idempotency-Key").and(page.locator("[aria-invalid=true]"));
     await key.waitFor();
-    expect(await describedBy(key)).toContain("another message");
+    expect(await describedBy(key)).toContain("different message");
   });
 
   it("shows at the field that a key has characters that cannot be sent", async () => {
