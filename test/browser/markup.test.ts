@@ -79,7 +79,7 @@ describe("markup in messages, names and settings is text", () => {
     await expectText(history, async () => {
       await history.getByLabel("Text", { exact: true }).fill("window.owned");
       await history.getByRole("button", { name: "Search" }).click();
-      await history.getByText(/messages: that is all\./).waitFor();
+      await history.getByText(/messages, no older ones\./).waitFor();
     });
     expect(await rows(history).count()).toBeGreaterThan(ATTACKS.length);
   });
@@ -99,7 +99,7 @@ describe("markup in messages, names and settings is text", () => {
         const socket = await openSocket(target(), path, { Authorization: `Bearer ${token}` });
         socket.send({ action: "join" });
       }
-      await page.getByText(`${ATTACKS.length} clients are here.`).waitFor();
+      await page.getByText(`${ATTACKS.length} members are here.`).waitFor();
     });
     const shown = (await page.getByRole("row").allTextContents()).join();
     for (const text of ATTACKS) expect(shown).toContain(JSON.stringify(text));
