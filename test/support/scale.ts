@@ -5,7 +5,7 @@ declare const __SEEDS__: number[];
 const long = __LONG__;
 
 /** The first and the last seed of the simulation's schedules: those that `SEED` names. `npm run simulate` runs many more. */
-const [first = 1, last = __SEEDS__[0] ?? 200] = __SEEDS__;
+const [first = 1, last = __SEEDS__[0] ?? 50] = __SEEDS__;
 export const SEEDS = { first, last };
 
 /** How often the server is killed. */
