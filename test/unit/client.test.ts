@@ -10,19 +10,20 @@ import { CLOSE } from "../../src/protocol/close.ts";
 
 const SECONDS = 1_000;
 
+/** Returns a monitor that has started, and the functions that it calls. */
+function newMonitor() {
+  const deps = { send: vi.fn(() => true), silent: vi.fn(), works: vi.fn(), dead: vi.fn() };
+  const monitor = new HeartbeatMonitor(deps);
+  monitor.start();
+  return { monitor, ...deps };
+}
+
 describe("the client's heartbeat monitor (CON7)", () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
-  function newWatch() {
-    const line = { send: vi.fn(() => true), silent: vi.fn(), works: vi.fn(), dead: vi.fn() };
-    const monitor = new HeartbeatMonitor(line);
-    monitor.start();
-    return { monitor, ...line };
-  }
-
   it("sends a heartbeat at least every 30 seconds, but only after the answer to the last one (CON3)", () => {
-    const { monitor, send } = newWatch();
+    const { monitor, send } = newMonitor();
     vi.advanceTimersByTime(30 * SECONDS);
     expect(send.mock.calls).toEqual([["ping"]]);
     expect(monitor.received("pong")).toBe(true);
@@ -31,13 +32,13 @@ describe("the client's heartbeat monitor (CON7)", () => {
   });
 
   it("reconnects if it receives nothing at all", () => {
-    const { dead } = newWatch();
+    const { dead } = newMonitor();
     vi.advanceTimersByTime(60 * SECONDS);
     expect(dead).toHaveBeenCalled();
   });
 
   it("waits for a late answer as long as it receives anything else", () => {
-    const { monitor, dead } = newWatch();
+    const { monitor, dead } = newMonitor();
     for (let n = 0; n < 10; n++) {
       vi.advanceTimersByTime(15 * SECONDS);
       expect(monitor.received('{"action":"event"}')).toBe(false);
@@ -46,13 +47,13 @@ describe("the client's heartbeat monitor (CON7)", () => {
   });
 
   it("sends a heartbeat after each mebibyte received", () => {
-    const { monitor, send } = newWatch();
+    const { monitor, send } = newMonitor();
     monitor.received("x".repeat(1024 * 1024));
     expect(send).toHaveBeenCalledTimes(1);
   });
 
   it("sends nothing while there is no connection", () => {
-    const { monitor, send } = newWatch();
+    const { monitor, send } = newMonitor();
     monitor.stop();
     vi.advanceTimersByTime(90 * SECONDS);
     expect(send).not.toHaveBeenCalled();
@@ -63,15 +64,8 @@ describe("the client's heartbeat monitor when the browser's network changes", ()
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
-  function newWatch() {
-    const line = { send: vi.fn(() => true), silent: vi.fn(), works: vi.fn(), dead: vi.fn() };
-    const monitor = new HeartbeatMonitor(line);
-    monitor.start();
-    return { monitor, ...line };
-  }
-
   it("reports silence a second after the network is lost, and death after three", () => {
-    const { monitor, send, silent, dead } = newWatch();
+    const { monitor, send, silent, dead } = newMonitor();
     monitor.networkLost();
     expect([send.mock.calls, monitor.isInDoubt]).toEqual([[["ping"]], true]);
     vi.advanceTimersByTime(999);
@@ -85,7 +79,7 @@ describe("the client's heartbeat monitor when the browser's network changes", ()
   });
 
   it("trusts a heartbeat answer more than the browser", () => {
-    const { monitor, silent, works, dead } = newWatch();
+    const { monitor, silent, works, dead } = newMonitor();
     monitor.networkLost();
     monitor.received("pong");
     expect([works.mock.calls.length, monitor.isInDoubt]).toEqual([1, false]);
@@ -94,7 +88,7 @@ describe("the client's heartbeat monitor when the browser's network changes", ()
   });
 
   it("does not accept the answer to an earlier heartbeat as proof", () => {
-    const { monitor, send, works } = newWatch();
+    const { monitor, send, works } = newMonitor();
     vi.advanceTimersByTime(20 * SECONDS);
     monitor.networkChanged();
     monitor.received("pong");
@@ -104,7 +98,7 @@ describe("the client's heartbeat monitor when the browser's network changes", ()
   });
 
   it("allows one second for an answer once the network is back, even if the browser reports it repeatedly", () => {
-    const { monitor, dead } = newWatch();
+    const { monitor, dead } = newMonitor();
     monitor.networkLost();
     vi.advanceTimersByTime(2_900);
     monitor.networkChanged();
@@ -116,7 +110,7 @@ describe("the client's heartbeat monitor when the browser's network changes", ()
   });
 
   it("allows three seconds if the network was not lost, and reports no silence before", () => {
-    const { monitor, send, silent, dead } = newWatch();
+    const { monitor, send, silent, dead } = newMonitor();
     for (let n = 0; n < 29; n++) {
       monitor.networkChanged();
       vi.advanceTimersByTime(100);
@@ -127,7 +121,7 @@ describe("the client's heartbeat monitor when the browser's network changes", ()
   });
 
   it("waits for an answer while other frames arrive", () => {
-    const { monitor, silent, works, dead } = newWatch();
+    const { monitor, silent, works, dead } = newMonitor();
     monitor.networkLost();
     for (let n = 0; n < 10; n++) {
       vi.advanceTimersByTime(900);
@@ -139,7 +133,7 @@ describe("the client's heartbeat monitor when the browser's network changes", ()
   });
 
   it("stops when the connection ends", () => {
-    const { monitor, silent, dead } = newWatch();
+    const { monitor, silent, dead } = newMonitor();
     monitor.networkLost();
     monitor.stop();
     vi.advanceTimersByTime(10 * SECONDS);

@@ -237,33 +237,35 @@ describe("a frame that a client sends while its link is broken", () => {
     expect((await third.frame()).action).toBe("message");
   });
 
-  it("is not sent again, if the channel refused it", async () => {
-    const { client, object, first } = await joinedConnection();
-    client.send({ action: "history", options: { channel: "x" } });
-    await first.frame();
-    first.send({ action: "error", options: { channel: "x" }, payload: { code: "forbidden" } });
-    await client.frame();
+  /** Breaks the link to the object. The first frame after the link's own join must be a new message. */
+  async function expectNothingSentAgain({ client, object, first }: Awaited<ReturnType<typeof joinedConnection>>) {
     first.socket.close(1011);
     const second = await object(2);
     await second.frame();
     second.send({ action: "join", options: { channel: "x", seq: 5, resumed: true, replayed: 0 } });
     client.send({ action: "message", options: { channel: "x" }, payload: "next" });
     expect((await second.frame()).action).toBe("message");
+  }
+
+  it("is not sent again, if the channel refused it", async () => {
+    const opened = await joinedConnection();
+    const { client, first } = opened;
+    client.send({ action: "history", options: { channel: "x" } });
+    await first.frame();
+    first.send({ action: "error", options: { channel: "x" }, payload: { code: "forbidden" } });
+    await client.frame();
+    await expectNothingSentAgain(opened);
   });
 
   it("is not sent again, if it is a second join that the channel refused as one too many (LIM13)", async () => {
-    const { client, object, first } = await joinedConnection();
+    const opened = await joinedConnection();
+    const { client, first } = opened;
     client.send({ ...wish, options: { channel: "x", after: 0 } });
     await first.frame();
     const refusal = { code: "rate-limited", field: "action", retryAfter: 1 };
     first.send({ action: "error", options: { channel: "x" }, payload: refusal });
     expect((await client.frame()).payload).toEqual(refusal);
-    first.socket.close(1011);
-    const second = await object(2);
-    await second.frame();
-    second.send({ action: "join", options: { channel: "x", seq: 5, resumed: true, replayed: 0 } });
-    client.send({ action: "message", options: { channel: "x" }, payload: "next" });
-    expect((await second.frame()).action).toBe("message");
+    await expectNothingSentAgain(opened);
   });
 
   it("is answered once, after the missed messages, if it is a second join", async () => {
