@@ -91,7 +91,7 @@ export class Sockets {
     return this.#fanout.isWatched ? this.#nextGone : Infinity;
   }
 
-  /** Returns the number of open sockets: all of them, or those of a group. */
+  /** Returns the number of open sockets, or of the open sockets of one group. */
   count(group?: string): number {
     return group === undefined ? this.#metas.size : (this.#groups.get(group) ?? 0);
   }

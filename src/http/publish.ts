@@ -191,7 +191,7 @@ function keyOf(c: AppContext): [key: string] | undefined {
   return header === undefined ? undefined : [unwrap(validate(IdempotencyKey, header, "Idempotency-Key"))];
 }
 
-/** Limits the bytes of a batch's messages as they are stored, like those of its body. */
+/** Limits the stored messages of a batch to as many bytes as its body may have. */
 function requireSize(batch: Part[]): void {
   let bytes = 0;
   for (const { payload } of batch) bytes += utf8Length(payload);

@@ -1,6 +1,6 @@
 /**
- * The codes with which the server closes connections. Clients reconnect after those of RFC 6455. After 4400 to 4499
- * reconnecting would not help.
+ * The codes with which the server closes connections. After a code of RFC 6455 a client reconnects. After a code from 4400 to
+ * 4499 reconnecting would not help.
  */
 export const CLOSE = {
   /** The client sent far more frames than allowed (LIM6). It may reconnect, and must send less. */

@@ -167,7 +167,7 @@ export const RESTRICTED_FRAME = "restricted message frame";
 const FENCE = { action: "join", payload: {} };
 const codeIn = ({ payload }: Frame) => (payload as { code: string }).code;
 
-/** Whoever may not subscribe may do nothing else over a socket. */
+/** An identity that may not subscribe may do nothing else over a socket. */
 function refusedAll(code: string): Outcome[] {
   const outcomes = ACTIONS.filter((action) => action !== "publish").map((action) => ({
     action,
@@ -206,7 +206,7 @@ function outcomeIn(action: Action, way: string, answers: Frame[]): Pick<Outcome,
     case "message-private":
       return { outcome: "yes" };
     default:
-      // Whoever sends a message receives it, too.
+      // A sender receives its own message, too.
       return { outcome: answers.some((frame) => frame.action === "message") ? "yes" : "no" };
   }
 }

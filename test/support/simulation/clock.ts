@@ -32,8 +32,8 @@ export async function until(condition: () => boolean): Promise<void> {
 }
 
 /**
- * Returns the outcome of some work. It counts real seconds by a timer of this process, so on a busy machine, which delays the
- * work and the timer alike, they last longer.
+ * Returns the outcome of some work. A timer of this process counts the seconds. A busy machine delays the timer as much as the
+ * work, so a second then lasts longer.
  *
  * @param progress Returns a number that changes while the work makes progress.
  * @throws HangingError If the work makes no progress for some time, or does not end.
