@@ -168,7 +168,7 @@ interface UsualRun {
 /** Runs each test file without a mutant. One that fails is left out, because its failures would say nothing. */
 async function usualRuns(): Promise<UsualRun[]> {
   const found: UsualRun[] = [];
-  const all = globSync("test/unit/**/*.test.ts").toSorted();
+  const all = globSync(["test/unit/**/*.test.ts", "packages/*/test/unit/**/*.test.ts"]).toSorted();
   const wanted = all.filter((file) => options.tests.some((name) => file.includes(name)));
   await inParallel(wanted, async (file, runner) => {
     const task = { file, mutant: null };

@@ -1,4 +1,4 @@
-import type { ServerFrame } from "../../client/client.ts";
+import type { ServerFrame } from "../../../packages/client/src/client.ts";
 
 /** How much of a payload a closed row shows. */
 const PREVIEW_CHARACTERS = 300;

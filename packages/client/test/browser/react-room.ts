@@ -1,7 +1,7 @@
 import { createElement as h, StrictMode, useState } from "react";
 import { createRoot } from "react-dom/client";
-import { createClient } from "../../src/client/client.ts";
-import { useChannel } from "../../src/client/react.ts";
+import { createClient } from "../../src/client.ts";
+import { useChannel } from "../../src/react.ts";
 
 /** What react.test.ts bundles and loads into a page: a room as an app would write it, under StrictMode. */
 let client = createClient();

@@ -1,5 +1,5 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
-import type { Client } from "../protocol/frames.ts";
+import type { Client } from "../../../src/protocol/frames.ts";
 import { Connection, type WebSocketConstructor } from "./connection.ts";
 import { Emitter } from "./emitter.ts";
 import { ChannelError } from "./errors.ts";

@@ -1,5 +1,5 @@
 import ReconnectingWebSocket from "partysocket/ws";
-import { CLOSE, isFinal } from "../protocol/close.ts";
+import { CLOSE, isFinal } from "../../../src/protocol/close.ts";
 import type { ServerFrame } from "./messages.ts";
 import { watchNetwork } from "./network.ts";
 import type { Server } from "./server.ts";

@@ -1,16 +1,18 @@
 import { build } from "esbuild";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import { launch } from "../support/chromium.ts";
-import { serve } from "../support/serve.ts";
-import { call, newChannel, newRoom, publish, target } from "../e2e/support.ts";
+import { launch } from "../../../../test/support/chromium.ts";
+import { serve } from "../../../../test/support/serve.ts";
+import { call, newChannel, newRoom, publish, target } from "../../../../test/e2e/support.ts";
 
 let browser: Browser;
 let bundle: string;
 beforeAll(async () => {
   const development = { "process.env.NODE_ENV": '"development"' };
   const options = { bundle: true, write: false, format: "iife", define: development } as const;
-  bundle = (await build({ ...options, entryPoints: ["test/browser/react-room.ts"] })).outputFiles[0]?.text ?? "";
+  bundle =
+    (await build({ ...options, entryPoints: ["packages/client/test/browser/react-room.ts"] })).outputFiles[0]?.text ??
+    "";
   browser = await launch();
 }, 300_000);
 afterAll(() => browser.close());

@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import { target } from "../e2e/support.ts";
-import { launch } from "../support/chromium.ts";
-import { blocksOf, filesOf } from "../support/documents.ts";
-import { freePort } from "../support/port.ts";
+import { target } from "../../../../test/e2e/support.ts";
+import { launch } from "../../../../test/support/chromium.ts";
+import { blocksOf, filesOf } from "../../../../test/support/documents.ts";
+import { freePort } from "../../../../test/support/port.ts";
 
 /** What the page calls `latest`: fixed here, so that only a change of this repository can break the test. */
 const CREATE_VITE = "9.3.0";
@@ -22,7 +22,14 @@ beforeAll(async () => {
   browser = await launch();
   home = mkdtempSync(join(tmpdir(), "durable-channels-vite-"));
   mkdirSync(join(home, "durable-channels"));
-  await promisify(execFile)("npm", ["pack", "--silent", "--pack-destination", join(home, "durable-channels")]);
+  await promisify(execFile)("npm", [
+    "pack",
+    "--silent",
+    "--workspace",
+    "durable-channels-client",
+    "--pack-destination",
+    join(home, "durable-channels"),
+  ]);
 }, INSTALL_TIMEOUT_MS);
 afterAll(async () => {
   await browser.close();

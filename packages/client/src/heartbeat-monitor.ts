@@ -1,4 +1,4 @@
-import { Heartbeat, HEARTBEAT_REQUEST } from "../protocol/heartbeat.ts";
+import { Heartbeat, HEARTBEAT_REQUEST } from "../../../src/protocol/heartbeat.ts";
 
 /** CON7 */
 const HEARTBEAT_INTERVAL_MS = 20_000;

@@ -2,12 +2,12 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocketServer } from "ws";
-import { MAX_QUEUED_MESSAGES, type ChannelError, type Position } from "../../src/client/client.ts";
-import { MAX_HELD_CHARACTERS, MAX_HELD_MESSAGES } from "../../src/client/message-sequencer.ts";
-import { failure, joinChannel, openChannel, payloadsOf, until } from "../support/client.ts";
-import { serve } from "../support/serve.ts";
-import { FaultyProxy } from "../support/faulty-proxy.ts";
-import { call, history, newChannel, newRoom, publish, target } from "./support.ts";
+import { MAX_QUEUED_MESSAGES, type ChannelError, type Position } from "../../src/client.ts";
+import { MAX_HELD_CHARACTERS, MAX_HELD_MESSAGES } from "../../src/message-sequencer.ts";
+import { failure, joinChannel, openChannel, payloadsOf, until } from "../../../../test/support/client.ts";
+import { serve } from "../../../../test/support/serve.ts";
+import { FaultyProxy } from "../../../../test/support/faulty-proxy.ts";
+import { call, history, newChannel, newRoom, publish, target } from "../../../../test/e2e/support.ts";
 
 async function newProxy(): Promise<FaultyProxy> {
   const proxy = await FaultyProxy.to(target().url);

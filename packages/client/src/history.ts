@@ -1,4 +1,4 @@
-import { historyPath } from "../protocol/paths.ts";
+import { historyPath } from "../../../src/protocol/paths.ts";
 import type { Message } from "./messages.ts";
 import type { Server } from "./server.ts";
 

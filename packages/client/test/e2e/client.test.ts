@@ -1,10 +1,10 @@
 import * as v from "valibot";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocket } from "ws";
-import { type ChannelError, createClient } from "../../src/client/client.ts";
-import { ChannelStore } from "../../src/client/store.ts";
-import { failure, joinChannel, openChannel, payloadsOf, until } from "../support/client.ts";
-import { call, history, newChannel, newRoom, publish, target, tokenFor } from "./support.ts";
+import { type ChannelError, createClient } from "../../src/client.ts";
+import { ChannelStore } from "../../src/store.ts";
+import { failure, joinChannel, openChannel, payloadsOf, until } from "../../../../test/support/client.ts";
+import { call, history, newChannel, newRoom, publish, target, tokenFor } from "../../../../test/e2e/support.ts";
 
 const path = (channel: string) => `/channels/${encodeURIComponent(channel)}`;
 

@@ -3,8 +3,8 @@ import type { ChannelOptions } from "./options.ts";
 import type { WebSocketConstructor } from "./connection.ts";
 import { Server, type Token } from "./server.ts";
 
-export type { Client as Member } from "../protocol/frames.ts";
-export type { ErrorCode } from "../protocol/errors.ts";
+export type { Client as Member } from "../../../src/protocol/frames.ts";
+export type { ErrorCode } from "../../../src/protocol/errors.ts";
 export type { Channel } from "./channel.ts";
 export type { ChannelEvents, Status } from "./events.ts";
 export type { ChannelOptions, PublishOptions, SendOptions } from "./options.ts";

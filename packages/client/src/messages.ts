@@ -1,5 +1,5 @@
-import type { ErrorCode } from "../protocol/errors.ts";
-import type { Client } from "../protocol/frames.ts";
+import type { ErrorCode } from "../../../src/protocol/errors.ts";
+import type { Client } from "../../../src/protocol/frames.ts";
 
 /** A stored message, as the server sends it (PROTOCOL.md, FRA1). */
 export interface Message<Payload = unknown> {

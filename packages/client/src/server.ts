@@ -1,4 +1,4 @@
-import { SUBPROTOCOL } from "../protocol/subprotocol.ts";
+import { SUBPROTOCOL } from "../../../src/protocol/subprotocol.ts";
 import { ChannelError, errorOf } from "./errors.ts";
 
 /** A credential, or a function that returns one. The client calls it for each request and connection, because tokens expire. */

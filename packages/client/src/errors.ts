@@ -1,4 +1,4 @@
-import type { ErrorCode } from "../protocol/errors.ts";
+import type { ErrorCode } from "../../../src/protocol/errors.ts";
 
 /**
  * The errors that the client itself reports.

@@ -1,4 +1,4 @@
-import type { Client } from "../protocol/frames.ts";
+import type { Client } from "../../../src/protocol/frames.ts";
 import type { ServerFrame } from "./messages.ts";
 
 /** The members of a channel (PROTOCOL.md, PRE). */

@@ -1,4 +1,4 @@
-import type { Client } from "../protocol/frames.ts";
+import type { Client } from "../../../src/protocol/frames.ts";
 import type { Channel } from "./channel.ts";
 import type { Status } from "./events.ts";
 import type { ChannelOptions, PublishOptions, SendOptions } from "./options.ts";

@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { ChannelError } from "../../src/client/errors.ts";
-import { NO_MEMBERS, updated } from "../../src/client/members.ts";
-import type { Message } from "../../src/client/messages.ts";
-import { Outbox } from "../../src/client/outbox.ts";
-import { Connection } from "../../src/client/connection.ts";
-import { Server } from "../../src/client/server.ts";
-import { HeartbeatMonitor } from "../../src/client/heartbeat-monitor.ts";
-import { CLOSE } from "../../src/protocol/close.ts";
+import type { ChannelError } from "../../src/errors.ts";
+import { NO_MEMBERS, updated } from "../../src/members.ts";
+import type { Message } from "../../src/messages.ts";
+import { Outbox } from "../../src/outbox.ts";
+import { Connection } from "../../src/connection.ts";
+import { Server } from "../../src/server.ts";
+import { HeartbeatMonitor } from "../../src/heartbeat-monitor.ts";
+import { CLOSE } from "../../../../src/protocol/close.ts";
 
 const SECONDS = 1_000;
 

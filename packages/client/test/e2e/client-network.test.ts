@@ -1,9 +1,9 @@
 import { getEventListeners } from "node:events";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import type { Channel } from "../../src/client/client.ts";
-import { joinChannel, openChannel, payloadsOf, until } from "../support/client.ts";
-import { FaultyProxy } from "../support/faulty-proxy.ts";
-import { call, history, newRoom, publish, target } from "./support.ts";
+import type { Channel } from "../../src/client.ts";
+import { joinChannel, openChannel, payloadsOf, until } from "../../../../test/support/client.ts";
+import { FaultyProxy } from "../../../../test/support/faulty-proxy.ts";
+import { call, history, newRoom, publish, target } from "../../../../test/e2e/support.ts";
 
 /** Far less than the regular heartbeat needs to notice anything, or than the pauses between many failed attempts, in milliseconds. */
 const SOON_MS = 10_000;

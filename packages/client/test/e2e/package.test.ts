@@ -1,12 +1,12 @@
 import { execFile } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { blocksOf, filesOf } from "../support/documents.ts";
-import { serve } from "../support/serve.ts";
-import { newChannel, newRoom, target, tokenFor } from "./support.ts";
+import { blocksOf, filesOf, onlyBlockOf } from "../../../../test/support/documents.ts";
+import { serve } from "../../../../test/support/serve.ts";
+import { newChannel, newRoom, target, tokenFor } from "../../../../test/e2e/support.ts";
 
 const STRICT = [
   "--strict",
@@ -26,10 +26,17 @@ let project: string;
 
 beforeAll(async () => {
   project = mkdtempSync(join(tmpdir(), "durable-channels-package-"));
-  const home = join(project, "node_modules/durable-channels");
+  const home = join(project, "node_modules/durable-channels-client");
   mkdirSync(home, { recursive: true });
-  await promisify(execFile)("npm", ["pack", "--silent", "--pack-destination", project]);
-  await run("sh", "-c", "tar -xzf *.tgz -C node_modules/durable-channels --strip-components 1");
+  await promisify(execFile)("npm", [
+    "pack",
+    "--silent",
+    "--workspace",
+    "durable-channels-client",
+    "--pack-destination",
+    project,
+  ]);
+  await run("sh", "-c", "tar -xzf *.tgz -C node_modules/durable-channels-client --strip-components 1");
   // What the project itself uses comes on top.
   const own = ["react", "@types/react", "@types/node", "valibot", "ws"];
   for (const name of new Set([...dependencies(), ...own])) link(name);
@@ -39,7 +46,7 @@ afterAll(() => rmSync(project, { recursive: true, force: true }));
 
 /** What the package brings along. */
 function dependencies(): string[] {
-  const manifest = readFileSync(join(project, "node_modules/durable-channels/package.json"), "utf8");
+  const manifest = readFileSync(join(project, "node_modules/durable-channels-client/package.json"), "utf8");
   return Object.keys((JSON.parse(manifest) as { dependencies: object }).dependencies);
 }
 
@@ -104,13 +111,38 @@ describe("the package, packed, and unpacked in an empty project", () => {
     await run(resolve("node_modules/.bin/tsc"), ...STRICT, ...how, "examples.ts", ...REACT_FILES.map(([path]) => path));
   });
 
-  it("contains no code of the server", () => {
+  it("contains no code of the server except the protocol, and imports nothing outside of its own files", () => {
     expect(dependencies()).toEqual(["@standard-schema/spec", "partysocket"]);
+    const dist = join(project, "node_modules/durable-channels-client/dist");
+    const files = globSync("**/*.{js,d.ts}", { cwd: dist }).toSorted();
+    expect(files.filter((file) => !/^(packages\/client\/src|src\/protocol)\//.test(file))).toEqual([]);
+    const imported = files.flatMap((file) =>
+      [...readFileSync(join(dist, file), "utf8").matchAll(/from "(\.[^"]+)"/g)].map(([, path = ""]) =>
+        relative(dist, resolve(dist, dirname(file), path)),
+      ),
+    );
+    expect(imported).toContain("src/protocol/heartbeat.js");
+    // A declaration may name the source or the built file: TypeScript finds the declaration beside both.
+    expect(imported.filter((path) => !files.includes(path.replace(/\.ts$/, ".js")))).toEqual([]);
+  });
+
+  it("runs the example of its README", async () => {
+    const program = onlyBlockOf("packages/client/README.md", "ts").code;
+    writeFileSync(
+      join(project, "readme.ts"),
+      program
+        .replace("https://channels.example.com", target().url)
+        .replace('"lobby"', JSON.stringify(await newRoom(target()))),
+    );
+    await run(resolve("node_modules/.bin/tsc"), ...STRICT, "--module", "nodenext", "readme.ts");
+    const said = await run(resolve("node_modules/.bin/node"), "readme.ts");
+    expect(said).toContain("message { text: 'On my way.' }");
+    expect(said).toContain("stored at 1");
   });
 
   it("types payloads", async () => {
     const program = `
-      import { createClient } from "durable-channels/client";
+      import { createClient } from "durable-channels-client";
       const room = createClient().channel<{ text: string }>("room");
       room.on("event", ({ payload }) => payload.text.length);
       // @ts-expect-error There is no such field.
@@ -142,7 +174,10 @@ describe("the package, packed, and unpacked in an empty project", () => {
   });
 
   it("contains the React hook", async () => {
-    writeFileSync(join(project, "hook.js"), 'console.log(typeof (await import("durable-channels/react")).useChannel);');
+    writeFileSync(
+      join(project, "hook.js"),
+      'console.log(typeof (await import("durable-channels-client/react")).useChannel);',
+    );
     expect(await run(resolve("node_modules/.bin/node"), "hook.js")).toBe("function\n");
   });
 
@@ -150,7 +185,7 @@ describe("the package, packed, and unpacked in an empty project", () => {
     // As Node 20 is: its WebSocket is only there with a flag.
     const node = [resolve("node_modules/.bin/node"), "--no-experimental-websocket"] as const;
     const missing = `
-      import { createClient } from "durable-channels/client";
+      import { createClient } from "durable-channels-client";
       try {
         createClient({ url: ${JSON.stringify(target().url)} }).channel("lobby");
       } catch ({ message }) {
