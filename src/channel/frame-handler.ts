@@ -32,7 +32,7 @@ import {
 } from "../protocol/limits.ts";
 import { isLongerThan, messageText, tooLarge } from "../protocol/json.ts";
 import { historyPath } from "../protocol/paths.ts";
-import { type ClientFrame, idOf, idsIn, lengthOf, type ParsedFrame } from "../protocol/client-frame.ts";
+import { type ClientFrame, idOf, idsIn, arrayLength, type ParsedFrame } from "../protocol/client-frame.ts";
 import type { SenderBudget, SenderBudgets } from "./budgets.ts";
 import { ownId } from "./idempotency-keys.ts";
 import type { LoggedMessage, MessageLog } from "./message-log.ts";
@@ -128,7 +128,7 @@ export class FrameHandler {
     const group = this.#deps.sockets.groupOf(socket);
     if (group === undefined) return false;
     if (group === SERVER_GROUP) return true;
-    const verdict = this.#rateOf(socket).take(lengthOf(data));
+    const verdict = this.#rateOf(socket).take(arrayLength(data));
     if (verdict === "flood") this.#closeFlood(socket, group);
     else if (verdict !== "admitted") this.#answerRefused(socket, verdict, idsIn(data));
     return verdict === "admitted";
