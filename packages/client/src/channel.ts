@@ -3,14 +3,25 @@ import type { Client } from "../../../src/protocol/frames.ts";
 import { Connection, type WebSocketConstructor } from "./connection.ts";
 import { Emitter } from "./emitter.ts";
 import { ChannelError } from "./errors.ts";
-import type { ChannelEvents, Status } from "./events.ts";
+import type { ChannelEvents, MessageKind, Status } from "./events.ts";
 import { type HistoryOptions, pagesOf } from "./history.ts";
-import { NO_MEMBERS, type Presence, presenceOf, updated } from "./members.ts";
-import type { ErrorPayload, JoinFrame, Message, Position, PrivateMessage, ServerFrame } from "./messages.ts";
+import { newId } from "./ids.ts";
+import { type Member, NO_MEMBERS, type Presence, presenceOf, updated } from "./members.ts";
+import type {
+  EphemeralMessage,
+  ErrorPayload,
+  JoinFrame,
+  Message,
+  Position,
+  PrivateMessage,
+  ServerFrame,
+  UserRef,
+} from "./messages.ts";
 import { MessageSequencer, type Resumed } from "./message-sequencer.ts";
 import type { ChannelOptions, PublishOptions, SendOptions } from "./options.ts";
-import { Outbox } from "./outbox.ts";
-import { Publisher } from "./publisher.ts";
+import { Outbox, type Outgoing } from "./outbox.ts";
+import { PresenceState } from "./presence-state.ts";
+import { HttpPublisher } from "./http-publisher.ts";
 import { jsonOf, validate } from "./schema.ts";
 import type { Server } from "./server.ts";
 
@@ -24,7 +35,8 @@ export class Channel<In = unknown, Out = In> {
   readonly #connection: Connection;
   readonly #sequencer: MessageSequencer;
   readonly #outbox: Outbox;
-  readonly #publisher: Publisher;
+  readonly #state: PresenceState;
+  readonly #publisher: HttpPublisher;
   #status: Status = "connecting";
   #presence = NO_MEMBERS;
   #me: Client | undefined;
@@ -38,13 +50,14 @@ export class Channel<In = unknown, Out = In> {
     this.#server = server;
     this.#joinOptions = { history: options.history === true, presence: options.presence === true };
     this.#schema = options.schema;
-    this.#publisher = new Publisher(server);
-    this.#outbox = new Outbox((frame) => this.#connection.send(frame));
+    this.#publisher = new HttpPublisher(server);
+    this.#outbox = new Outbox({ transmit: (messages) => this.#connection.send(messages.map(({ text }) => text)) });
+    this.#state = new PresenceState((state) => this.#transmit("presence", {}, state, "ephemeral"));
     this.#sequencer = new MessageSequencer({
       server,
       channel: name,
       after: options.after,
-      deliver: (message) => this.#deliver(message),
+      deliver: (message) => this.#deliver(message.action, message),
       resumed: (resumed) => this.#resumed(resumed),
     });
     this.#connection = new Connection({
@@ -75,44 +88,82 @@ export class Channel<In = unknown, Out = In> {
   }
 
   /** The members of the channel. Empty unless the channel was created with `presence`. Each change creates a new array. */
-  get presence(): readonly Client[] {
+  get presence(): readonly Member[] {
     return this.#presence.members;
   }
 
-  /** Calls a handler with each event of a kind. Returns a function that removes the handler. */
-  on<K extends keyof ChannelEvents>(kind: K, handler: (value: ChannelEvents<Out>[K]) => void): () => void {
+  /** Calls a handler with each event of a kind, or only with messages of a type. Returns a function that removes the handler. */
+  on<K extends keyof ChannelEvents>(kind: K, handler: (value: ChannelEvents<Out>[K]) => void): () => void;
+  on<K extends MessageKind>(kind: K, type: string, handler: (value: ChannelEvents<Out>[K]) => void): () => void;
+  on<K extends keyof ChannelEvents>(
+    kind: K,
+    ...rest: [(value: ChannelEvents<Out>[K]) => void] | [string, (value: ChannelEvents<Out>[K]) => void]
+  ): () => void {
     // Every payload that reaches a handler has passed the schema.
-    return this.#events.on(kind, handler as (value: ChannelEvents[K]) => void);
+    const handler = rest.at(-1) as (value: ChannelEvents[K]) => void;
+    if (rest.length === 1) return this.#events.on(kind, handler);
+    const [type] = rest;
+    return this.#events.on(kind, (value) => {
+      if ((value as ChannelEvents[MessageKind]).options.type === type) handler(value);
+    });
   }
 
   /**
    * Publishes an event over HTTP, exactly once. If the server cannot be reached or is busy, the event waits in a queue, in
    * order. The client sends it again with the same idempotency key until the server stores or refuses it.
    *
-   * @returns The event's position, once it is stored.
-   * @throws ChannelError with the server's error code, or `invalid-payload`, `queue-full` or `closed`. The promise rejects.
+   * @returns The event's position, once it is stored. For an ephemeral event: undefined, once it is delivered.
+   * @throws ChannelError with the server's error code, or `invalid-payload`, `queue-full` or `closed`. An ephemeral event is
+   *   sent once, so its error may also be `network`. The promise rejects.
    */
-  async publish(payload: In, { idempotencyKey }: PublishOptions = {}): Promise<Position> {
+  publish(payload: In, options: PublishOptions & { ephemeral: true }): Promise<undefined>;
+  publish(payload: In, options?: PublishOptions & { ephemeral?: false }): Promise<Position>;
+  async publish(payload: In, options: PublishOptions = {}): Promise<Position | undefined> {
+    const { idempotencyKey, type, ephemeral } = options;
     const message = this.#serialize(payload);
-    return this.#publisher.publish(`{"channel":${JSON.stringify(this.name)},"message":${message}}`, idempotencyKey);
+    const fields = JSON.stringify({ channel: this.name, type, ephemeral }).slice(0, -1);
+    return this.#publisher.publish(`${fields},"message":${message}}`, ephemeral === true ? null : idempotencyKey);
   }
 
   /**
-   * Sends a message over the socket, at most once. While there is no connection, the message waits in a queue, in order.
-   * Once it has been sent, the client does not send it again.
+   * Sends a message over the socket. While there is no connection, the message waits in a queue, in order. If the connection
+   * is lost before the server has answered, the client sends the message again with the same id, so it is stored exactly
+   * once. The client sends a private message (`to`) only once.
    *
-   * @returns The message's position, once the server has delivered the message back to this client. For a private message
-   *   (`to`): undefined, as soon as it is sent.
-   * @throws ChannelError with the server's error code, or `invalid-payload`, `queue-full` or `closed`. `unconfirmed` means
-   *   that the message was sent, but it is unknown whether the server stored it. The promise rejects.
+   * @returns The message's position, once the server has stored it. For a private message: undefined, once the server has
+   *   delivered it.
+   * @throws ChannelError with the server's error code, or `invalid-payload`, `queue-full` or `closed`. For a private message
+   *   `unconfirmed` means that it is unknown whether the server has delivered it. The promise rejects.
    */
-  send(payload: In, options: SendOptions & { to: string }): Promise<undefined>;
+  send(payload: In, options: SendOptions & { to: string | UserRef }): Promise<undefined>;
   send(payload: In, options?: SendOptions & { to?: never }): Promise<Position>;
-  async send(payload: In, { to, authenticated }: SendOptions = {}): Promise<Position | undefined> {
-    const text = this.#serialize(payload);
-    const options = JSON.stringify({ channel: this.name, socketId: to, authenticated });
-    const frame = `{"action":"message","options":${options},"payload":${text}}`;
-    return this.#outbox.send({ text: frame, payload: text, isPrivate: to !== undefined });
+  async send(payload: In, { to, ...options }: SendOptions = {}): Promise<Position | undefined> {
+    const recipient = typeof to === "object" ? { user: to } : { socketId: to };
+    const kind = to === undefined ? "stored" : "private";
+    return this.#transmit("message", { ...options, ...recipient }, this.#serialize(payload), kind);
+  }
+
+  /**
+   * Sends a message to the current subscribers, which the server does not store: typing indicators, cursors. It is sent at
+   * most once, and dropped while the channel is offline.
+   *
+   * @throws ChannelError with the server's error code, or `invalid-payload`, `queue-full` or `closed`. `network`: there is no
+   *   connection. `unconfirmed`: it is unknown whether the server has delivered the message. The promise rejects.
+   */
+  async sendEphemeral(payload: In, options: Omit<SendOptions, "to"> = {}): Promise<void> {
+    await this.#transmit("message", { ...options, ephemeral: true }, this.#serialize(payload), "ephemeral");
+  }
+
+  /**
+   * Sets this client's state, which the other members see in `presence`: at most 1,024 bytes of JSON. The client sends it
+   * again after each reconnect. `{}` clears it.
+   *
+   * @returns Resolves once the server has this state, or a later one.
+   * @throws ChannelError with the server's error code, or `invalid-payload` or `closed`. The promise rejects.
+   */
+  async setPresence(state: Record<string, unknown>): Promise<void> {
+    if (this.#status === "closed") throw CLOSED();
+    return this.#state.set(jsonOf(state));
   }
 
   /**
@@ -141,12 +192,24 @@ export class Channel<In = unknown, Out = In> {
     return jsonOf(payload);
   }
 
+  /** Sends a frame. Resolves once the server has answered it. @param payload JSON */
+  #transmit(
+    action: "message" | "presence",
+    options: object,
+    payload: string,
+    kind: Outgoing["kind"],
+  ): Promise<Position | undefined> {
+    const id = newId();
+    const head = JSON.stringify({ action, options: { channel: this.name, id, ...options } }).slice(0, -1);
+    return this.#outbox.send({ id, channel: this.name, text: `${head},"payload":${payload}}`, kind });
+  }
+
   #join(): void {
     const { history, presence } = this.#joinOptions;
     const after = this.#sequencer.last;
     // After a reconnect the server sends the missed messages instead of the history.
     const payload = { history: history && after === undefined, presence };
-    this.#connection.send(JSON.stringify({ action: "join", options: { channel: this.name, after }, payload }));
+    this.#connection.send([JSON.stringify({ action: "join", options: { channel: this.name, after }, payload })]);
   }
 
   #receive(frame: ServerFrame): void {
@@ -158,13 +221,15 @@ export class Channel<In = unknown, Out = In> {
         return this.#sequencer.begin(frame.payload, frame.options.seq);
       case "event":
       case "message":
-        return "seq" in frame.options ? this.#live(frame as Message) : this.#deliverPrivate(frame as PrivateMessage);
+        return this.#receiveMessage(frame);
+      case "ack":
+        return this.#acked(frame.options);
       case "presence_full":
         return this.#showPresence(presenceOf(frame));
       case "presence_update":
         return this.#showPresence(updated(this.#presence, frame));
       case "error":
-        return this.#refused(frame.payload);
+        return this.#refused(frame.options.id, frame.payload);
       case "leave":
     }
   }
@@ -173,7 +238,8 @@ export class Channel<In = unknown, Out = In> {
     this.#me = frame.client;
     this.#isJoined = true;
     this.#hasReportedRefusal = false;
-    this.#outbox.joined(frame.client.socketId, this.#sequencer.last !== undefined);
+    this.#outbox.open();
+    this.#state.open();
     this.#sequencer.joined(frame);
     this.#show("online");
     this.#publisher.wake();
@@ -188,33 +254,32 @@ export class Channel<In = unknown, Out = In> {
     this.#publisher.wake();
   }
 
-  #live(message: Message): void {
-    // An echo confirms a sent message at once, even if the message is delivered only after the missed ones.
-    this.#outbox.stored(message);
-    this.#sequencer.live(message);
+  #receiveMessage(frame: Message | PrivateMessage | EphemeralMessage): void {
+    const { options } = frame;
+    if ("seq" in options) this.#sequencer.live(frame as Message);
+    else if ("socketId" in options || "user" in options) this.#deliver("private", frame);
+    else this.#deliver("ephemeral", frame);
   }
 
-  #deliver(message: Message): void {
-    this.#outbox.stored(message);
+  /** Emits a message, if its payload matches the schema. */
+  #deliver(kind: MessageKind, message: ChannelEvents[MessageKind]): void {
     const checked = this.#checked(message);
-    if (checked) this.#emit(checked.action, checked);
+    if (checked) this.#emit(kind, checked);
   }
 
-  #deliverPrivate(message: PrivateMessage): void {
-    const checked = this.#checked(message);
-    if (checked) this.#emit("private", checked);
+  #acked({ id, seq, time }: { id: string; seq?: number; time?: string }): void {
+    this.#outbox.acked(id, seq === undefined || time === undefined ? undefined : { seq, time });
   }
 
   #resumed(resumed: Resumed): void {
     this.#show("online");
-    this.#outbox.resumed();
     this.#emit("resumed", resumed);
   }
 
-  #refused({ code, message, ...details }: ErrorPayload): void {
+  #refused(id: string | undefined, { code, message, ...details }: ErrorPayload): void {
     const error = new ChannelError(code, message, details);
     // The promise of a sent message reports its own error.
-    if (!this.#outbox.refused(error)) this.#emit("error", error);
+    if (!this.#outbox.refused(id, error)) this.#emit("error", error);
   }
 
   /**
@@ -236,6 +301,7 @@ export class Channel<In = unknown, Out = In> {
     this.#isJoined = false;
     this.#sequencer.interrupt();
     this.#outbox.interrupt();
+    this.#state.interrupt();
     if (final) return this.#end();
     this.#show("offline");
     if (!opened) void this.#reportRefusal();
@@ -263,6 +329,7 @@ export class Channel<In = unknown, Out = In> {
     this.#sequencer.close();
     this.#publisher.close(CLOSED());
     this.#outbox.close(CLOSED());
+    this.#state.close(CLOSED());
     this.#show("closed");
   }
 

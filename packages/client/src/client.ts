@@ -3,15 +3,14 @@ import type { ChannelOptions } from "./options.ts";
 import type { WebSocketConstructor } from "./connection.ts";
 import { Server, type Token } from "./server.ts";
 
-export type { Client as Member } from "../../../src/protocol/frames.ts";
 export type { ErrorCode } from "../../../src/protocol/errors.ts";
 export type { Channel } from "./channel.ts";
-export type { ChannelEvents, Status } from "./events.ts";
+export type { ChannelEvents, MessageKind, Status } from "./events.ts";
 export type { ChannelOptions, PublishOptions, SendOptions } from "./options.ts";
 export { ChannelError, type ClientErrorCode } from "./errors.ts";
 export type { HistoryOptions } from "./history.ts";
-export type { Presence } from "./members.ts";
-export type { Message, Position, PrivateMessage, ServerFrame } from "./messages.ts";
+export type { Member, Presence } from "./members.ts";
+export type { EphemeralMessage, Message, Position, PrivateMessage, ServerFrame, UserRef } from "./messages.ts";
 export type { Resumed } from "./message-sequencer.ts";
 export { MAX_QUEUED_MESSAGES, MAX_QUEUED_CHARACTERS } from "./queue.ts";
 export type { StandardSchemaV1 } from "@standard-schema/spec";

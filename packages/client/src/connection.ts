@@ -52,9 +52,10 @@ export class Connection {
     });
   }
 
-  /** Returns whether the text was sent. A connection that is in doubt sends nothing. */
-  send(text: string): boolean {
-    return !this.#heartbeat.isInDoubt && this.#socket.send(text);
+  /** Sends frames, several as one array. Returns whether they were sent. A connection that is in doubt sends nothing. */
+  send(frames: readonly string[]): boolean {
+    const [first = "", ...others] = frames;
+    return !this.#heartbeat.isInDoubt && this.#socket.send(others.length === 0 ? first : `[${frames.join(",")}]`);
   }
 
   close(): void {

@@ -1,17 +1,18 @@
 import type { Client } from "../../../src/protocol/frames.ts";
+import type { Member } from "./members.ts";
 import type { Channel } from "./channel.ts";
 import type { Status } from "./events.ts";
 import type { ChannelOptions, PublishOptions, SendOptions } from "./options.ts";
 import type { ChannelsClient } from "./client.ts";
 import { ChannelError } from "./errors.ts";
-import type { Message, Position } from "./messages.ts";
+import type { Message } from "./messages.ts";
 
 /** The state of a channel at one moment. Each change creates a new snapshot. */
 export interface Snapshot<Payload> {
   /** The latest events and messages, in the order of `seq`. */
   messages: readonly Message<Payload>[];
   /** The members of the channel. */
-  presence: readonly Client[];
+  presence: readonly Member[];
   /** This client, as other clients see it. Undefined before the first join. */
   me: Client | undefined;
   status: Status;
@@ -55,8 +56,8 @@ export class ChannelStore<In, Out> {
     };
   };
 
-  readonly publish = async (payload: In, options?: PublishOptions): Promise<Position> =>
-    this.#joined().publish(payload, options);
+  readonly publish = (async (payload: In, options?: PublishOptions) =>
+    this.#joined().publish(payload, options as never)) as Channel<In, Out>["publish"];
 
   readonly send = (async (payload: In, options?: SendOptions & { to: string }) =>
     this.#joined().send(payload, options as never)) as Channel<In, Out>["send"];

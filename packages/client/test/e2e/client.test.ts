@@ -158,20 +158,82 @@ describe("a channel", () => {
     one.on("error", (error) => errors.push(error));
     expect(await one.send("psst", { to: two.me?.socketId ?? "" })).toBeUndefined();
     await until(() => told.length);
-    await one.send("is anybody there?", { to: "nobody" });
-    await until(() => errors.length);
     expect([told, others]).toEqual([["psst"], []]);
-    expect(errors[0]).toMatchObject({ code: "unknown-recipient", field: "options.socketId" });
+    const refused = { code: "unknown-recipient", field: "options.socketId" };
+    expect(await failure(one.send("is anybody there?", { to: "nobody" }))).toMatchObject(refused);
     expect(await one.send("and now to all")).toMatchObject({ seq: 1 });
+    expect(errors).toEqual([]);
   });
 
   it("does not confuse a private message's error with the next message's (ERR2)", async () => {
     const room = await joinChannel(target(), await newRoom(target()));
-    const errors: ChannelError[] = [];
-    room.on("error", (error) => errors.push(error));
-    const [, place] = await Promise.all([room.send("psst", { to: "nobody" }), room.send("for all")]);
-    expect(place).toMatchObject({ seq: 1 });
-    expect(errors.map(({ code }) => code)).toEqual(["unknown-recipient"]);
+    const outcomes = await Promise.all([failure(room.send("psst", { to: "nobody" })), room.send("for all")]);
+    expect(outcomes).toMatchObject([{ code: "unknown-recipient" }, { seq: 1 }]);
+  });
+
+  it("sends a private message to all clients of a user, and one to everyone except a client", async () => {
+    const { channel, token } = await tokenFor(target(), newChannel(), 42);
+    const settings = {
+      ...(await (await call(target(), "GET", path(channel))).json()),
+      private_messaging: { active: true },
+    };
+    expect((await call(target(), "PUT", path(channel), settings)).status).toBe(200);
+    const user = { ...target(), token };
+    const [one, two] = [await joinChannel(user, channel), await joinChannel(user, channel)];
+    const told = [payloadsOf(one, "private"), payloadsOf(two, "private")];
+    const { dbo_id = 0, row_id = 0 } = one.me?.permissions ?? {};
+    await one.send("psst", { to: { dbo_id, row_id } });
+    await until(() => told.every(({ length }) => length > 0));
+    expect(told).toEqual([["psst"], ["psst"]]);
+    const messages = payloadsOf(two, "message");
+    await one.send("not for two", { except: two.me?.socketId ?? "" });
+    await one.send("for all");
+    await until(() => messages.length);
+    expect(messages).toEqual(["for all"]);
+  });
+
+  it("delivers messages by their type, also from the history", async () => {
+    const name = await newRoom(target());
+    const [one, two] = [await joinChannel(target(), name), await joinChannel(target(), name)];
+    const [orders, all] = [[] as unknown[], payloadsOf(two, "message")];
+    two.on("message", "order.created", ({ payload, options }) => orders.push([payload, options.type]));
+    await one.send(1, { type: "order.created" });
+    await one.send(2, { type: "order.paid" });
+    await one.publish(3, { type: "order.created" });
+    await one.send(4);
+    await until(() => all.length === 3);
+    expect(orders).toEqual([[1, "order.created"]]);
+    for await (const page of one.history({ type: "order.created" })) {
+      expect(page.map(({ payload }) => payload)).toEqual([1, 3]);
+    }
+  });
+
+  it("delivers ephemeral messages once to whoever is there, and stores none of them", async () => {
+    const name = await newRoom(target());
+    const [one, two] = [await joinChannel(target(), name), await joinChannel(target(), name)];
+    const seen: unknown[] = [];
+    two.on("ephemeral", "typing", ({ payload, action, options }) => seen.push([payload, action, options.ephemeral]));
+    await one.sendEphemeral("over the socket", { type: "typing" });
+    expect(await one.publish("over HTTP", { type: "typing", ephemeral: true })).toBeUndefined();
+    await until(() => seen.length === 2);
+    expect(seen).toEqual([
+      ["over the socket", "message", true],
+      ["over HTTP", "event", true],
+    ]);
+    expect((await history(target(), name)).messages).toEqual([]);
+  });
+
+  it("shows its state to the other members, again after a reconnect, and an error if it is too large", async () => {
+    const name = await newRoom(target());
+    const watcher = await joinChannel(target(), name, { presence: true });
+    const stateOf = (at: number) =>
+      watcher.presence.filter(({ socketId }) => socketId !== watcher.me?.socketId)[at]?.state;
+    const member = await joinChannel(target(), name);
+    await member.setPresence({ typing: true });
+    await until(() => stateOf(0)?.["typing"] === true);
+    expect(await failure(member.setPresence({ text: "x".repeat(2_000) }))).toMatchObject({ limit: 1_024 });
+    await member.setPresence({});
+    await until(() => JSON.stringify(stateOf(0) ?? {}) === "{}");
   });
 
   it("leaves on close, receives nothing more, and rejects later sends", async () => {
