@@ -62,7 +62,7 @@ export class Channel<In = unknown, Out = In> {
     });
     this.#connection = new Connection({
       server,
-      channel: name,
+      path: `/channels/${encodeURIComponent(name)}/socket?frames=batch`,
       WebSocket,
       opened: () => this.#join(),
       received: (frame) => this.#receive(frame),

@@ -13,7 +13,8 @@ export type WebSocketConstructor = new (url: string, protocols?: string | string
 
 interface ConnectionDeps {
   server: Server;
-  channel: string;
+  /** The path and query of the socket. */
+  path: string;
   WebSocket: WebSocketConstructor | undefined;
   /** Called when a new connection is open. It has not joined yet. */
   opened: () => void;
@@ -27,7 +28,7 @@ interface ConnectionDeps {
   works: () => void;
 }
 
-/** A channel's socket. It reconnects until the client closes it, or until the server closes it with a final code. */
+/** A socket. It reconnects until the client closes it, or until the server closes it with a final code. */
 export class Connection {
   readonly #deps: ConnectionDeps;
   readonly #heartbeat: HeartbeatMonitor;
@@ -64,10 +65,10 @@ export class Connection {
   }
 
   #connect(): ReconnectingWebSocket {
-    const { server, channel, WebSocket } = this.#deps;
+    const { server, path, WebSocket } = this.#deps;
     this.#attempt();
     const socket: ReconnectingWebSocket = new ReconnectingWebSocket(
-      server.socketUrl(channel),
+      server.socketUrl(path),
       async () => (socket === this.#socket ? this.#begin() : []),
       {
         minReconnectionDelay: 250 + Math.random() * 500,

@@ -28,9 +28,9 @@ export class Server {
     return typeof this.#token === "function";
   }
 
-  /** Returns the URL of a channel's socket, with batch frames turned on. */
-  socketUrl(channel: string): string {
-    return `${this.#url.replace(/^http/, "ws")}/channels/${encodeURIComponent(channel)}/socket?frames=batch`;
+  /** Returns the URL of a socket. */
+  socketUrl(path: string): string {
+    return `${this.#url.replace(/^http/, "ws")}${path}`;
   }
 
   /** Returns the subprotocols to offer. A browser can send a credential with a WebSocket only as a subprotocol. */

@@ -160,7 +160,7 @@ describe("a client whose connection is closed for sending too many frames (LIM6)
     }
     const connection = new Connection({
       server: new Server("https://channels.test", undefined),
-      channel: "a",
+      path: "/",
       WebSocket: ClosedForFlooding,
       opened,
       received: () => {},
