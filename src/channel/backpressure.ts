@@ -3,6 +3,12 @@
  */
 export const MAX_UNCONFIRMED_CHARACTERS = 8 * 1024 * 1024;
 
+/**
+ * The unconfirmed text from which a client gets no ephemeral messages, in UTF-16 units. A client that sends a heartbeat
+ * after each mebibyte (CON7) stays below it.
+ */
+export const MAX_UNCONFIRMED_FOR_EPHEMERAL = MAX_UNCONFIRMED_CHARACTERS / 2;
+
 /** The time after its last heartbeat at which a client counts as gone. Clients that never sent one never do. */
 export const HEARTBEAT_TIMEOUT_MS = 90_000;
 
@@ -113,6 +119,12 @@ export class Backpressure<Socket> {
       if (verdict) verdicts.push([socket, verdict]);
     }
     return verdicts;
+  }
+
+  /** Returns the text that a client has not confirmed, in UTF-16 units. */
+  unconfirmed(socket: Socket): number {
+    const reader = this.#readers.get(socket);
+    return reader ? this.#sentTo(reader) - reader.confirmed : 0;
   }
 
   /**

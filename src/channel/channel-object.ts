@@ -10,6 +10,7 @@ import { blockEnd, type LogPositions } from "../archive/times.ts";
 import { logFailure } from "../shared/logging.ts";
 import { CLOSE } from "../protocol/close.ts";
 import type { Fault, Result } from "../protocol/errors.ts";
+import { parseFrames } from "../protocol/client-frame.ts";
 import { presenceUpdateFrame, type StoredMessage } from "../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
 import {
@@ -27,15 +28,16 @@ import { FrameHandler } from "./frame-handler.ts";
 import { withDeadline } from "../shared/deadline.ts";
 import { identityOf } from "./identity-header.ts";
 import { IdempotencyKeys } from "./idempotency-keys.ts";
-import { MessageLog, type Position } from "./message-log.ts";
+import { MessageLog, withoutKey } from "./message-log.ts";
 import { Metrics } from "./metrics.ts";
 import { PresenceFeed } from "./presence-feed.ts";
-import { dependsOnSettings, Publisher, type Submission } from "./publisher.ts";
+import { type Accepted, dependsOnSettings, Publisher, type Submission } from "./publisher.ts";
 import { AnonymousQuota } from "./quota.ts";
 import { SetAside } from "./set-aside.ts";
 import type { EffectiveSettings } from "../settings/channel-settings.ts";
 import { SettingsCopy, UNAVAILABLE } from "./settings.ts";
-import { SERVER_GROUP, Sockets } from "./sockets.ts";
+import { SERVER_GROUP, Sockets, userGroup } from "./sockets.ts";
+import { SenderDatabases } from "./sender-databases.ts";
 
 /** The bindings that a channel object uses. */
 export interface ChannelEnv {
@@ -91,6 +93,7 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
   readonly #metrics: Metrics;
   readonly #setAside: SetAside;
   readonly #archiver: Archiver;
+  readonly #senderDatabases: SenderDatabases;
   #starting: Promise<void> | undefined;
   /** The commit in progress, if any. */
   #committing: Promise<void> | undefined;
@@ -116,13 +119,14 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     this.#presence = new PresenceFeed({
       isWatched: () => this.#sockets.isWatched,
       announce: (action, client, except) =>
-        this.#sockets.announce(presenceUpdateFrame(this.#name, action, client), except),
+        this.#sockets.announce(presenceUpdateFrame(this.#name, action, client), client, except),
       notify: (watcher, action, client) =>
         this.#sockets.notify(watcher, presenceUpdateFrame(this.#name, action, client)),
     });
     // The object accepts a socket only after its log has started. So if there are sockets and no stored log, the log is
     // empty.
     if (!this.#log.started && this.#sockets.count() > 0) this.#log.start([]);
+    this.#senderDatabases = new SenderDatabases(env.DB, () => this.#settings.effective);
     this.#setAside = new SetAside(ctx.storage);
     this.#archiver = new Archiver({
       channel: this.#name,
@@ -139,7 +143,7 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     );
     this.#publisher = new Publisher({
       ...shared,
-      keys: new IdempotencyKeys(ctx.storage),
+      keys: new IdempotencyKeys(ctx.storage, this.#log),
       quota,
       onStored: () => this.#onStored(),
     });
@@ -148,7 +152,8 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
       metrics: this.#metrics,
       presence: this.#presence,
       budgets: this.#budgets,
-      accept: (who, budget, messages) => this.#publisher.acceptWithin(who, budget, messages),
+      publisher: this.#publisher,
+      databases: this.#senderDatabases,
     });
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
     // The runtime stops retrying an alarm after six failures. This makes sure that an alarm is set if work is due.
@@ -166,7 +171,7 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
    * @returns For each submission, one result per message. A message whose idempotency key is known gets its original
    *   result.
    */
-  async publish(submissions: readonly Submission[]): Promise<Result<Position>[][]> {
+  async publish(submissions: readonly Submission[]): Promise<Result<Accepted>[][]> {
     if (this.#needsFreshSettings(submissions)) await this.#settings.refreshed();
     if (!this.#log.started && this.#allowsAny(submissions)) {
       await this.#ensureStarted();
@@ -180,8 +185,8 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     return results;
   }
 
-  #store({ who, address, messages }: Submission): Result<Position>[] {
-    if (this.#log.started) return this.#publisher.publish(who, messages, this.#budgets.of(groupOf(who, address)));
+  #store({ who, address, messages }: Submission): Result<Accepted>[] {
+    if (this.#log.started) return this.#publisher.publish({ who }, messages, this.#budgets.of(groupOf(who, address)));
     return messages.map((message) => {
       const allowed = this.#publisher.authorize(who, message);
       return allowed.ok ? UNAVAILABLE : allowed;
@@ -213,7 +218,8 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     const { last, oldest } = this.#log;
     const { from, to, direction } = pageRange(bounds, last);
     const forward = direction === "forward";
-    const fromLog = takeWithin(this.#log.read({ from, to }, forward ? "ASC" : "DESC"), MAX_PAGE_CHARACTERS);
+    const logged = takeWithin(this.#log.read({ from, to }, forward ? "ASC" : "DESC"), MAX_PAGE_CHARACTERS);
+    const fromLog = logged.map(withoutKey);
     const messages = forward ? fromLog : fromLog.toReversed();
     // If a backward page filled up within the log, it needs nothing from the archive.
     const endedEarly = !forward && to >= oldest && messages[0]?.seq !== Math.max(from, oldest);
@@ -316,14 +322,16 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
   }
 
   override webSocketMessage(socket: WebSocket, data: string | ArrayBuffer): Promise<void> | void {
-    if (!this.#frameHandler.admits(socket)) return;
+    if (!this.#frameHandler.admits(socket, data)) return;
+    const frames = parseFrames(data);
+    const databases = this.#senderDatabases.missingFor(frames);
     return this.#handleInOrder(() => {
       // The socket may have been closed in the meantime, for example by the settings that this frame waited for.
       if (!this.#sockets.isOpen(socket)) return;
-      if (this.#canAuthorize(socket)) this.#frameHandler.handle(socket, data);
-      else this.#frameHandler.fault(socket, UNAVAILABLE.fault);
+      if (this.#canAuthorize(socket)) this.#frameHandler.handle(socket, frames);
+      else this.#frameHandler.refuseAll(socket, UNAVAILABLE.fault, frames);
       this.#schedule();
-    });
+    }, databases);
   }
 
   override webSocketClose(socket: WebSocket, code: number, reason: string): Promise<void> {
@@ -405,12 +413,15 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
   /**
    * Handles a socket's event: at once if the settings are fresh. Otherwise the object receives no other event until
    * they are fresh. So events take effect in the order of their arrival, and do not pile up in memory.
+   *
+   * @param databases The auth databases whose numbers must be loaded first.
    */
-  async #handleInOrder(handle: () => void): Promise<void> {
-    if (this.#settings.isUsable()) return handle();
+  async #handleInOrder(handle: () => void, databases: readonly string[] = []): Promise<void> {
+    if (this.#settings.isUsable() && databases.length === 0) return handle();
     const failure = await this.ctx.blockConcurrencyWhile(async () => {
       try {
-        await this.#settings.refreshedWhileBlocking();
+        if (!this.#settings.isUsable()) await this.#settings.refreshedWhileBlocking();
+        if (databases.length > 0) await this.#senderDatabases.load(databases);
         handle();
       } catch (error) {
         // An error thrown inside `blockConcurrencyWhile` would reset the object.
@@ -493,7 +504,7 @@ function isDecidedBySettings({ who, messages }: Submission): boolean {
 /** Returns the tag for sockets that limits count together. A tag has at most 256 characters. */
 function groupOf(who: Identity, address: string | undefined): string {
   if (who.kind === "server") return SERVER_GROUP;
-  return who.kind === "user" ? `user:${who.dbo_id}:${who.row_id}` : `address:${address ?? ""}`.slice(0, 256);
+  return who.kind === "user" ? userGroup(who) : `address:${address ?? ""}`.slice(0, 256);
 }
 
 function tooManySockets(limit: number, subject: string): Fault {

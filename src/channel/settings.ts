@@ -54,6 +54,11 @@ export class SettingsCopy {
     return this.#copy.known?.value?.settings ?? null;
   }
 
+  /** The last known settings with what belongs to them, null if no settings hold or none are known. */
+  get effective(): EffectiveSettings | null {
+    return this.#copy.known?.value ?? null;
+  }
+
   /** The last known revocations of the channel's auth database. */
   get revocations(): Revocations {
     return this.#copy.known?.value?.authDatabase?.revocations ?? {};
