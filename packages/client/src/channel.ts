@@ -51,7 +51,10 @@ export class Channel<In = unknown, Out = In> {
     this.#joinOptions = { history: options.history === true, presence: options.presence === true };
     this.#schema = options.schema;
     this.#publisher = new HttpPublisher(server);
-    this.#outbox = new Outbox({ transmit: (messages) => this.#connection.send(messages.map(({ text }) => text)) });
+    this.#outbox = new Outbox({
+      transmit: (messages) => this.#connection.send(messages.map(({ text }) => text)),
+      pace: (frame) => this.#connection.pacer.take(frame),
+    });
     this.#state = new PresenceState((state) => this.#transmit("presence", {}, state, "ephemeral"));
     this.#sequencer = new MessageSequencer({
       server,

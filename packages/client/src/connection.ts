@@ -4,6 +4,7 @@ import type { ServerFrame } from "./messages.ts";
 import { watchNetwork } from "./network.ts";
 import type { Server } from "./server.ts";
 import { HeartbeatMonitor } from "./heartbeat-monitor.ts";
+import { Pacer } from "./pacer.ts";
 
 /** When the network returns, an attempt to connect that began less than this ago is not replaced. */
 const FRESH_MS = 1_000;
@@ -30,6 +31,8 @@ interface ConnectionDeps {
 
 /** A socket. It reconnects until the client closes it, or until the server closes it with a final code. */
 export class Connection {
+  /** Limits the frames that clients without an API key send. */
+  readonly pacer = new Pacer();
   readonly #deps: ConnectionDeps;
   readonly #heartbeat: HeartbeatMonitor;
   readonly #endNetworkWatch: () => void;
@@ -134,6 +137,7 @@ export class Connection {
 
   #open(): void {
     this.#state = "open";
+    this.pacer.reset();
     this.#heartbeat.start();
     this.#deps.opened();
   }

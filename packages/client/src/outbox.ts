@@ -38,6 +38,8 @@ interface OutboxDeps {
   transmit: (messages: readonly Outgoing[]) => boolean;
   /** How many messages may wait for their answers. */
   window?: number;
+  /** Returns 0 if a frame may be sent now. Otherwise returns the milliseconds to wait. */
+  pace?: (frame: string) => number;
 }
 
 /**
@@ -47,6 +49,7 @@ interface OutboxDeps {
 export class Outbox {
   readonly #transmit: OutboxDeps["transmit"];
   readonly #window: number;
+  readonly #pace: (frame: string) => number;
   readonly #queue = new Queue<Position | undefined, Waiting>();
   /** Whether the connection may be used. It has joined the channel. */
   #isOpen = false;
@@ -56,10 +59,13 @@ export class Outbox {
   /** The channels whose messages wait because the server asked for it, and the timers that end the wait. */
   readonly #pauses = new Map<string, ReturnType<typeof setTimeout>>();
   #timeout: ReturnType<typeof setTimeout> | undefined;
+  /** Continues when the next frame may be sent. */
+  #pacing: ReturnType<typeof setTimeout> | undefined;
 
-  constructor({ transmit, window = MAX_IN_FLIGHT }: OutboxDeps) {
+  constructor({ transmit, window = MAX_IN_FLIGHT, pace = () => 0 }: OutboxDeps) {
     this.#transmit = transmit;
     this.#window = window;
+    this.#pace = pace;
   }
 
   /**
@@ -117,6 +123,7 @@ export class Outbox {
   close(error: ChannelError): void {
     this.#isOpen = false;
     this.#stopTimeout();
+    clearTimeout(this.#pacing);
     for (const timer of this.#pauses.values()) clearTimeout(timer);
     for (const entry of this.#queue) if (entry.isSent) this.#settle(entry).reject(UNCONFIRMED());
     this.#queue.rejectAll(error);
@@ -153,17 +160,25 @@ export class Outbox {
       if (entry.isSent) sent += 1;
       else if (!this.#pauses.has(entry.channel)) {
         bytes += utf8Length(entry.text) + 1;
-        if (bytes > MAX_ARRAY_BYTES) break;
+        if (bytes > MAX_ARRAY_BYTES || !this.#isInTime(entry)) break;
         batch.push(entry);
       }
     }
     return batch;
   }
 
+  /** Returns whether a message may be sent now. If not, continues when it may. */
+  #isInTime({ text }: Outgoing): boolean {
+    const milliseconds = this.#pace(text);
+    if (milliseconds === 0) return true;
+    clearTimeout(this.#pacing);
+    this.#pacing = setTimeout(() => this.#flush(), milliseconds);
+    return false;
+  }
+
   /** Sends a channel's messages again after a pause, from the refused one on. What was refused was not stored (ERR3). */
   #pause(refused: Waiting, seconds: number): void {
     refused.isSent = false;
-    // The server may have dropped the frames after it without an answer (LIM6).
     for (const entry of this.#queue) {
       if (entry.channel === refused.channel && entry.kind === "stored") entry.isSent = false;
     }
@@ -194,7 +209,7 @@ export class Outbox {
   }
 
   #stopTimeout(): void {
-    if (this.#timeout !== undefined) clearTimeout(this.#timeout);
+    clearTimeout(this.#timeout);
   }
 
   #find(id: string): Waiting | undefined {

@@ -172,11 +172,9 @@ describe("a channel", () => {
   });
 
   it("sends a private message to all clients of a user, and one to everyone except a client", async () => {
-    const { channel, token } = await tokenFor(target(), newChannel(), 42);
-    const settings = {
-      ...(await (await call(target(), "GET", path(channel))).json()),
-      private_messaging: { active: true },
-    };
+    const { channel, database, token } = await tokenFor(target(), newChannel(), 42);
+    const messaging = { active: true, auth: true };
+    const settings = { database, message_history: 100, public_messaging: messaging, private_messaging: messaging };
     expect((await call(target(), "PUT", path(channel), settings)).status).toBe(200);
     const user = { ...target(), token };
     const [one, two] = [await joinChannel(user, channel), await joinChannel(user, channel)];
