@@ -182,6 +182,13 @@ export class Channel<In = unknown, Out = In> {
     }
   }
 
+  /** Receives the members from now on, like the option `presence`. */
+  watchPresence(): void {
+    if (this.#joinOptions.presence) return;
+    this.#joinOptions.presence = true;
+    if (this.#isJoined) this.#join();
+  }
+
   /** Leaves the channel for good. The promises of messages that are still queued reject with `closed`. */
   close(): void {
     this.#end();
@@ -198,11 +205,11 @@ export class Channel<In = unknown, Out = In> {
   /** Sends a frame. Resolves once the server has answered it. @param payload JSON */
   #transmit(
     action: "message" | "presence",
-    options: object,
+    options: SendOptions & Record<string, unknown>,
     payload: string,
     kind: Outgoing["kind"],
   ): Promise<Position | undefined> {
-    const id = newId();
+    const { id = newId() } = options;
     const head = JSON.stringify({ action, options: { channel: this.name, id, ...options } }).slice(0, -1);
     return this.#outbox.send({ id, channel: this.name, text: `${head},"payload":${payload}}`, kind });
   }

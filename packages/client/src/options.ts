@@ -22,6 +22,8 @@ export interface PublishOptions {
 }
 
 export interface SendOptions {
+  /** Identifies the message, so that sending it again stores it once: 1 to 64 visible ASCII characters. By default random. */
+  id?: string;
   /** The application's name for the message: 1 to 64 characters of `A-Za-z0-9_.:-`. */
   type?: string;
   /** Makes the message private: only the client with this `socketId`, or all clients of this user, receive it. It is not stored. */

@@ -63,7 +63,7 @@ export interface Publisher {
 export function createPublisher(options: PublisherOptions): Publisher {
   const publisher = new SocketPublisher(options);
   return {
-    publish: (async (channel: string, payload: unknown, more: EventOptions = {}) =>
+    publish: (async (channel: string, payload: unknown, more?: EventOptions) =>
       publisher.publish(channel, payload, more)) as Publisher["publish"],
     close: () => publisher.close(),
   };
@@ -90,7 +90,11 @@ class SocketPublisher {
     this.#outbox = new Outbox({ transmit: (events) => this.#transmit(events), window: maxInFlight });
   }
 
-  async publish(channel: string, payload: unknown, { id, ...options }: EventOptions): Promise<Position | undefined> {
+  async publish(
+    channel: string,
+    payload: unknown,
+    { id, ...options }: EventOptions = {},
+  ): Promise<Position | undefined> {
     if (this.#isClosed) throw CLOSED();
     const text = frameOf(channel, jsonOf(payload), { ...options, id: id ?? newId() });
     const answer = this.#outbox.send(text);
@@ -147,7 +151,9 @@ class SocketPublisher {
       this.#outbox.acked(id, seq === undefined || time === undefined ? undefined : { seq, time });
     } else if (frame.action === "error") {
       const { code, message, ...details } = frame.payload;
-      this.#outbox.refused(frame.options.id, new ChannelError(code, message, details));
+      // API-key clients need not join, so this key is not one of the server's.
+      const error = code === "not-joined" ? WRONG_KEY() : new ChannelError(code, message, details);
+      this.#outbox.refused(frame.options.id, error);
     }
   }
 
@@ -161,7 +167,7 @@ class SocketPublisher {
   async #post(events: readonly Outgoing[]): Promise<void> {
     const channels = Map.groupBy(events, ({ channel }) => channel).values();
     const results = await Promise.all([...channels].map((of) => this.#postInOrder(of)));
-    const [failure] = results.filter((error) => error !== undefined);
+    const failure = results.find((error) => error !== undefined);
     if (!failure || this.#transport !== "http") return;
     this.#backoff.failed(failure);
     this.#outbox.interrupt();
@@ -202,4 +208,9 @@ function bodyOf(text: string): string {
   return JSON.stringify({ ...options, id: undefined, message: payload });
 }
 
+const WRONG_KEY = () =>
+  new ChannelError(
+    "unauthorized",
+    "The server does not know this API key. Pass one of the keys in its secret API_KEYS.",
+  );
 const CLOSED = () => new ChannelError("closed", "The publisher was closed, so the event was not published.");

@@ -3,6 +3,7 @@ import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocket } from "ws";
 import { type ChannelError, createClient } from "../../src/client.ts";
 import { ChannelStore } from "../../src/store.ts";
+import { FaultyProxy } from "../../../../test/support/faulty-proxy.ts";
 import { failure, joinChannel, openChannel, payloadsOf, until } from "../../../../test/support/client.ts";
 import { call, history, newChannel, newRoom, publish, target, tokenFor } from "../../../../test/e2e/support.ts";
 
@@ -342,9 +343,9 @@ describe("a channel as a store", () => {
     const name = await newRoom(target(), { message_history: 100 });
     const batch = Array.from({ length: 100 }, (_, n) => ({ channel: name, message: n }));
     expect((await call(target(), "POST", "/messages", batch)).status).toBe(200);
-    const store = new ChannelStore({ client: createClient(target()), name, options: { history: true }, keep: 1_000 });
+    const store = new ChannelStore(createClient(target()), name);
     const listener = vi.fn();
-    onTestFinished(store.subscribe(listener));
+    onTestFinished(store.subscribe(listener, { history: true, keep: 1_000 }));
     await until(() => store.snapshot().messages.length === 100);
     // Being online, and the history: each at most once.
     expect(listener.mock.calls.length).toBeLessThanOrEqual(2);
@@ -352,11 +353,83 @@ describe("a channel as a store", () => {
 });
 
 describe("the store of a channel", () => {
+  /** Returns a store with one listener, and its messages as texts with their states. */
+  function newStore(name: string, url = target().url) {
+    const store = new ChannelStore<string, string>(createClient({ url }), name);
+    onTestFinished(store.subscribe(() => {}, { history: true, keep: 100 }));
+    const shown = () => store.snapshot().messages.map(({ payload, state }) => `${payload} ${state}`);
+    return { store, shown };
+  }
+
+  it.runIf(target().url.startsWith("http://"))(
+    "shows a message while it is being sent, and one entry with the same key once it is stored",
+    async () => {
+      const [name, proxy] = [await newRoom(target()), await FaultyProxy.to(target().url)];
+      onTestFinished(() => proxy.close());
+      const { store, shown } = newStore(name, proxy.url);
+      await until(() => store.snapshot().status === "online");
+      proxy.lose("answers");
+      const sent = [store.send("one"), store.send("two")];
+      await until(() => shown().length === 2);
+      expect(shown()).toEqual(["one pending", "two pending"]);
+      const keys = store.snapshot().messages.map(({ key }) => key);
+      await until(async () => (await history(target(), name)).messages.length === 2);
+      proxy.cut();
+      await Promise.all(sent);
+      await until(() => store.snapshot().messages.every(({ options }) => options.seq !== undefined));
+      expect(shown()).toEqual(["one sent", "two sent"]);
+      await store.send("three");
+      await until(() => shown().length === 3);
+      expect(shown()).toEqual(["one sent", "two sent", "three sent"]);
+      expect(new Set(keys).size).toBe(2);
+      const { messages } = store.snapshot();
+      expect(messages.map(({ options }) => options.seq)).toEqual([1, 2, 3]);
+    },
+  );
+
+  it("keeps the key of a message that becomes a stored one", async () => {
+    const { store } = newStore(await newRoom(target()));
+    await until(() => store.snapshot().status === "online");
+    const keys = new Set<string>();
+    store.subscribe(() => store.snapshot().messages.forEach(({ key }) => keys.add(key)));
+    await store.send("one");
+    await until(() => store.snapshot().messages[0]?.options.seq === 1);
+    expect([...keys]).toEqual([store.snapshot().messages[0]?.key]);
+  });
+
+  it("shows why a message was not sent, and sends it again or removes it", async () => {
+    const name = await newRoom(target(), { public_messaging: { active: false } });
+    const { store, shown } = newStore(name);
+    await Promise.all([failure(store.send("one")), failure(store.send("two"))]);
+    await until(() => shown().length === 2);
+    expect(shown()).toEqual(["one failed", "two failed"]);
+    const [one, two] = store.snapshot().messages;
+    expect(one?.error?.code).toBe("forbidden");
+    if (!one || !two) throw new Error("There are two messages.");
+    const settings = { anonymous_clients: true, message_history: 25, public_messaging: { active: true } };
+    expect((await call(target(), "PUT", path(name), settings)).status).toBe(200);
+    store.discard(two);
+    await store.retry(one);
+    await until(() => shown()[0] === "one sent");
+    await until(() => shown().length === 1);
+    expect((await history(target(), name)).messages.map(({ payload }) => payload)).toEqual(["one"]);
+  });
+
+  it("joins the channel once for several listeners, also if one needs the members later", async () => {
+    const { store } = newStore(await newRoom(target()));
+    await until(() => store.snapshot().status === "online");
+    expect(store.snapshot().presence.members).toEqual([]);
+    await store.setPresence({ typing: true });
+    onTestFinished(store.subscribe(() => {}, { presence: true }));
+    await until(() => store.snapshot().presence.total === 1);
+    expect(store.snapshot().presence.members).toMatchObject([{ ...store.snapshot().me, state: { typing: true } }]);
+  });
+
   it("shows why there is no connection, and no error once there is one", async () => {
     const { channel: name, token: good } = await tokenFor(target(), newChannel(), 42);
     let token = "not-a-token";
     const client = createClient({ ...target(), token: () => token });
-    const store = new ChannelStore({ client, name, options: {}, keep: 10 });
+    const store = new ChannelStore(client, name);
     onTestFinished(store.subscribe(() => {}));
     await until(() => store.snapshot().error?.code === "unauthorized");
     expect(store.snapshot().status).toBe("offline");
