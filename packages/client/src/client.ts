@@ -1,7 +1,8 @@
 import { Channel } from "./channel.ts";
 import type { ChannelOptions } from "./options.ts";
 import type { WebSocketConstructor } from "./connection.ts";
-import { Server, type Token } from "./server.ts";
+import type { Token } from "./credential.ts";
+import { Server } from "./server.ts";
 
 export type { ErrorCode } from "../../../src/protocol/errors.ts";
 export type { Channel } from "./channel.ts";
@@ -14,12 +15,15 @@ export type { EphemeralMessage, Message, Position, PrivateMessage, ServerFrame, 
 export type { Resumed } from "./message-sequencer.ts";
 export { MAX_QUEUED_MESSAGES, MAX_QUEUED_CHARACTERS } from "./queue.ts";
 export type { StandardSchemaV1 } from "@standard-schema/spec";
-export type { Token } from "./server.ts";
+export type { Token } from "./credential.ts";
 
 export interface ClientOptions {
   /** The server's URL. By default the origin of the page. */
   url?: string;
-  /** A user's token or an API key, or a function that returns one. The client calls the function for each connection and request. */
+  /**
+   * A user's token or an API key, or a function that returns one. The client calls the function when it needs its first token,
+   * about 30 seconds before a JWT expires, and when the server has refused the token.
+   */
   token?: Token;
   /** For runtimes without a global WebSocket, such as Node before version 22. */
   WebSocket?: WebSocketConstructor;

@@ -36,6 +36,9 @@ export class Connection {
   readonly #deps: ConnectionDeps;
   readonly #heartbeat: HeartbeatMonitor;
   readonly #endNetworkWatch: () => void;
+  readonly #endTokenUse: () => void;
+  /** The token of the latest attempt to connect. */
+  #token: string | undefined;
   #socket: ReconnectingWebSocket;
   #state: "opening" | "open" | "over" | "closed" = "opening";
   /** When the last attempt to connect began, in milliseconds of `performance.now()`. */
@@ -49,6 +52,7 @@ export class Connection {
       works: deps.works,
       dead: () => this.#reconnect(),
     });
+    this.#endTokenUse = deps.server.credential.use();
     this.#socket = this.#connect();
     this.#endNetworkWatch = watchNetwork({
       lost: () => this.#state === "open" && this.#heartbeat.networkLost(),
@@ -98,7 +102,7 @@ export class Connection {
     );
     socket.addEventListener(
       "close",
-      current(({ code }: { code: number }) => this.#lost(this.#isFinal(code))),
+      current(({ code }: { code: number }) => this.#closed(code)),
     );
     // An error usually follows a close. A missing token, or one that cannot be a subprotocol, causes an error alone.
     socket.addEventListener(
@@ -125,9 +129,11 @@ export class Connection {
   }
 
   /** ReconnectingWebSocket calls this at the start of each attempt, to get the subprotocols and so the token. */
-  #begin(): Promise<string[]> {
+  async #begin(): Promise<string[]> {
     this.#attempt();
-    return this.#deps.server.protocols();
+    const protocols = await this.#deps.server.protocols();
+    this.#token = protocols[1];
+    return protocols;
   }
 
   #attempt(): void {
@@ -148,6 +154,15 @@ export class Connection {
     for (const frame of Array.isArray(frames) ? frames : [frames]) this.#deps.received(frame);
   }
 
+  #closed(code: number): void {
+    const { credential } = this.#deps.server;
+    const isExpired = code === CLOSE.expired && credential.isRenewable;
+    if (isExpired) credential.refused(this.#token);
+    this.#lost(this.#isFinal(code));
+    // The new token is there already, so there is nothing to wait for.
+    if (isExpired && credential.isReplaced(this.#token) && this.#state === "over") this.#reconnect();
+  }
+
   #lost(final: boolean): void {
     if (this.#state === "over" || this.#state === "closed") return;
     const opened = this.#state === "open";
@@ -161,10 +176,11 @@ export class Connection {
     this.#state = "closed";
     this.#heartbeat.stop();
     this.#endNetworkWatch();
+    this.#endTokenUse();
   }
 
   /** An expired token is final, unless the client can get a new one. */
   #isFinal(code: number): boolean {
-    return isFinal(code) && !(code === CLOSE.expired && this.#deps.server.renewsToken);
+    return isFinal(code) && !(code === CLOSE.expired && this.#deps.server.credential.isRenewable);
   }
 }

@@ -123,7 +123,7 @@ export class Outbox {
   close(error: ChannelError): void {
     this.#isOpen = false;
     this.#stopTimeout();
-    clearTimeout(this.#pacing);
+    if (this.#pacing !== undefined) clearTimeout(this.#pacing);
     for (const timer of this.#pauses.values()) clearTimeout(timer);
     for (const entry of this.#queue) if (entry.isSent) this.#settle(entry).reject(UNCONFIRMED());
     this.#queue.rejectAll(error);
@@ -171,7 +171,7 @@ export class Outbox {
   #isInTime({ text }: Outgoing): boolean {
     const milliseconds = this.#pace(text);
     if (milliseconds === 0) return true;
-    clearTimeout(this.#pacing);
+    if (this.#pacing !== undefined) clearTimeout(this.#pacing);
     this.#pacing = setTimeout(() => this.#flush(), milliseconds);
     return false;
   }
@@ -209,7 +209,7 @@ export class Outbox {
   }
 
   #stopTimeout(): void {
-    clearTimeout(this.#timeout);
+    if (this.#timeout !== undefined) clearTimeout(this.#timeout);
   }
 
   #find(id: string): Waiting | undefined {

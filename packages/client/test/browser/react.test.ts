@@ -79,7 +79,7 @@ describe("useChannel, under StrictMode", () => {
     await page.locator("#here", { hasText: "1 true" }).waitFor();
     await page.getByRole("button", { name: "Type" }).click();
     await expect.poll(async () => (await presence(name)).map(({ state }) => state)).toEqual([{ typing: true }]);
-    expect(sockets.filter((url) => url.includes("/channels/"))).toHaveLength(1);
+    expect(sockets.filter((url) => url.includes(encodeURIComponent(name)))).toHaveLength(1);
     await page.getByRole("button", { name: "Next" }).click();
     await expect.poll(() => present(name)).toBe(0);
   });
