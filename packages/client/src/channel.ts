@@ -1,6 +1,7 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { Client } from "../../../src/protocol/frames.ts";
-import { Connection, type WebSocketConstructor } from "./connection.ts";
+import { Backoff } from "./backoff.ts";
+import type { ConnectionHandlers, Link } from "./connection.ts";
 import { Emitter } from "./emitter.ts";
 import { ChannelError } from "./errors.ts";
 import type { ChannelEvents, MessageKind, Status } from "./events.ts";
@@ -32,7 +33,7 @@ export class Channel<In = unknown, Out = In> {
   readonly #joinOptions: { history: boolean; presence: boolean };
   readonly #schema: StandardSchemaV1<unknown, Out> | undefined;
   readonly #events = new Emitter<ChannelEvents>();
-  readonly #connection: Connection;
+  readonly #link: Link;
   readonly #sequencer: MessageSequencer;
   readonly #outbox: Outbox;
   readonly #state: PresenceState;
@@ -42,18 +43,27 @@ export class Channel<In = unknown, Out = In> {
   #me: Client | undefined;
   /** Whether the current connection has joined. */
   #isJoined = false;
+  /** The id of the last join that has no answer. */
+  #joinId: string | undefined;
+  /** Spaces out joins that were refused. */
+  readonly #joins = new Backoff();
   /** Whether `#reportRefusal` has run since the channel was last online. */
   #hasReportedRefusal = false;
 
-  constructor(server: Server, name: string, options: ChannelOptions<In, Out>, WebSocket?: WebSocketConstructor) {
+  constructor(
+    server: Server,
+    name: string,
+    options: ChannelOptions<In, Out>,
+    connect: (handlers: ConnectionHandlers) => Link,
+  ) {
     this.name = name;
     this.#server = server;
     this.#joinOptions = { history: options.history === true, presence: options.presence === true };
     this.#schema = options.schema;
     this.#publisher = new HttpPublisher(server);
     this.#outbox = new Outbox({
-      transmit: (messages) => this.#connection.send(messages.map(({ text }) => text)),
-      pace: (frame) => this.#connection.pacer.take(frame),
+      transmit: (messages) => this.#link.send(messages.map(({ text }) => text)),
+      pace: (frame) => this.#link.pacer.take(frame),
     });
     this.#state = new PresenceState((state) => this.#transmit("presence", {}, state, "ephemeral"));
     this.#sequencer = new MessageSequencer({
@@ -63,10 +73,7 @@ export class Channel<In = unknown, Out = In> {
       deliver: (message) => this.#deliver(message.action, message),
       resumed: (resumed) => this.#resumed(resumed),
     });
-    this.#connection = new Connection({
-      server,
-      path: `/channels/${encodeURIComponent(name)}/socket?frames=batch`,
-      WebSocket,
+    this.#link = connect({
       opened: () => this.#join(),
       received: (frame) => this.#receive(frame),
       lost: (opened, final) => this.#lost(opened, final),
@@ -192,7 +199,7 @@ export class Channel<In = unknown, Out = In> {
   /** Leaves the channel for good. The promises of messages that are still queued reject with `closed`. */
   close(): void {
     this.#end();
-    this.#connection.close();
+    this.#link.close();
   }
 
   /** @throws ChannelError `closed` or `invalid-payload` */
@@ -219,7 +226,9 @@ export class Channel<In = unknown, Out = In> {
     const after = this.#sequencer.last;
     // After a reconnect the server sends the missed messages instead of the history.
     const payload = { history: history && after === undefined, presence };
-    this.#connection.send([JSON.stringify({ action: "join", options: { channel: this.name, after }, payload })]);
+    const id = newId();
+    this.#joinId = id;
+    this.#link.send([JSON.stringify({ action: "join", options: { channel: this.name, id, after }, payload })]);
   }
 
   #receive(frame: ServerFrame): void {
@@ -247,6 +256,8 @@ export class Channel<In = unknown, Out = In> {
   #joined(frame: JoinFrame): void {
     this.#me = frame.client;
     this.#isJoined = true;
+    this.#joinId = undefined;
+    this.#joins.succeeded();
     this.#hasReportedRefusal = false;
     this.#outbox.open();
     this.#state.open();
@@ -265,6 +276,8 @@ export class Channel<In = unknown, Out = In> {
   }
 
   #receiveMessage(frame: Message | PrivateMessage | EphemeralMessage): void {
+    // On a shared connection, frames for an earlier channel object may still be on their way.
+    if (!this.#isJoined) return;
     const { options } = frame;
     if ("seq" in options) this.#sequencer.live(frame as Message);
     else if ("socketId" in options || "user" in options) this.#deliver("private", frame);
@@ -288,8 +301,19 @@ export class Channel<In = unknown, Out = In> {
 
   #refused(id: string | undefined, { code, message, ...details }: ErrorPayload): void {
     const error = new ChannelError(code, message, details);
+    if (id !== undefined && id === this.#joinId) return void this.#joinAgain(error);
     // The promise of a sent message reports its own error.
     if (!this.#outbox.refused(id, error)) this.#emit("error", error);
+  }
+
+  /** The connection is open, but the server has refused the join. */
+  async #joinAgain(error: ChannelError): Promise<void> {
+    const id = this.#joinId;
+    this.#emit("error", error);
+    if (!this.#isJoined) this.#show("offline");
+    this.#joins.failed(error);
+    await this.#joins.pause();
+    if (this.#joinId === id && this.#status !== "closed") this.#join();
   }
 
   /**
@@ -309,6 +333,7 @@ export class Channel<In = unknown, Out = In> {
   #lost(opened: boolean, final: boolean): void {
     if (this.#status === "closed") return;
     this.#isJoined = false;
+    this.#joinId = undefined;
     this.#sequencer.interrupt();
     this.#outbox.interrupt();
     this.#state.interrupt();
@@ -322,7 +347,9 @@ export class Channel<In = unknown, Out = In> {
    * history over HTTP, which has mostly the same conditions.
    */
   async #reportRefusal(): Promise<void> {
-    if (this.#hasReportedRefusal) return;
+    const isReported = this.#hasReportedRefusal;
+    // The answer also shows whether the token is refused, and the client then gets a new one.
+    if (isReported && !this.#server.credential.isRenewable) return;
     this.#hasReportedRefusal = true;
     try {
       await pagesOf(this.#server, this.name, { limit: 1 }).next();
@@ -331,11 +358,13 @@ export class Channel<In = unknown, Out = In> {
       // The server cannot be reached, so the next failed connection tries again.
       if (code === "network") this.#hasReportedRefusal = false;
       // A channel can forbid its history and still admit the client.
-      else if (code !== "forbidden") this.#emit("error", error as ChannelError);
+      else if (code !== "forbidden" && !isReported) this.#emit("error", error as ChannelError);
     }
   }
 
   #end(): void {
+    this.#joinId = undefined;
+    this.#joins.end();
     this.#sequencer.close();
     this.#publisher.close(CLOSED());
     this.#outbox.close(CLOSED());

@@ -1,7 +1,8 @@
 import { Channel } from "./channel.ts";
 import type { ChannelOptions } from "./options.ts";
-import type { WebSocketConstructor } from "./connection.ts";
+import { Connection, type ConnectionHandlers, type WebSocketConstructor } from "./connection.ts";
 import type { Token } from "./credential.ts";
+import { Multiplexer } from "./multiplexer.ts";
 import { Server } from "./server.ts";
 
 export type { ErrorCode } from "../../../src/protocol/errors.ts";
@@ -27,6 +28,8 @@ export interface ClientOptions {
   token?: Token;
   /** For runtimes without a global WebSocket, such as Node before version 22. */
   WebSocket?: WebSocketConstructor;
+  /** Let up to 100 channels share a connection. By default each channel has its own, which leads directly to its channel object. */
+  multiplex?: boolean;
 }
 
 export interface ChannelsClient {
@@ -38,13 +41,19 @@ export interface ChannelsClient {
   channel: <In = unknown, Out = In>(name: string, options?: ChannelOptions<In, Out>) => Channel<In, Out>;
 }
 
-/** Returns a client of one server. It connects only when you join a channel. Each channel has its own connection. */
-export function createClient({ url = location.origin, token, WebSocket }: ClientOptions = {}): ChannelsClient {
+/** Returns a client of one server. It connects only when you join a channel. */
+export function createClient(options: ClientOptions = {}): ChannelsClient {
+  const { url = location.origin, token, WebSocket, multiplex } = options;
   const server = new Server(url, token);
+  const connect = (path: string) => (handlers: ConnectionHandlers) =>
+    new Connection({ server, path: `${path}?frames=batch`, WebSocket, ...handlers });
+  const multiplexer = multiplex === true ? new Multiplexer(connect("/socket")) : undefined;
   return {
-    channel: (name, options = {}) => {
+    channel: (name, channelOptions = {}) => {
       if (!WebSocket && typeof globalThis.WebSocket === "undefined") throw new Error(NO_WEBSOCKET);
-      return new Channel(server, name, options, WebSocket);
+      const own = connect(`/channels/${encodeURIComponent(name)}/socket`);
+      const shared = multiplexer && ((handlers: ConnectionHandlers) => multiplexer.link(name, handlers));
+      return new Channel(server, name, channelOptions, shared ?? own);
     },
   };
 }

@@ -12,11 +12,16 @@ const FRESH_MS = 1_000;
 /** A WebSocket constructor, for runtimes without a global one. */
 export type WebSocketConstructor = new (url: string, protocols?: string | string[]) => object;
 
-interface ConnectionDeps {
-  server: Server;
-  /** The path and query of the socket. */
-  path: string;
-  WebSocket: WebSocketConstructor | undefined;
+/** What a channel can do with its connection. */
+export interface Link {
+  /** Limits the frames that clients without an API key send. */
+  readonly pacer: Pacer;
+  /** Sends frames, several as one array. Returns whether they were sent. */
+  send: (frames: readonly string[]) => boolean;
+  close: () => void;
+}
+
+export interface ConnectionHandlers {
   /** Called when a new connection is open. It has not joined yet. */
   opened: () => void;
   /** Called with each frame, in order. */
@@ -29,9 +34,15 @@ interface ConnectionDeps {
   works: () => void;
 }
 
+interface ConnectionDeps extends ConnectionHandlers {
+  server: Server;
+  /** The path and query of the socket. */
+  path: string;
+  WebSocket: WebSocketConstructor | undefined;
+}
+
 /** A socket. It reconnects until the client closes it, or until the server closes it with a final code. */
-export class Connection {
-  /** Limits the frames that clients without an API key send. */
+export class Connection implements Link {
   readonly pacer = new Pacer();
   readonly #deps: ConnectionDeps;
   readonly #heartbeat: HeartbeatMonitor;
@@ -64,6 +75,15 @@ export class Connection {
   send(frames: readonly string[]): boolean {
     const [first = "", ...others] = frames;
     return !this.#heartbeat.isInDoubt && this.#socket.send(others.length === 0 ? first : `[${frames.join(",")}]`);
+  }
+
+  /** Reconnects with a new token, if the client can get one. Returns whether it can. */
+  renew(): boolean {
+    const { credential } = this.#deps.server;
+    if (!credential.isRenewable) return false;
+    credential.refused(this.#token);
+    this.#reconnect();
+    return true;
   }
 
   close(): void {

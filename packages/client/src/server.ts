@@ -44,10 +44,10 @@ export class Server {
       return await this.#attempt<T>(path, request, token);
     } catch (error) {
       if ((error as ChannelError).status !== 401 || !this.credential.isRenewable) throw error;
-      this.credential.refused(token);
       const another = await this.credential.get();
-      if (another === token) throw error;
-      return this.#attempt<T>(path, request, another);
+      if (another !== token) return this.#attempt<T>(path, request, another);
+      this.credential.refused(token);
+      throw error;
     }
   }
 
@@ -59,6 +59,7 @@ export class Server {
     };
     try {
       const response = await fetch(`${this.#url}${path}`, all);
+      if (response.status === 401) this.credential.refused(token);
       if (!response.ok) throw await errorOf(response);
       return (await response.json()) as T;
     } catch (cause) {
