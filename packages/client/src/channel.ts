@@ -1,16 +1,28 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import type { Client } from "../../../src/protocol/frames.ts";
-import { Connection, type WebSocketConstructor } from "./connection.ts";
+import { Backoff } from "./backoff.ts";
+import type { ConnectionHandlers, Link } from "./connection.ts";
 import { Emitter } from "./emitter.ts";
 import { ChannelError } from "./errors.ts";
-import type { ChannelEvents, Status } from "./events.ts";
+import type { ChannelEvents, MessageKind, Status } from "./events.ts";
 import { type HistoryOptions, pagesOf } from "./history.ts";
-import { NO_MEMBERS, type Presence, presenceOf, updated } from "./members.ts";
-import type { ErrorPayload, JoinFrame, Message, Position, PrivateMessage, ServerFrame } from "./messages.ts";
+import { newId } from "./ids.ts";
+import { type Member, NO_MEMBERS, type Presence, presenceOf, updated } from "./members.ts";
+import type {
+  EphemeralMessage,
+  ErrorPayload,
+  JoinFrame,
+  Message,
+  Position,
+  PrivateMessage,
+  ServerFrame,
+  UserRef,
+} from "./messages.ts";
 import { MessageSequencer, type Resumed } from "./message-sequencer.ts";
 import type { ChannelOptions, PublishOptions, SendOptions } from "./options.ts";
-import { Outbox } from "./outbox.ts";
-import { Publisher } from "./publisher.ts";
+import { Outbox, type Outgoing } from "./outbox.ts";
+import { PresenceState } from "./presence-state.ts";
+import { HttpPublisher } from "./http-publisher.ts";
 import { jsonOf, validate } from "./schema.ts";
 import type { Server } from "./server.ts";
 
@@ -21,36 +33,47 @@ export class Channel<In = unknown, Out = In> {
   readonly #joinOptions: { history: boolean; presence: boolean };
   readonly #schema: StandardSchemaV1<unknown, Out> | undefined;
   readonly #events = new Emitter<ChannelEvents>();
-  readonly #connection: Connection;
+  readonly #link: Link;
   readonly #sequencer: MessageSequencer;
   readonly #outbox: Outbox;
-  readonly #publisher: Publisher;
+  readonly #state: PresenceState;
+  readonly #publisher: HttpPublisher;
   #status: Status = "connecting";
   #presence = NO_MEMBERS;
   #me: Client | undefined;
   /** Whether the current connection has joined. */
   #isJoined = false;
+  /** The id of the last join that has no answer. */
+  #joinId: string | undefined;
+  /** Spaces out joins that were refused. */
+  readonly #joins = new Backoff();
   /** Whether `#reportRefusal` has run since the channel was last online. */
   #hasReportedRefusal = false;
 
-  constructor(server: Server, name: string, options: ChannelOptions<In, Out>, WebSocket?: WebSocketConstructor) {
+  constructor(
+    server: Server,
+    name: string,
+    options: ChannelOptions<In, Out>,
+    connect: (handlers: ConnectionHandlers) => Link,
+  ) {
     this.name = name;
     this.#server = server;
     this.#joinOptions = { history: options.history === true, presence: options.presence === true };
     this.#schema = options.schema;
-    this.#publisher = new Publisher(server);
-    this.#outbox = new Outbox((frame) => this.#connection.send(frame));
+    this.#publisher = new HttpPublisher(server);
+    this.#outbox = new Outbox({
+      transmit: (messages) => this.#link.send(messages.map(({ text }) => text)),
+      pace: (frame) => this.#link.pacer.take(frame),
+    });
+    this.#state = new PresenceState((state) => this.#transmit("presence", {}, state, "ephemeral"));
     this.#sequencer = new MessageSequencer({
       server,
       channel: name,
       after: options.after,
-      deliver: (message) => this.#deliver(message),
+      deliver: (message) => this.#deliver(message.action, message),
       resumed: (resumed) => this.#resumed(resumed),
     });
-    this.#connection = new Connection({
-      server,
-      channel: name,
-      WebSocket,
+    this.#link = connect({
       opened: () => this.#join(),
       received: (frame) => this.#receive(frame),
       lost: (opened, final) => this.#lost(opened, final),
@@ -75,44 +98,82 @@ export class Channel<In = unknown, Out = In> {
   }
 
   /** The members of the channel. Empty unless the channel was created with `presence`. Each change creates a new array. */
-  get presence(): readonly Client[] {
+  get presence(): readonly Member[] {
     return this.#presence.members;
   }
 
-  /** Calls a handler with each event of a kind. Returns a function that removes the handler. */
-  on<K extends keyof ChannelEvents>(kind: K, handler: (value: ChannelEvents<Out>[K]) => void): () => void {
+  /** Calls a handler with each event of a kind, or only with messages of a type. Returns a function that removes the handler. */
+  on<K extends keyof ChannelEvents>(kind: K, handler: (value: ChannelEvents<Out>[K]) => void): () => void;
+  on<K extends MessageKind>(kind: K, type: string, handler: (value: ChannelEvents<Out>[K]) => void): () => void;
+  on<K extends keyof ChannelEvents>(
+    kind: K,
+    ...rest: [(value: ChannelEvents<Out>[K]) => void] | [string, (value: ChannelEvents<Out>[K]) => void]
+  ): () => void {
     // Every payload that reaches a handler has passed the schema.
-    return this.#events.on(kind, handler as (value: ChannelEvents[K]) => void);
+    const handler = rest.at(-1) as (value: ChannelEvents[K]) => void;
+    if (rest.length === 1) return this.#events.on(kind, handler);
+    const [type] = rest;
+    return this.#events.on(kind, (value) => {
+      if ((value as ChannelEvents[MessageKind]).options.type === type) handler(value);
+    });
   }
 
   /**
    * Publishes an event over HTTP, exactly once. If the server cannot be reached or is busy, the event waits in a queue, in
    * order. The client sends it again with the same idempotency key until the server stores or refuses it.
    *
-   * @returns The event's position, once it is stored.
-   * @throws ChannelError with the server's error code, or `invalid-payload`, `queue-full` or `closed`. The promise rejects.
+   * @returns The event's position, once it is stored. For an ephemeral event: undefined, once it is delivered.
+   * @throws ChannelError with the server's error code, or `invalid-payload`, `queue-full` or `closed`. An ephemeral event is
+   *   sent once, so its error may also be `network`. The promise rejects.
    */
-  async publish(payload: In, { idempotencyKey }: PublishOptions = {}): Promise<Position> {
+  publish(payload: In, options: PublishOptions & { ephemeral: true }): Promise<undefined>;
+  publish(payload: In, options?: PublishOptions & { ephemeral?: false }): Promise<Position>;
+  async publish(payload: In, options: PublishOptions = {}): Promise<Position | undefined> {
+    const { idempotencyKey, type, ephemeral } = options;
     const message = this.#serialize(payload);
-    return this.#publisher.publish(`{"channel":${JSON.stringify(this.name)},"message":${message}}`, idempotencyKey);
+    const fields = JSON.stringify({ channel: this.name, type, ephemeral }).slice(0, -1);
+    return this.#publisher.publish(`${fields},"message":${message}}`, ephemeral === true ? null : idempotencyKey);
   }
 
   /**
-   * Sends a message over the socket, at most once. While there is no connection, the message waits in a queue, in order.
-   * Once it has been sent, the client does not send it again.
+   * Sends a message over the socket. While there is no connection, the message waits in a queue, in order. If the connection
+   * is lost before the server has answered, the client sends the message again with the same id, so it is stored exactly
+   * once. The client sends a private message (`to`) only once.
    *
-   * @returns The message's position, once the server has delivered the message back to this client. For a private message
-   *   (`to`): undefined, as soon as it is sent.
-   * @throws ChannelError with the server's error code, or `invalid-payload`, `queue-full` or `closed`. `unconfirmed` means
-   *   that the message was sent, but it is unknown whether the server stored it. The promise rejects.
+   * @returns The message's position, once the server has stored it. For a private message: undefined, once the server has
+   *   delivered it.
+   * @throws ChannelError with the server's error code, or `invalid-payload`, `queue-full` or `closed`. For a private message
+   *   `unconfirmed` means that it is unknown whether the server has delivered it. The promise rejects.
    */
-  send(payload: In, options: SendOptions & { to: string }): Promise<undefined>;
+  send(payload: In, options: SendOptions & { to: string | UserRef }): Promise<undefined>;
   send(payload: In, options?: SendOptions & { to?: never }): Promise<Position>;
-  async send(payload: In, { to, authenticated }: SendOptions = {}): Promise<Position | undefined> {
-    const text = this.#serialize(payload);
-    const options = JSON.stringify({ channel: this.name, socketId: to, authenticated });
-    const frame = `{"action":"message","options":${options},"payload":${text}}`;
-    return this.#outbox.send({ text: frame, payload: text, isPrivate: to !== undefined });
+  async send(payload: In, { to, ...options }: SendOptions = {}): Promise<Position | undefined> {
+    const recipient = typeof to === "object" ? { user: to } : { socketId: to };
+    const kind = to === undefined ? "stored" : "private";
+    return this.#transmit("message", { ...options, ...recipient }, this.#serialize(payload), kind);
+  }
+
+  /**
+   * Sends a message to the current subscribers, which the server does not store: typing indicators, cursors. It is sent at
+   * most once, and dropped while the channel is offline.
+   *
+   * @throws ChannelError with the server's error code, or `invalid-payload`, `queue-full` or `closed`. `network`: there is no
+   *   connection. `unconfirmed`: it is unknown whether the server has delivered the message. The promise rejects.
+   */
+  async sendEphemeral(payload: In, options: Omit<SendOptions, "to"> = {}): Promise<void> {
+    await this.#transmit("message", { ...options, ephemeral: true }, this.#serialize(payload), "ephemeral");
+  }
+
+  /**
+   * Sets this client's state, which the other members see in `presence`: at most 1,024 bytes of JSON. The client sends it
+   * again after each reconnect. `{}` clears it.
+   *
+   * @returns Resolves once the server has this state, or a later one.
+   * @throws ChannelError with the server's error code, or `invalid-payload` or `closed`. The promise rejects.
+   */
+  async setPresence(state: Record<string, unknown>): Promise<void> {
+    if (this.#status === "closed") throw CLOSED();
+    return this.#state.set(jsonOf(state));
   }
 
   /**
@@ -128,10 +189,17 @@ export class Channel<In = unknown, Out = In> {
     }
   }
 
+  /** Receives the members from now on, like the option `presence`. */
+  watchPresence(): void {
+    if (this.#joinOptions.presence) return;
+    this.#joinOptions.presence = true;
+    if (this.#isJoined) this.#join();
+  }
+
   /** Leaves the channel for good. The promises of messages that are still queued reject with `closed`. */
   close(): void {
     this.#end();
-    this.#connection.close();
+    this.#link.close();
   }
 
   /** @throws ChannelError `closed` or `invalid-payload` */
@@ -141,12 +209,26 @@ export class Channel<In = unknown, Out = In> {
     return jsonOf(payload);
   }
 
+  /** Sends a frame. Resolves once the server has answered it. @param payload JSON */
+  #transmit(
+    action: "message" | "presence",
+    options: SendOptions & Record<string, unknown>,
+    payload: string,
+    kind: Outgoing["kind"],
+  ): Promise<Position | undefined> {
+    const { id = newId() } = options;
+    const head = JSON.stringify({ action, options: { channel: this.name, id, ...options } }).slice(0, -1);
+    return this.#outbox.send({ id, channel: this.name, text: `${head},"payload":${payload}}`, kind });
+  }
+
   #join(): void {
     const { history, presence } = this.#joinOptions;
     const after = this.#sequencer.last;
     // After a reconnect the server sends the missed messages instead of the history.
     const payload = { history: history && after === undefined, presence };
-    this.#connection.send(JSON.stringify({ action: "join", options: { channel: this.name, after }, payload }));
+    const id = newId();
+    this.#joinId = id;
+    this.#link.send([JSON.stringify({ action: "join", options: { channel: this.name, id, after }, payload })]);
   }
 
   #receive(frame: ServerFrame): void {
@@ -158,13 +240,15 @@ export class Channel<In = unknown, Out = In> {
         return this.#sequencer.begin(frame.payload, frame.options.seq);
       case "event":
       case "message":
-        return "seq" in frame.options ? this.#live(frame as Message) : this.#deliverPrivate(frame as PrivateMessage);
+        return this.#receiveMessage(frame);
+      case "ack":
+        return this.#acked(frame.options);
       case "presence_full":
         return this.#showPresence(presenceOf(frame));
       case "presence_update":
         return this.#showPresence(updated(this.#presence, frame));
       case "error":
-        return this.#refused(frame.payload);
+        return this.#refused(frame.options.id, frame.payload);
       case "leave":
     }
   }
@@ -172,8 +256,11 @@ export class Channel<In = unknown, Out = In> {
   #joined(frame: JoinFrame): void {
     this.#me = frame.client;
     this.#isJoined = true;
+    this.#joinId = undefined;
+    this.#joins.succeeded();
     this.#hasReportedRefusal = false;
-    this.#outbox.joined(frame.client.socketId, this.#sequencer.last !== undefined);
+    this.#outbox.open();
+    this.#state.open();
     this.#sequencer.joined(frame);
     this.#show("online");
     this.#publisher.wake();
@@ -188,33 +275,45 @@ export class Channel<In = unknown, Out = In> {
     this.#publisher.wake();
   }
 
-  #live(message: Message): void {
-    // An echo confirms a sent message at once, even if the message is delivered only after the missed ones.
-    this.#outbox.stored(message);
-    this.#sequencer.live(message);
+  #receiveMessage(frame: Message | PrivateMessage | EphemeralMessage): void {
+    // On a shared connection, frames for an earlier channel object may still be on their way.
+    if (!this.#isJoined) return;
+    const { options } = frame;
+    if ("seq" in options) this.#sequencer.live(frame as Message);
+    else if ("socketId" in options || "user" in options) this.#deliver("private", frame);
+    else this.#deliver("ephemeral", frame);
   }
 
-  #deliver(message: Message): void {
-    this.#outbox.stored(message);
+  /** Emits a message, if its payload matches the schema. */
+  #deliver(kind: MessageKind, message: ChannelEvents[MessageKind]): void {
     const checked = this.#checked(message);
-    if (checked) this.#emit(checked.action, checked);
+    if (checked) this.#emit(kind, checked);
   }
 
-  #deliverPrivate(message: PrivateMessage): void {
-    const checked = this.#checked(message);
-    if (checked) this.#emit("private", checked);
+  #acked({ id, seq, time }: { id: string; seq?: number; time?: string }): void {
+    this.#outbox.acked(id, seq === undefined || time === undefined ? undefined : { seq, time });
   }
 
   #resumed(resumed: Resumed): void {
     this.#show("online");
-    this.#outbox.resumed();
     this.#emit("resumed", resumed);
   }
 
-  #refused({ code, message, ...details }: ErrorPayload): void {
+  #refused(id: string | undefined, { code, message, ...details }: ErrorPayload): void {
     const error = new ChannelError(code, message, details);
+    if (id !== undefined && id === this.#joinId) return void this.#joinAgain(error);
     // The promise of a sent message reports its own error.
-    if (!this.#outbox.refused(error)) this.#emit("error", error);
+    if (!this.#outbox.refused(id, error)) this.#emit("error", error);
+  }
+
+  /** The connection is open, but the server has refused the join. */
+  async #joinAgain(error: ChannelError): Promise<void> {
+    const id = this.#joinId;
+    this.#emit("error", error);
+    if (!this.#isJoined) this.#show("offline");
+    this.#joins.failed(error);
+    await this.#joins.pause();
+    if (this.#joinId === id && this.#status !== "closed") this.#join();
   }
 
   /**
@@ -234,8 +333,10 @@ export class Channel<In = unknown, Out = In> {
   #lost(opened: boolean, final: boolean): void {
     if (this.#status === "closed") return;
     this.#isJoined = false;
+    this.#joinId = undefined;
     this.#sequencer.interrupt();
     this.#outbox.interrupt();
+    this.#state.interrupt();
     if (final) return this.#end();
     this.#show("offline");
     if (!opened) void this.#reportRefusal();
@@ -246,7 +347,9 @@ export class Channel<In = unknown, Out = In> {
    * history over HTTP, which has mostly the same conditions.
    */
   async #reportRefusal(): Promise<void> {
-    if (this.#hasReportedRefusal) return;
+    const isReported = this.#hasReportedRefusal;
+    // The answer also shows whether the token is refused, and the client then gets a new one.
+    if (isReported && !this.#server.credential.isRenewable) return;
     this.#hasReportedRefusal = true;
     try {
       await pagesOf(this.#server, this.name, { limit: 1 }).next();
@@ -255,14 +358,17 @@ export class Channel<In = unknown, Out = In> {
       // The server cannot be reached, so the next failed connection tries again.
       if (code === "network") this.#hasReportedRefusal = false;
       // A channel can forbid its history and still admit the client.
-      else if (code !== "forbidden") this.#emit("error", error as ChannelError);
+      else if (code !== "forbidden" && !isReported) this.#emit("error", error as ChannelError);
     }
   }
 
   #end(): void {
+    this.#joinId = undefined;
+    this.#joins.end();
     this.#sequencer.close();
     this.#publisher.close(CLOSED());
     this.#outbox.close(CLOSED());
+    this.#state.close(CLOSED());
     this.#show("closed");
   }
 

@@ -1,29 +1,35 @@
 import { Channel } from "./channel.ts";
 import type { ChannelOptions } from "./options.ts";
-import type { WebSocketConstructor } from "./connection.ts";
-import { Server, type Token } from "./server.ts";
+import { Connection, type ConnectionHandlers, type WebSocketConstructor } from "./connection.ts";
+import type { Token } from "./credential.ts";
+import { Multiplexer } from "./multiplexer.ts";
+import { Server } from "./server.ts";
 
-export type { Client as Member } from "../../../src/protocol/frames.ts";
 export type { ErrorCode } from "../../../src/protocol/errors.ts";
 export type { Channel } from "./channel.ts";
-export type { ChannelEvents, Status } from "./events.ts";
+export type { ChannelEvents, MessageKind, Status } from "./events.ts";
 export type { ChannelOptions, PublishOptions, SendOptions } from "./options.ts";
 export { ChannelError, type ClientErrorCode } from "./errors.ts";
 export type { HistoryOptions } from "./history.ts";
-export type { Presence } from "./members.ts";
-export type { Message, Position, PrivateMessage, ServerFrame } from "./messages.ts";
+export type { Member, Presence } from "./members.ts";
+export type { EphemeralMessage, Message, Position, PrivateMessage, ServerFrame, UserRef } from "./messages.ts";
 export type { Resumed } from "./message-sequencer.ts";
 export { MAX_QUEUED_MESSAGES, MAX_QUEUED_CHARACTERS } from "./queue.ts";
 export type { StandardSchemaV1 } from "@standard-schema/spec";
-export type { Token } from "./server.ts";
+export type { Token } from "./credential.ts";
 
 export interface ClientOptions {
   /** The server's URL. By default the origin of the page. */
   url?: string;
-  /** A user's token or an API key, or a function that returns one. The client calls the function for each connection and request. */
+  /**
+   * A user's token or an API key, or a function that returns one. The client calls the function when it needs its first token,
+   * about 30 seconds before a JWT expires, and when the server has refused the token.
+   */
   token?: Token;
   /** For runtimes without a global WebSocket, such as Node before version 22. */
   WebSocket?: WebSocketConstructor;
+  /** Let up to 100 channels share a connection. By default each channel has its own, which leads directly to its channel object. */
+  multiplex?: boolean;
 }
 
 export interface ChannelsClient {
@@ -35,13 +41,19 @@ export interface ChannelsClient {
   channel: <In = unknown, Out = In>(name: string, options?: ChannelOptions<In, Out>) => Channel<In, Out>;
 }
 
-/** Returns a client of one server. It connects only when you join a channel. Each channel has its own connection. */
-export function createClient({ url = location.origin, token, WebSocket }: ClientOptions = {}): ChannelsClient {
+/** Returns a client of one server. It connects only when you join a channel. */
+export function createClient(options: ClientOptions = {}): ChannelsClient {
+  const { url = location.origin, token, WebSocket, multiplex } = options;
   const server = new Server(url, token);
+  const connect = (path: string) => (handlers: ConnectionHandlers) =>
+    new Connection({ server, path: `${path}?frames=batch`, WebSocket, ...handlers });
+  const multiplexer = multiplex === true ? new Multiplexer(connect("/socket")) : undefined;
   return {
-    channel: (name, options = {}) => {
+    channel: (name, channelOptions = {}) => {
       if (!WebSocket && typeof globalThis.WebSocket === "undefined") throw new Error(NO_WEBSOCKET);
-      return new Channel(server, name, options, WebSocket);
+      const own = connect(`/channels/${encodeURIComponent(name)}/socket`);
+      const shared = multiplexer && ((handlers: ConnectionHandlers) => multiplexer.link(name, handlers));
+      return new Channel(server, name, channelOptions, shared ?? own);
     },
   };
 }

@@ -4,6 +4,7 @@ import type { ServerFrame } from "./messages.ts";
 import { watchNetwork } from "./network.ts";
 import type { Server } from "./server.ts";
 import { HeartbeatMonitor } from "./heartbeat-monitor.ts";
+import { Pacer } from "./pacer.ts";
 
 /** When the network returns, an attempt to connect that began less than this ago is not replaced. */
 const FRESH_MS = 1_000;
@@ -11,10 +12,16 @@ const FRESH_MS = 1_000;
 /** A WebSocket constructor, for runtimes without a global one. */
 export type WebSocketConstructor = new (url: string, protocols?: string | string[]) => object;
 
-interface ConnectionDeps {
-  server: Server;
-  channel: string;
-  WebSocket: WebSocketConstructor | undefined;
+/** What a channel can do with its connection. */
+export interface Link {
+  /** Limits the frames that clients without an API key send. */
+  readonly pacer: Pacer;
+  /** Sends frames, several as one array. Returns whether they were sent. */
+  send: (frames: readonly string[]) => boolean;
+  close: () => void;
+}
+
+export interface ConnectionHandlers {
   /** Called when a new connection is open. It has not joined yet. */
   opened: () => void;
   /** Called with each frame, in order. */
@@ -27,11 +34,22 @@ interface ConnectionDeps {
   works: () => void;
 }
 
-/** A channel's socket. It reconnects until the client closes it, or until the server closes it with a final code. */
-export class Connection {
+interface ConnectionDeps extends ConnectionHandlers {
+  server: Server;
+  /** The path and query of the socket. */
+  path: string;
+  WebSocket: WebSocketConstructor | undefined;
+}
+
+/** A socket. It reconnects until the client closes it, or until the server closes it with a final code. */
+export class Connection implements Link {
+  readonly pacer = new Pacer();
   readonly #deps: ConnectionDeps;
   readonly #heartbeat: HeartbeatMonitor;
   readonly #endNetworkWatch: () => void;
+  readonly #endTokenUse: () => void;
+  /** The token of the latest attempt to connect. */
+  #token: string | undefined;
   #socket: ReconnectingWebSocket;
   #state: "opening" | "open" | "over" | "closed" = "opening";
   /** When the last attempt to connect began, in milliseconds of `performance.now()`. */
@@ -45,6 +63,7 @@ export class Connection {
       works: deps.works,
       dead: () => this.#reconnect(),
     });
+    this.#endTokenUse = deps.server.credential.use();
     this.#socket = this.#connect();
     this.#endNetworkWatch = watchNetwork({
       lost: () => this.#state === "open" && this.#heartbeat.networkLost(),
@@ -52,9 +71,19 @@ export class Connection {
     });
   }
 
-  /** Returns whether the text was sent. A connection that is in doubt sends nothing. */
-  send(text: string): boolean {
-    return !this.#heartbeat.isInDoubt && this.#socket.send(text);
+  /** Sends frames, several as one array. Returns whether they were sent. A connection that is in doubt sends nothing. */
+  send(frames: readonly string[]): boolean {
+    const [first = "", ...others] = frames;
+    return !this.#heartbeat.isInDoubt && this.#socket.send(others.length === 0 ? first : `[${frames.join(",")}]`);
+  }
+
+  /** Reconnects with a new token, if the client can get one. Returns whether it can. */
+  renew(): boolean {
+    const { credential } = this.#deps.server;
+    if (!credential.isRenewable) return false;
+    credential.refused(this.#token);
+    this.#reconnect();
+    return true;
   }
 
   close(): void {
@@ -63,10 +92,10 @@ export class Connection {
   }
 
   #connect(): ReconnectingWebSocket {
-    const { server, channel, WebSocket } = this.#deps;
+    const { server, path, WebSocket } = this.#deps;
     this.#attempt();
     const socket: ReconnectingWebSocket = new ReconnectingWebSocket(
-      server.socketUrl(channel),
+      server.socketUrl(path),
       async () => (socket === this.#socket ? this.#begin() : []),
       {
         minReconnectionDelay: 250 + Math.random() * 500,
@@ -93,7 +122,7 @@ export class Connection {
     );
     socket.addEventListener(
       "close",
-      current(({ code }: { code: number }) => this.#lost(this.#isFinal(code))),
+      current(({ code }: { code: number }) => this.#closed(code)),
     );
     // An error usually follows a close. A missing token, or one that cannot be a subprotocol, causes an error alone.
     socket.addEventListener(
@@ -120,9 +149,11 @@ export class Connection {
   }
 
   /** ReconnectingWebSocket calls this at the start of each attempt, to get the subprotocols and so the token. */
-  #begin(): Promise<string[]> {
+  async #begin(): Promise<string[]> {
     this.#attempt();
-    return this.#deps.server.protocols();
+    const protocols = await this.#deps.server.protocols();
+    this.#token = protocols[1];
+    return protocols;
   }
 
   #attempt(): void {
@@ -132,6 +163,7 @@ export class Connection {
 
   #open(): void {
     this.#state = "open";
+    this.pacer.reset();
     this.#heartbeat.start();
     this.#deps.opened();
   }
@@ -140,6 +172,15 @@ export class Connection {
     if (this.#heartbeat.received(text)) return;
     const frames = JSON.parse(text) as ServerFrame | ServerFrame[];
     for (const frame of Array.isArray(frames) ? frames : [frames]) this.#deps.received(frame);
+  }
+
+  #closed(code: number): void {
+    const { credential } = this.#deps.server;
+    const isExpired = code === CLOSE.expired && credential.isRenewable;
+    if (isExpired) credential.refused(this.#token);
+    this.#lost(this.#isFinal(code));
+    // The new token is there already, so there is nothing to wait for.
+    if (isExpired && credential.isReplaced(this.#token) && this.#state === "over") this.#reconnect();
   }
 
   #lost(final: boolean): void {
@@ -155,10 +196,11 @@ export class Connection {
     this.#state = "closed";
     this.#heartbeat.stop();
     this.#endNetworkWatch();
+    this.#endTokenUse();
   }
 
   /** An expired token is final, unless the client can get a new one. */
   #isFinal(code: number): boolean {
-    return isFinal(code) && !(code === CLOSE.expired && this.#deps.server.renewsToken);
+    return isFinal(code) && !(code === CLOSE.expired && this.#deps.server.credential.isRenewable);
   }
 }

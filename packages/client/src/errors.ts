@@ -3,12 +3,12 @@ import type { ErrorCode } from "../../../src/protocol/errors.ts";
 /**
  * The errors that the client itself reports.
  *
- * - `network`: the server did not answer.
+ * - `network`: the server did not answer, or there is no connection.
  * - `unexpected`: the answer did not come from this server, for example from a proxy.
  * - `token`: the token function failed.
  * - `invalid-payload`: the payload does not match the channel's schema, or cannot be written as JSON.
  * - `queue-full`: too many messages are waiting to be sent.
- * - `unconfirmed`: the message was sent over the socket, but it is unknown whether the server stored it.
+ * - `unconfirmed`: the message was sent, but it is unknown whether the server accepted it.
  * - `closed`: the channel was closed before the message was stored.
  */
 export type ClientErrorCode =

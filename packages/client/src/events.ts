@@ -1,6 +1,6 @@
 import type { ChannelError } from "./errors.ts";
 import type { Presence } from "./members.ts";
-import type { Message, PrivateMessage, ServerFrame } from "./messages.ts";
+import type { EphemeralMessage, Message, PrivateMessage, ServerFrame } from "./messages.ts";
 import type { Resumed } from "./message-sequencer.ts";
 
 /** `closed` is final: you called `close()`, or the server refused this client for good. */
@@ -11,8 +11,10 @@ export interface ChannelEvents<Payload = unknown> {
   event: Message<Payload>;
   /** Each message that a client sent over its socket, once, in the order of `seq`. */
   message: Message<Payload>;
-  /** Each private message, which another client sent to this client only. */
+  /** Each private message, which was sent to this client or its user only. */
   private: PrivateMessage<Payload>;
+  /** Each message that is delivered, but not stored. */
+  ephemeral: EphemeralMessage<Payload>;
   /** Each change of `status`. */
   status: Status;
   /** The channel has reconnected, and all missed messages that are available have been delivered. */
@@ -24,3 +26,6 @@ export interface ChannelEvents<Payload = unknown> {
   /** Every frame, as the server sent it. */
   frame: ServerFrame;
 }
+
+/** The kinds of events that carry a message. `on` can filter them by the message's type. */
+export type MessageKind = "event" | "message" | "private" | "ephemeral";

@@ -9,6 +9,8 @@ export interface HistoryOptions {
   before?: number;
   /** Messages per page, 1 to 1,000 (HIS2). By default 100. */
   limit?: number;
+  /** Only messages of this type. */
+  type?: string;
 }
 
 interface Page {
@@ -23,8 +25,8 @@ interface Page {
  * @throws ChannelError if the server refuses the request or does not answer.
  */
 export function readPage(server: Server, channel: string, range: HistoryOptions): Promise<Page> {
-  const { after, before, limit = 100 } = range;
-  const entries = Object.entries({ limit, after, before }).filter(([, value]) => value !== undefined);
+  const { after, before, limit = 100, type } = range;
+  const entries = Object.entries({ limit, after, before, type }).filter(([, value]) => value !== undefined);
   const query = new URLSearchParams(entries.map(([name, value]) => [name, String(value)]));
   return server.request<Page>(historyPath(channel, query.toString()));
 }

@@ -1,145 +1,247 @@
+import { utf8Length } from "../../../src/protocol/utf8.ts";
 import { ChannelError } from "./errors.ts";
-import type { Message, Position } from "./messages.ts";
+import type { Position } from "./messages.ts";
 import { type Entry, Queue } from "./queue.ts";
 
-/** How long the outbox waits for the echo of a message while there is a connection. */
-const ECHO_TIMEOUT_MS = 30_000;
+/** How many messages may wait for their answers. */
+export const MAX_IN_FLIGHT = 32;
+/** How long the outbox waits for any answer before it sends the unanswered messages again. */
+const ANSWER_TIMEOUT_MS = 10_000;
+/** The largest frame that the server accepts, in bytes of UTF-8 (LIM1). */
+const MAX_FRAME_BYTES = 65_536;
+/** The largest array of frames that the server accepts, and the most frames in one (CON9). */
+const MAX_ARRAY_BYTES = 1_048_576;
+const MAX_ARRAY_FRAMES = 100;
 
-interface Outgoing extends Entry<Position | undefined> {
-  /** The payload's JSON, which identifies the echo. */
-  payload: string;
-  /** Whether the message is for one client only. The server neither stores nor echoes such a message. */
-  isPrivate: boolean;
+/** A message to send. */
+export interface Outgoing {
+  /** Names the frame. For a stored message it is also the idempotency key. */
+  id: string;
+  channel: string;
+  /** The frame, JSON. */
+  text: string;
+  /**
+   * - `stored`: sent again with the same id until the server has stored it once.
+   * - `private`: not stored, so it is sent at most once.
+   * - `ephemeral`: like `private`, and dropped if there is no connection.
+   */
+  kind: "stored" | "private" | "ephemeral";
+}
+
+interface Waiting extends Outgoing, Entry<Position | undefined> {
+  /** Whether the message was sent and has no answer yet. */
+  isSent: boolean;
+}
+
+interface OutboxDeps {
+  /** Sends frames, all in one array. Returns false if there is no connection. */
+  transmit: (messages: readonly Outgoing[]) => boolean;
+  /** How many messages may wait for their answers. */
+  window?: number;
+  /** Returns 0 if a frame may be sent now. Otherwise returns the milliseconds to wait. */
+  pace?: (frame: string) => number;
 }
 
 /**
- * Sends messages over the socket. A frame has no idempotency key, so a message that the server may have stored is never sent
- * again. The echo, with its `seq`, confirms that a message was stored. Each message waits for the echo of the previous one:
- * this keeps the order, and shows which message an `error` frame is about.
+ * Sends messages in order, several at a time, until each has its answer. After a lost connection it sends all unanswered
+ * stored messages again with the same ids, before newer ones. So each is stored once, in order.
  */
 export class Outbox {
-  readonly #transmit: (frame: string) => boolean;
-  readonly #queue = new Queue<Position | undefined, Outgoing>();
-  /** This client's id on the channel. Undefined while it has not joined. */
-  #socketId: string | undefined;
-  /** The `socketId` that sent the first message of the queue. Undefined if no message waits for its echo. */
-  #sentAs: string | undefined;
-  /** The last echo. The same echo may be noted twice: when it arrives and when it is delivered. */
-  #lastEcho: { socketId: string; seq: number } | undefined;
-  /** How many private messages were sent since the last echo. An `error` frame may be about one of them. */
-  #privates = 0;
-  /** Ends the wait for an echo, or the pause that a `rate-limited` error asked for. */
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #paused = false;
+  readonly #transmit: OutboxDeps["transmit"];
+  readonly #window: number;
+  readonly #pace: (frame: string) => number;
+  readonly #queue = new Queue<Position | undefined, Waiting>();
+  /** Whether the connection may be used. It has joined the channel. */
+  #isOpen = false;
+  /** Whether a connection was lost, and there is no new one yet. */
+  #isInterrupted = false;
+  #isScheduled = false;
+  /** The channels whose messages wait because the server asked for it, and the timers that end the wait. */
+  readonly #pauses = new Map<string, ReturnType<typeof setTimeout>>();
+  #timeout: ReturnType<typeof setTimeout> | undefined;
+  /** Continues when the next frame may be sent. */
+  #pacing: ReturnType<typeof setTimeout> | undefined;
 
-  /** @param transmit Sends a frame. Returns false if there is no connection. */
-  constructor(transmit: (frame: string) => boolean) {
+  constructor({ transmit, window = MAX_IN_FLIGHT, pace = () => 0 }: OutboxDeps) {
     this.#transmit = transmit;
+    this.#window = window;
+    this.#pace = pace;
   }
 
-  /** Resolves to the message's position once its echo has arrived. For a private message, to undefined once it is sent. */
-  send(message: Pick<Outgoing, "text" | "payload" | "isPrivate">): Promise<Position | undefined> {
-    const position = this.#queue.add(message);
-    this.#next();
-    return position;
+  /**
+   * Resolves once the server has answered: with the position of a stored message, or with undefined.
+   *
+   * @throws ChannelError `too-large`, `queue-full`, or `network` for an ephemeral message without a connection
+   */
+  async send(message: Outgoing): Promise<Position | undefined> {
+    if (message.text.length > MAX_FRAME_BYTES / 3 && utf8Length(message.text) > MAX_FRAME_BYTES) throw TOO_LARGE();
+    if (message.kind === "ephemeral" && this.#isInterrupted) throw NO_CONNECTION();
+    const answer = this.#queue.add({ ...message, isSent: false });
+    this.#schedule();
+    return answer;
   }
 
-  /** @param isResuming Whether `resumed()` follows. Until then the echo may be one of the missed messages, so no timeout runs. */
-  joined(socketId: string, isResuming: boolean): void {
-    this.#socketId = socketId;
-    this.#privates = 0;
-    if (this.#sentAs === undefined) this.#next();
-    else if (!isResuming) this.#expectEcho();
+  /** Call this when a new connection may be used. Sends the unanswered messages again. */
+  open(): void {
+    this.#isOpen = true;
+    this.#isInterrupted = false;
+    this.#flush();
   }
 
-  /** Call this when the connection can send messages again. */
+  /** Call this when the connection can send again. */
   wake(): void {
-    this.#next();
+    this.#flush();
   }
 
-  /** Call this when the connection is lost. The missed messages will show whether the sent message was stored. */
+  /** Call this when the connection is lost. It is unknown whether the unanswered messages have arrived. */
   interrupt(): void {
-    this.#socketId = undefined;
-    if (!this.#paused) this.#stopTimer();
+    this.#isOpen = false;
+    this.#isInterrupted = true;
+    this.#takeBack();
+    for (const entry of this.#queue) if (entry.kind === "ephemeral") this.#settle(entry).reject(NO_CONNECTION());
   }
 
-  /** Call this when all missed messages have arrived. If the sent message is not one of them, its echo will not arrive. */
-  resumed(): void {
-    if (this.#sentAs !== undefined && this.#sentAs !== this.#socketId) this.#giveUp();
+  /** Notes an `ack` frame. Returns whether it was for one of these messages. */
+  acked(id: string, position: Position | undefined): boolean {
+    const entry = this.#find(id);
+    if (entry) this.#settle(entry).resolve(position);
+    return entry !== undefined;
   }
 
-  /** Notes a stored message, once or twice. It may be the echo of the sent message. */
-  stored({ action, client, options: { seq, time }, payload }: Message): void {
-    if (this.#sentAs === undefined || action !== "message" || client?.socketId !== this.#sentAs) return;
-    if (this.#lastEcho?.socketId === this.#sentAs && seq <= this.#lastEcho.seq) return;
-    if (JSON.stringify(payload) !== this.#queue.first?.payload) return;
-    this.#lastEcho = { socketId: this.#sentAs, seq };
-    this.#privates = 0;
-    this.#settle()?.resolve({ seq, time });
-  }
-
-  /** Notes an `error` frame, which is about the oldest unanswered message. Returns whether that message's promise handles it. */
-  refused(error: ChannelError): boolean {
-    if (this.#privates > 0) this.#privates -= 1;
-    else if (this.#sentAs !== undefined) {
-      if (error.code === "rate-limited") this.#sendAgain(error.retryAfter ?? 1);
-      else this.#settle()?.reject(error);
-      return true;
-    }
-    return false;
+  /**
+   * Notes an `error` frame. Returns whether a message's promise handles it. The server could not read the id of a frame
+   * that it could not parse, so an error without an id belongs to the only unanswered message.
+   */
+  refused(id: string | undefined, error: ChannelError): boolean {
+    const entry = id === undefined ? this.#onlySent() : this.#find(id);
+    if (!entry) return false;
+    if (isTemporary(error)) this.#pause(entry, error.retryAfter ?? 1);
+    else this.#settle(entry).reject(error);
+    return true;
   }
 
   close(error: ChannelError): void {
-    this.#socketId = undefined;
-    this.#stopTimer();
-    if (this.#sentAs !== undefined) this.#giveUp();
+    this.#isOpen = false;
+    this.#stopTimeout();
+    if (this.#pacing !== undefined) clearTimeout(this.#pacing);
+    for (const timer of this.#pauses.values()) clearTimeout(timer);
+    for (const entry of this.#queue) if (entry.isSent) this.#settle(entry).reject(UNCONFIRMED());
     this.#queue.rejectAll(error);
   }
 
-  #next(): void {
-    while (this.#socketId !== undefined && this.#sentAs === undefined && !this.#paused) {
-      const { first } = this.#queue;
-      if (!first || !this.#transmit(first.text)) return;
-      if (first.isPrivate) {
-        this.#privates += 1;
-        this.#queue.take()?.resolve(undefined);
-      } else {
-        this.#sentAs = this.#socketId;
-        this.#expectEcho();
+  /** Sends at the end of the current task's step, so that messages sent together share one array. */
+  #schedule(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    queueMicrotask(() => {
+      this.#isScheduled = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    if (!this.#isOpen) return;
+    for (let batch = this.#nextBatch(); batch.length > 0; batch = this.#nextBatch()) {
+      for (const entry of batch) entry.isSent = true;
+      if (!this.#transmit(batch)) {
+        for (const entry of batch) entry.isSent = false;
+        return;
       }
+      this.#restartTimeout();
     }
   }
 
-  #expectEcho(): void {
-    this.#timer = setTimeout(() => this.#giveUp(), ECHO_TIMEOUT_MS);
+  #nextBatch(): Waiting[] {
+    const batch: Waiting[] = [];
+    let sent = 0;
+    let bytes = 1;
+    for (const entry of this.#queue) {
+      if (sent + batch.length >= this.#window || batch.length >= MAX_ARRAY_FRAMES) break;
+      if (entry.isSent) sent += 1;
+      else if (!this.#pauses.has(entry.channel)) {
+        bytes += utf8Length(entry.text) + 1;
+        if (bytes > MAX_ARRAY_BYTES || !this.#isInTime(entry)) break;
+        batch.push(entry);
+      }
+    }
+    return batch;
   }
 
-  #stopTimer(): void {
-    if (this.#timer !== undefined) clearTimeout(this.#timer);
+  /** Returns whether a message may be sent now. If not, continues when it may. */
+  #isInTime({ text }: Outgoing): boolean {
+    const milliseconds = this.#pace(text);
+    if (milliseconds === 0) return true;
+    if (this.#pacing !== undefined) clearTimeout(this.#pacing);
+    this.#pacing = setTimeout(() => this.#flush(), milliseconds);
+    return false;
   }
 
-  /** Sends the first message again after a pause. The server refused it, so it did not store it (ERR3). */
-  #sendAgain(seconds: number): void {
-    this.#stopTimer();
-    this.#sentAs = undefined;
-    this.#paused = true;
-    this.#timer = setTimeout(() => {
-      this.#paused = false;
-      this.#next();
+  /** Sends a channel's messages again after a pause, from the refused one on. What was refused was not stored (ERR3). */
+  #pause(refused: Waiting, seconds: number): void {
+    refused.isSent = false;
+    for (const entry of this.#queue) {
+      if (entry.channel === refused.channel && entry.kind === "stored") entry.isSent = false;
+    }
+    if (this.#pauses.has(refused.channel)) return;
+    const timer = setTimeout(() => {
+      this.#pauses.delete(refused.channel);
+      this.#flush();
     }, seconds * 1_000);
+    this.#pauses.set(refused.channel, timer);
   }
 
-  #giveUp(): void {
-    const message = "The message was sent, but it is unknown whether the server stored it.";
-    this.#settle()?.reject(new ChannelError("unconfirmed", message));
+  /** Prepares to send the unanswered messages again, except those that may be sent only once. */
+  #takeBack(): void {
+    this.#stopTimeout();
+    for (const entry of this.#queue) {
+      if (entry.isSent && entry.kind !== "stored") this.#settle(entry).reject(UNCONFIRMED());
+      entry.isSent = false;
+    }
   }
 
-  /** Ends the wait for an echo and sends the next message. Returns the message that waited. */
-  #settle(): Outgoing | undefined {
-    this.#stopTimer();
-    this.#sentAs = undefined;
-    const entry = this.#queue.take();
-    this.#next();
+  #restartTimeout(): void {
+    this.#stopTimeout();
+    if (![...this.#queue].some(({ isSent }) => isSent)) return;
+    this.#timeout = setTimeout(() => {
+      this.#takeBack();
+      this.#flush();
+    }, ANSWER_TIMEOUT_MS);
+  }
+
+  #stopTimeout(): void {
+    if (this.#timeout !== undefined) clearTimeout(this.#timeout);
+  }
+
+  #find(id: string): Waiting | undefined {
+    for (const entry of this.#queue) if (entry.id === id) return entry;
+    return undefined;
+  }
+
+  #onlySent(): Waiting | undefined {
+    const [first, ...others] = [...this.#queue].filter(({ isSent }) => isSent);
+    return others.length === 0 ? first : undefined;
+  }
+
+  /** Removes a message and continues with the next ones. The caller settles its promise. */
+  #settle(entry: Waiting): Waiting {
+    this.#queue.remove(entry);
+    this.#restartTimeout();
+    this.#schedule();
     return entry;
   }
 }
+
+/** Returns whether the server will accept the same frame later. A used-up quota is not renewed until midnight, so it doesn't count. */
+function isTemporary({ code, retryAfter }: ChannelError): boolean {
+  return code === "rate-limited" || (retryAfter !== undefined && code !== "quota-exceeded");
+}
+
+const UNCONFIRMED = () =>
+  new ChannelError("unconfirmed", "The message was sent, but it is unknown whether the server accepted it.");
+const NO_CONNECTION = () =>
+  new ChannelError("network", "There is no connection, so the ephemeral message was dropped.");
+const TOO_LARGE = () =>
+  new ChannelError("too-large", `A frame may have at most ${MAX_FRAME_BYTES} bytes. Send a smaller payload.`, {
+    field: "payload",
+    limit: MAX_FRAME_BYTES,
+  });

@@ -4,7 +4,7 @@ import { ChannelError } from "./errors.ts";
 export const MAX_QUEUED_MESSAGES = 1_000;
 export const MAX_QUEUED_CHARACTERS = 4 * 1024 * 1024;
 
-/** A message that waits to be sent, and the functions that settle its promise. */
+/** A message that waits until the server has accepted it, and the functions that settle its promise. */
 export interface Entry<T> {
   /** The text that is sent. */
   text: string;
@@ -12,18 +12,23 @@ export interface Entry<T> {
   reject: (error: ChannelError) => void;
 }
 
-/** The messages that wait to be sent, in order and within limits. */
-export class Queue<T, E extends Entry<T> = Entry<T>> {
+/** The messages that wait until the server has accepted them, in order and within limits. */
+export class Queue<T, E extends Entry<T> = Entry<T>> implements Iterable<E> {
   readonly #entries: E[] = [];
-  #text = 0;
+  #characters = 0;
 
   /** @throws ChannelError `queue-full` with the limit that was exceeded. */
   add(entry: Omit<E, "resolve" | "reject">): Promise<T> {
-    const text = this.#text + entry.text.length;
+    const characters = this.#characters + entry.text.length;
     if (this.#entries.length >= MAX_QUEUED_MESSAGES) throw full("messages", MAX_QUEUED_MESSAGES);
-    if (text > MAX_QUEUED_CHARACTERS) throw full("characters", MAX_QUEUED_CHARACTERS);
-    this.#text = text;
+    if (characters > MAX_QUEUED_CHARACTERS) throw full("characters", MAX_QUEUED_CHARACTERS);
+    this.#characters = characters;
     return new Promise((resolve, reject) => this.#entries.push({ ...entry, resolve, reject } as unknown as E));
+  }
+
+  /** Iterates over a copy, so messages may be removed meanwhile. */
+  [Symbol.iterator](): ArrayIterator<E> {
+    return [...this.#entries].values();
   }
 
   /** The next message to send. */
@@ -31,15 +36,17 @@ export class Queue<T, E extends Entry<T> = Entry<T>> {
     return this.#entries[0];
   }
 
-  /** Removes the first message and returns it. The caller settles its promise. */
-  take(): E | undefined {
-    const entry = this.#entries.shift();
-    this.#text -= entry?.text.length ?? 0;
-    return entry;
+  /** Removes a message, if it is still there. The caller settles its promise. */
+  remove(entry: E): void {
+    const at = this.#entries.indexOf(entry);
+    if (at < 0) return;
+    this.#entries.splice(at, 1);
+    this.#characters -= entry.text.length;
   }
 
   rejectAll(error: ChannelError): void {
-    for (let entry = this.take(); entry; entry = this.take()) entry.reject(error);
+    for (const entry of this.#entries.splice(0)) entry.reject(error);
+    this.#characters = 0;
   }
 }
 

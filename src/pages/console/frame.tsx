@@ -54,6 +54,7 @@ function senderOf(frame: ServerFrame): string {
 }
 
 function previewOf({ payload }: ServerFrame): string {
+  if (payload === undefined) return "";
   const text = typeof payload === "string" ? payload : JSON.stringify(payload);
   return text.slice(0, PREVIEW_CHARACTERS);
 }

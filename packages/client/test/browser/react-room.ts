@@ -1,7 +1,7 @@
 import { createElement as h, StrictMode, useState } from "react";
 import { createRoot } from "react-dom/client";
 import { createClient } from "../../src/client.ts";
-import { useChannel } from "../../src/react.ts";
+import { ChannelsProvider, useChannel, useConnection, usePresence } from "../../src/react.ts";
 
 /** What react.test.ts bundles and loads into a page: a room as an app would write it, under StrictMode. */
 let client = createClient();
@@ -27,10 +27,23 @@ function Room({ name }: { name: string }) {
     h(
       "ol",
       {},
-      room.messages.map(({ options, payload }) => h("li", { key: options.seq }, payload)),
+      room.messages.map(({ key, payload }) => h("li", { key }, payload)),
     ),
     h("button", { onClick: () => void publish() }, "Publish"),
     h("button", { onClick: () => void room.send("sent") }, "Send"),
+  );
+}
+
+/** Another component that uses the same channel. */
+function Sidebar({ name }: { name: string }) {
+  const { members, total, setPresence } = usePresence(name);
+  const { status } = useConnection(name);
+  const states = members.map(({ state }) => JSON.stringify(state ?? null)).join(" ");
+  return h(
+    "aside",
+    {},
+    h("p", { id: "sidebar" }, `${status} ${total} ${states}`),
+    h("button", { onClick: () => void setPresence({ typing: true }) }, "Type"),
   );
 }
 
@@ -42,6 +55,7 @@ function App({ names }: { names: string[] }) {
     {},
     h("button", { onClick: () => show(shown + 1) }, "Next"),
     name === undefined ? null : h(Room, { name }),
+    name === undefined ? null : h(Sidebar, { name }),
   );
 }
 
@@ -52,6 +66,6 @@ Object.assign(globalThis, {
     document.body.textContent = "";
     const root = document.createElement("div");
     document.body.append(root);
-    createRoot(root).render(h(StrictMode, {}, h(App, { names })));
+    createRoot(root).render(h(StrictMode, {}, h(ChannelsProvider, { client }, h(App, { names }))));
   },
 });

@@ -18,8 +18,10 @@ beforeAll(async () => {
 afterAll(() => browser.close());
 
 /** A page with the room, which shows one channel after the other; what goes wrong in it fails the test. */
-async function openRooms(...names: string[]): Promise<Page> {
+async function openRooms(...args: (string | ((page: Page) => void))[]): Promise<Page> {
+  const names = args.filter((arg) => typeof arg === "string");
   const page = await browser.newPage();
+  for (const arg of args) if (typeof arg === "function") arg(page);
   const errors: string[] = [];
   page.on("pageerror", ({ message }) => errors.push(message));
   page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
@@ -36,8 +38,12 @@ const online = (page: Page) => page.locator("#status", { hasText: "online" }).wa
 const texts = (page: Page) => page.locator("li").allTextContents();
 
 async function present(channel: string): Promise<number> {
+  return (await presence(channel)).length;
+}
+
+async function presence(channel: string): Promise<{ state?: object }[]> {
   const answer = await call(target(), "GET", `/channels/${encodeURIComponent(channel)}/presence`);
-  return ((await answer.json()) as { total: number }).total;
+  return ((await answer.json()) as { presence: { state?: object }[] }).presence;
 }
 
 describe("useChannel, under StrictMode", () => {
@@ -61,6 +67,19 @@ describe("useChannel, under StrictMode", () => {
     const page = await openRooms(name);
     await page.locator("#here", { hasText: "1 true" }).waitFor();
     expect(await present(name)).toBe(1);
+    await page.getByRole("button", { name: "Next" }).click();
+    await expect.poll(() => present(name)).toBe(0);
+  });
+
+  it("shares one connection and one member with other components that use the channel", async () => {
+    const name = await newRoom(target());
+    const sockets: string[] = [];
+    const page = await openRooms(name, (opened) => opened.on("websocket", (socket) => sockets.push(socket.url())));
+    await page.locator("#sidebar", { hasText: "online 1 null" }).waitFor();
+    await page.locator("#here", { hasText: "1 true" }).waitFor();
+    await page.getByRole("button", { name: "Type" }).click();
+    await expect.poll(async () => (await presence(name)).map(({ state }) => state)).toEqual([{ typing: true }]);
+    expect(sockets.filter((url) => url.includes(encodeURIComponent(name)))).toHaveLength(1);
     await page.getByRole("button", { name: "Next" }).click();
     await expect.poll(() => present(name)).toBe(0);
   });

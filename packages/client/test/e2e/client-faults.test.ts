@@ -330,7 +330,7 @@ describe("a server that is busy", () => {
   });
 });
 
-describe.runIf(target().url.startsWith("http://"))("a send, which has no idempotency key", () => {
+describe.runIf(target().url.startsWith("http://"))("a send", () => {
   it("waits while there is no connection, and is then sent in order", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
     proxy.block();
@@ -341,27 +341,33 @@ describe.runIf(target().url.startsWith("http://"))("a send, which has no idempot
     expect(await stored(name)).toEqual([1, 2, 3]);
   });
 
-  it("is confirmed by the missed messages if its echo is lost, and is not sent again", async () => {
-    const [proxy, name] = [await newProxy(), await newRoom(target())];
-    const [room, witness] = [await joinChannel(proxy, name), await joinChannel(target(), name)];
-    const messages = payloadsOf(witness, "message");
-    proxy.lose("answers");
-    const [first, second] = [room.send("first"), room.send("second")];
-    await until(() => messages.length);
-    proxy.cut();
-    expect([(await first).seq, (await second).seq]).toEqual([1, 2]);
-    expect(await stored(name)).toEqual(["first", "second"]);
-  });
+  it.each(["answers", "requests"] as const)(
+    "is sent again with the same id if the %s are lost, before newer messages, and is stored once",
+    async (lost) => {
+      const [proxy, name] = [await newProxy(), await newRoom(target())];
+      const [room, witness] = [await joinChannel(proxy, name), await joinChannel(target(), name)];
+      const messages = payloadsOf(witness, "message");
+      proxy.lose(lost);
+      const places = [room.send("the same"), room.send("the same"), room.send("third")];
+      if (lost === "answers") await until(() => messages.length === 3);
+      proxy.cut();
+      places.push(room.send("fourth"));
+      expect((await Promise.all(places)).map(({ seq }) => seq)).toEqual([1, 2, 3, 4]);
+      expect(await stored(name)).toEqual(["the same", "the same", "third", "fourth"]);
+    },
+  );
 
-  it("is unconfirmed if it is not one of the missed messages, and is not sent again", async () => {
+  it("that is private is unconfirmed if the connection is lost before the answer, and is not sent again", async () => {
     const [proxy, name] = [await newProxy(), await newRoom(target())];
-    const room = await joinChannel(proxy, name);
-    proxy.lose("requests");
-    const lost = failure(room.send("lost"));
+    const [room, other] = [await joinChannel(proxy, name), await joinChannel(target(), name)];
+    const told = payloadsOf(other, "private");
+    proxy.lose("answers");
+    const first = failure(room.send("once", { to: other.me?.socketId ?? "" }));
+    await until(() => told.length);
     proxy.cut();
-    expect(await lost).toMatchObject({ name: "ChannelError", code: "unconfirmed" });
-    expect(await room.send("next")).toMatchObject({ seq: 1 });
-    expect(await stored(name)).toEqual(["next"]);
+    expect(await first).toMatchObject({ name: "ChannelError", code: "unconfirmed" });
+    await room.send("twice", { to: other.me?.socketId ?? "" });
+    expect(told).toEqual(["once", "twice"]);
   });
 });
 
@@ -419,21 +425,21 @@ describe("frames", () => {
   it("may arrive in arrays, which the client asks for; frames and arrays keep their order", async () => {
     const client = { socketId: "me", permissions: { dbo_id: 0, row_id: 0 }, extras: {} };
     const join = { action: "join", client, options: { channel: "a/b", seq: 1 }, payload: { history: false } };
-    const echo = { ...event(5), action: "message", client, payload: "said" };
     const server = await recite(
       JSON.stringify([join, event(2), event(3)]),
       JSON.stringify(event(4)),
-      JSON.stringify([echo, event(6)]),
+      JSON.stringify([event(5), event(6)]),
     );
     const room = await joinChannel(server, "a/b");
     const [events, frames] = [payloadsOf(room, "event"), [] as string[]];
     room.on("frame", ({ action }) => frames.push(action));
-    await room.send("psst", { to: "somebody" });
-    expect(await room.send("said")).toMatchObject({ seq: 5 });
+    void failure(room.send("one"));
+    await until(() => room.seq === 4);
+    void failure(room.send("two"));
     await until(() => room.seq === 6);
     expect([events, frames]).toEqual([
-      [4, 6],
-      ["event", "message", "event"],
+      [4, 5, 6],
+      ["event", "event", "event"],
     ]);
     expect(server.heard[0]).toBe("/channels/a%2Fb/socket?frames=batch durable-channels.v1");
     expect(JSON.parse(server.heard[1] ?? "")).toMatchObject({ action: "join", options: { channel: "a/b" } });

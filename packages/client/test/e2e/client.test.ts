@@ -3,6 +3,7 @@ import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { WebSocket } from "ws";
 import { type ChannelError, createClient } from "../../src/client.ts";
 import { ChannelStore } from "../../src/store.ts";
+import { FaultyProxy } from "../../../../test/support/faulty-proxy.ts";
 import { failure, joinChannel, openChannel, payloadsOf, until } from "../../../../test/support/client.ts";
 import { call, history, newChannel, newRoom, publish, target, tokenFor } from "../../../../test/e2e/support.ts";
 
@@ -158,20 +159,80 @@ describe("a channel", () => {
     one.on("error", (error) => errors.push(error));
     expect(await one.send("psst", { to: two.me?.socketId ?? "" })).toBeUndefined();
     await until(() => told.length);
-    await one.send("is anybody there?", { to: "nobody" });
-    await until(() => errors.length);
     expect([told, others]).toEqual([["psst"], []]);
-    expect(errors[0]).toMatchObject({ code: "unknown-recipient", field: "options.socketId" });
+    const refused = { code: "unknown-recipient", field: "options.socketId" };
+    expect(await failure(one.send("is anybody there?", { to: "nobody" }))).toMatchObject(refused);
     expect(await one.send("and now to all")).toMatchObject({ seq: 1 });
+    expect(errors).toEqual([]);
   });
 
   it("does not confuse a private message's error with the next message's (ERR2)", async () => {
     const room = await joinChannel(target(), await newRoom(target()));
-    const errors: ChannelError[] = [];
-    room.on("error", (error) => errors.push(error));
-    const [, place] = await Promise.all([room.send("psst", { to: "nobody" }), room.send("for all")]);
-    expect(place).toMatchObject({ seq: 1 });
-    expect(errors.map(({ code }) => code)).toEqual(["unknown-recipient"]);
+    const outcomes = await Promise.all([failure(room.send("psst", { to: "nobody" })), room.send("for all")]);
+    expect(outcomes).toMatchObject([{ code: "unknown-recipient" }, { seq: 1 }]);
+  });
+
+  it("sends a private message to all clients of a user, and one to everyone except a client", async () => {
+    const { channel, database, token } = await tokenFor(target(), newChannel(), 42);
+    const messaging = { active: true, auth: true };
+    const settings = { database, message_history: 100, public_messaging: messaging, private_messaging: messaging };
+    expect((await call(target(), "PUT", path(channel), settings)).status).toBe(200);
+    const user = { ...target(), token };
+    const [one, two] = [await joinChannel(user, channel), await joinChannel(user, channel)];
+    const told = [payloadsOf(one, "private"), payloadsOf(two, "private")];
+    const { dbo_id = 0, row_id = 0 } = one.me?.permissions ?? {};
+    await one.send("psst", { to: { dbo_id, row_id } });
+    await until(() => told.every(({ length }) => length > 0));
+    expect(told).toEqual([["psst"], ["psst"]]);
+    const messages = payloadsOf(two, "message");
+    await one.send("not for two", { except: two.me?.socketId ?? "" });
+    await one.send("for all");
+    await until(() => messages.length);
+    expect(messages).toEqual(["for all"]);
+  });
+
+  it("delivers messages by their type, also from the history", async () => {
+    const name = await newRoom(target());
+    const [one, two] = [await joinChannel(target(), name), await joinChannel(target(), name)];
+    const [orders, all] = [[] as unknown[], payloadsOf(two, "message")];
+    two.on("message", "order.created", ({ payload, options }) => orders.push([payload, options.type]));
+    await one.send(1, { type: "order.created" });
+    await one.send(2, { type: "order.paid" });
+    await one.publish(3, { type: "order.created" });
+    await one.send(4);
+    await until(() => all.length === 3);
+    expect(orders).toEqual([[1, "order.created"]]);
+    for await (const page of one.history({ type: "order.created" })) {
+      expect(page.map(({ payload }) => payload)).toEqual([1, 3]);
+    }
+  });
+
+  it("delivers ephemeral messages once to whoever is there, and stores none of them", async () => {
+    const name = await newRoom(target());
+    const [one, two] = [await joinChannel(target(), name), await joinChannel(target(), name)];
+    const seen: unknown[] = [];
+    two.on("ephemeral", "typing", ({ payload, action, options }) => seen.push([payload, action, options.ephemeral]));
+    await one.sendEphemeral("over the socket", { type: "typing" });
+    expect(await one.publish("over HTTP", { type: "typing", ephemeral: true })).toBeUndefined();
+    await until(() => seen.length === 2);
+    expect(seen).toEqual([
+      ["over the socket", "message", true],
+      ["over HTTP", "event", true],
+    ]);
+    expect((await history(target(), name)).messages).toEqual([]);
+  });
+
+  it("shows its state to the other members, again after a reconnect, and an error if it is too large", async () => {
+    const name = await newRoom(target());
+    const watcher = await joinChannel(target(), name, { presence: true });
+    const stateOf = (at: number) =>
+      watcher.presence.filter(({ socketId }) => socketId !== watcher.me?.socketId)[at]?.state;
+    const member = await joinChannel(target(), name);
+    await member.setPresence({ typing: true });
+    await until(() => stateOf(0)?.["typing"] === true);
+    expect(await failure(member.setPresence({ text: "x".repeat(2_000) }))).toMatchObject({ limit: 1_024 });
+    await member.setPresence({});
+    await until(() => JSON.stringify(stateOf(0) ?? {}) === "{}");
   });
 
   it("leaves on close, receives nothing more, and rejects later sends", async () => {
@@ -282,9 +343,9 @@ describe("a channel as a store", () => {
     const name = await newRoom(target(), { message_history: 100 });
     const batch = Array.from({ length: 100 }, (_, n) => ({ channel: name, message: n }));
     expect((await call(target(), "POST", "/messages", batch)).status).toBe(200);
-    const store = new ChannelStore({ client: createClient(target()), name, options: { history: true }, keep: 1_000 });
+    const store = new ChannelStore(createClient(target()), name);
     const listener = vi.fn();
-    onTestFinished(store.subscribe(listener));
+    onTestFinished(store.subscribe(listener, { history: true, keep: 1_000 }));
     await until(() => store.snapshot().messages.length === 100);
     // Being online, and the history: each at most once.
     expect(listener.mock.calls.length).toBeLessThanOrEqual(2);
@@ -292,11 +353,83 @@ describe("a channel as a store", () => {
 });
 
 describe("the store of a channel", () => {
+  /** Returns a store with one listener, and its messages as texts with their states. */
+  function newStore(name: string, url = target().url) {
+    const store = new ChannelStore<string, string>(createClient({ url }), name);
+    onTestFinished(store.subscribe(() => {}, { history: true, keep: 100 }));
+    const shown = () => store.snapshot().messages.map(({ payload, state }) => `${payload} ${state}`);
+    return { store, shown };
+  }
+
+  it.runIf(target().url.startsWith("http://"))(
+    "shows a message while it is being sent, and one entry with the same key once it is stored",
+    async () => {
+      const [name, proxy] = [await newRoom(target()), await FaultyProxy.to(target().url)];
+      onTestFinished(() => proxy.close());
+      const { store, shown } = newStore(name, proxy.url);
+      await until(() => store.snapshot().status === "online");
+      proxy.lose("answers");
+      const sent = [store.send("one"), store.send("two")];
+      await until(() => shown().length === 2);
+      expect(shown()).toEqual(["one pending", "two pending"]);
+      const keys = store.snapshot().messages.map(({ key }) => key);
+      await until(async () => (await history(target(), name)).messages.length === 2);
+      proxy.cut();
+      await Promise.all(sent);
+      await until(() => store.snapshot().messages.every(({ options }) => options.seq !== undefined));
+      expect(shown()).toEqual(["one sent", "two sent"]);
+      await store.send("three");
+      await until(() => shown().length === 3);
+      expect(shown()).toEqual(["one sent", "two sent", "three sent"]);
+      expect(new Set(keys).size).toBe(2);
+      const { messages } = store.snapshot();
+      expect(messages.map(({ options }) => options.seq)).toEqual([1, 2, 3]);
+    },
+  );
+
+  it("keeps the key of a message that becomes a stored one", async () => {
+    const { store } = newStore(await newRoom(target()));
+    await until(() => store.snapshot().status === "online");
+    const keys = new Set<string>();
+    store.subscribe(() => store.snapshot().messages.forEach(({ key }) => keys.add(key)));
+    await store.send("one");
+    await until(() => store.snapshot().messages[0]?.options.seq === 1);
+    expect([...keys]).toEqual([store.snapshot().messages[0]?.key]);
+  });
+
+  it("shows why a message was not sent, and sends it again or removes it", async () => {
+    const name = await newRoom(target(), { public_messaging: { active: false } });
+    const { store, shown } = newStore(name);
+    await Promise.all([failure(store.send("one")), failure(store.send("two"))]);
+    await until(() => shown().length === 2);
+    expect(shown()).toEqual(["one failed", "two failed"]);
+    const [one, two] = store.snapshot().messages;
+    expect(one?.error?.code).toBe("forbidden");
+    if (!one || !two) throw new Error("There are two messages.");
+    const settings = { anonymous_clients: true, message_history: 25, public_messaging: { active: true } };
+    expect((await call(target(), "PUT", path(name), settings)).status).toBe(200);
+    store.discard(two);
+    await store.retry(one);
+    await until(() => shown()[0] === "one sent");
+    await until(() => shown().length === 1);
+    expect((await history(target(), name)).messages.map(({ payload }) => payload)).toEqual(["one"]);
+  });
+
+  it("joins the channel once for several listeners, also if one needs the members later", async () => {
+    const { store } = newStore(await newRoom(target()));
+    await until(() => store.snapshot().status === "online");
+    expect(store.snapshot().presence.members).toEqual([]);
+    await store.setPresence({ typing: true });
+    onTestFinished(store.subscribe(() => {}, { presence: true }));
+    await until(() => store.snapshot().presence.total === 1);
+    expect(store.snapshot().presence.members).toMatchObject([{ ...store.snapshot().me, state: { typing: true } }]);
+  });
+
   it("shows why there is no connection, and no error once there is one", async () => {
     const { channel: name, token: good } = await tokenFor(target(), newChannel(), 42);
     let token = "not-a-token";
     const client = createClient({ ...target(), token: () => token });
-    const store = new ChannelStore({ client, name, options: {}, keep: 10 });
+    const store = new ChannelStore(client, name);
     onTestFinished(store.subscribe(() => {}));
     await until(() => store.snapshot().error?.code === "unauthorized");
     expect(store.snapshot().status).toBe("offline");

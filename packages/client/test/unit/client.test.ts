@@ -1,8 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { ChannelError } from "../../src/errors.ts";
 import { NO_MEMBERS, updated } from "../../src/members.ts";
-import type { Message } from "../../src/messages.ts";
-import { Outbox } from "../../src/outbox.ts";
 import { Connection } from "../../src/connection.ts";
 import { Server } from "../../src/server.ts";
 import { HeartbeatMonitor } from "../../src/heartbeat-monitor.ts";
@@ -163,7 +160,7 @@ describe("a client whose connection is closed for sending too many frames (LIM6)
     }
     const connection = new Connection({
       server: new Server("https://channels.test", undefined),
-      channel: "a",
+      path: "/",
       WebSocket: ClosedForFlooding,
       opened,
       received: () => {},
@@ -184,11 +181,11 @@ describe("a client whose connection is closed for sending too many frames (LIM6)
 
 describe("the client's list of members (PRE2)", () => {
   const member = (socketId: string) => ({ socketId, permissions: { dbo_id: 0, row_id: 0 }, extras: {} });
-  const update = (action: "join" | "leave", socketId: string) =>
+  const update = (action: "join" | "leave" | "update", socketId: string, more: object = {}) =>
     ({
       action: "presence_update",
       options: { channel: "a" },
-      payload: { action, presence: member(socketId) },
+      payload: { action, presence: { ...member(socketId), ...more } },
     }) as const;
 
   it("follows joins and leaves, and lists no member twice", () => {
@@ -199,56 +196,17 @@ describe("the client's list of members (PRE2)", () => {
     expect(one.members).toEqual([member("one")]);
   });
 
+  it("shows a member's new state at the member's place, and adds no member that is not listed", () => {
+    const two = updated(updated(NO_MEMBERS, update("join", "one")), update("join", "two"));
+    const changed = updated(two, update("update", "one", { state: { typing: true } }));
+    expect(changed.members).toEqual([{ ...member("one"), state: { typing: true } }, member("two")]);
+    expect(changed.change).toEqual({ action: "update", client: { ...member("one"), state: { typing: true } } });
+    expect(updated(two, update("update", "unlisted"))).toMatchObject({ members: two.members, total: 2 });
+  });
+
   it("counts members that are not listed, too (PRE5)", () => {
     const crowd = { members: [member("one")], total: 2_000 };
     expect(updated(crowd, update("leave", "unlisted"))).toMatchObject({ members: [member("one")], total: 1_999 });
     expect(updated(crowd, update("join", "two")).total).toBe(2_001);
-  });
-});
-
-describe("a sent message whose connection was lost before the echo", () => {
-  beforeEach(() => void vi.useFakeTimers());
-  afterEach(() => void vi.useRealTimers());
-
-  const client = (socketId: string) => ({ socketId, permissions: { dbo_id: 0, row_id: 0 }, extras: {} });
-  const echo = (socketId: string, seq: number): Message => ({
-    action: "message",
-    client: client(socketId),
-    options: { channel: "a", seq, time: "2026-11-24T10:00:00.000Z" },
-    payload: "said",
-  });
-  function lost() {
-    const outbox = new Outbox(() => true);
-    outbox.joined("first", false);
-    const outcome = vi.fn();
-    const place = outbox.send({ text: "{}", payload: '"said"', isPrivate: false });
-    place.then(outcome, ({ code }: ChannelError) => outcome(code));
-    outbox.interrupt();
-    return { outbox, outcome };
-  }
-
-  it("waits for its echo while missed messages arrive, even over several connections", async () => {
-    const { outbox, outcome } = lost();
-    for (const socketId of ["second", "third"]) {
-      outbox.joined(socketId, true);
-      await vi.advanceTimersByTimeAsync(120 * SECONDS);
-      expect(outcome).not.toHaveBeenCalled();
-      if (socketId === "second") outbox.interrupt();
-    }
-    outbox.stored(echo("first", 7));
-    await vi.advanceTimersByTimeAsync(0);
-    expect(outcome).toHaveBeenCalledExactlyOnceWith({ seq: 7, time: "2026-11-24T10:00:00.000Z" });
-  });
-
-  it("is unconfirmed once all missed messages have arrived without it, or 30 seconds after a new start", async () => {
-    const resumed = lost();
-    resumed.outbox.joined("second", true);
-    resumed.outbox.resumed();
-    await vi.advanceTimersByTimeAsync(0);
-    expect(resumed.outcome).toHaveBeenCalledExactlyOnceWith("unconfirmed");
-    const begun = lost();
-    begun.outbox.joined("second", false);
-    await vi.advanceTimersByTimeAsync(30 * SECONDS);
-    expect(begun.outcome).toHaveBeenCalledExactlyOnceWith("unconfirmed");
   });
 });
