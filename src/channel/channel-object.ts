@@ -97,6 +97,9 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
   #starting: Promise<void> | undefined;
   /** The commit in progress, if any. */
   #committing: Promise<void> | undefined;
+  /** The events of sockets that wait for it, and the handling of them. */
+  readonly #events: { handle: () => void; databases: readonly string[] }[] = [];
+  #handling: Promise<void> | undefined;
 
   constructor(ctx: DurableObjectState, env: ChannelEnv) {
     super(ctx, env);
@@ -180,9 +183,7 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     // Group commit: callers that arrive during a commit wait for it, and then share the next commit.
     if (this.#committing) await this.#committing;
     // There is no await below, so a message is stored under the same settings that allowed it.
-    const results = submissions.map((submission) => this.#store(submission));
-    this.#committing ??= this.ctx.storage.sync().finally(() => (this.#committing = undefined));
-    return results;
+    return submissions.map((submission) => this.#store(submission));
   }
 
   #store({ who, address, messages }: Submission): Result<Accepted>[] {
@@ -339,7 +340,7 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     }, databases);
   }
 
-  override webSocketClose(socket: WebSocket, code: number, reason: string): Promise<void> {
+  override webSocketClose(socket: WebSocket, code: number, reason: string): Promise<void> | void {
     return this.#handleInOrder(() => this.#sockets.close(socket, code, reason));
   }
 
@@ -369,6 +370,7 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
 
   /** Called after messages were stored: the settings are stored from now on, too, and the archiver has work. */
   #onStored(): void {
+    this.#committing ??= this.#commit();
     this.#settings.store();
     this.#schedule();
   }
@@ -415,14 +417,50 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     return isRevoked(who, this.#settings.revocations) ? REVOKED : authorize(who, action, this.#settings.current);
   }
 
+  /** Waits until everything that was stored so far is durable. If that fails, the runtime resets the object. */
+  async #commit(): Promise<void> {
+    try {
+      await this.ctx.storage.sync();
+    } finally {
+      this.#committing = undefined;
+    }
+  }
+
   /**
-   * Handles a socket's event: at once if the settings are fresh. Otherwise the object receives no other event until
-   * they are fresh. So events take effect in the order of their arrival, and do not pile up in memory.
+   * Handles a socket's event: at once, or after the commit in progress, together with all events that arrive until
+   * then. They share the next commit (group commit), and take effect in the order of their arrival.
    *
    * @param databases The auth databases whose numbers must be loaded first.
    */
-  async #handleInOrder(handle: () => void, databases: readonly string[] = []): Promise<void> {
+  #handleInOrder(handle: () => void, databases: readonly string[] = []): Promise<void> | void {
+    if (!this.#committing && this.#events.length === 0) return this.#handleNow(handle, databases);
+    this.#events.push({ handle, databases });
+    return (this.#handling ??= this.#handleAll());
+  }
+
+  async #handleAll(): Promise<void> {
+    try {
+      await this.#committing;
+      for (let event = this.#events[0]; event; event = this.#events[0]) {
+        // An await for each event would give each event a commit of its own.
+        const isHandled = this.#handleNow(event.handle, event.databases);
+        if (isHandled) await isHandled;
+        this.#events.shift();
+      }
+    } finally {
+      this.#handling = undefined;
+      // After an error, the other events are still handled.
+      if (this.#events.shift() && this.#events.length > 0) this.#handling = this.#handleAll();
+    }
+  }
+
+  /** Handles a socket's event: at once if the settings are fresh. Otherwise no other event arrives until they are. */
+  #handleNow(handle: () => void, databases: readonly string[]): Promise<void> | void {
     if (this.#settings.isUsable() && databases.length === 0) return handle();
+    return this.#handlePrepared(handle, databases);
+  }
+
+  async #handlePrepared(handle: () => void, databases: readonly string[]): Promise<void> {
     const failure = await this.ctx.blockConcurrencyWhile(async () => {
       try {
         if (!this.#settings.isUsable()) await this.#settings.refreshedWhileBlocking();

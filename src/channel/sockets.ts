@@ -64,6 +64,8 @@ export class Sockets {
   /** The sockets that have joined. */
   readonly #fanout = new Fanout((socket, text) => transmit(socket, text));
   readonly #backpressure: Backpressure<WebSocket>;
+  /** The answers to send at the end of this turn of the event loop. */
+  readonly #answers = new Map<WebSocket, string[]>();
   /** The earliest time at which a token may expire, in milliseconds since the epoch. */
   #nextExpiry = Infinity;
   /** The earliest time at which a client may be found gone, in milliseconds since the epoch. */
@@ -265,17 +267,27 @@ export class Sockets {
   }
 
   /**
-   * Sends answers to one socket at once, even before frames that wait in a batch. They say nothing about the order of
-   * messages.
+   * Sends answers to one socket at the end of this turn of the event loop, even before frames that wait in a batch. They
+   * say nothing about the order of messages.
    */
   answer(socket: WebSocket, frames: readonly string[]): void {
     if (frames.length === 0) return;
-    const isBatch = this.#metas.get(socket)?.batch === true;
-    for (const text of isBatch ? [asBatch(frames)] : frames) transmit(socket, text);
-    this.#sent(
-      socket,
-      frames.reduce((sum, { length }) => sum + length, 0),
-    );
+    if (this.#answers.size === 0) queueMicrotask(() => this.#sendAnswers());
+    const waiting = this.#answers.get(socket);
+    if (waiting) waiting.push(...frames);
+    else this.#answers.set(socket, [...frames]);
+  }
+
+  #sendAnswers(): void {
+    for (const [socket, frames] of this.#answers) {
+      const isBatch = this.#metas.get(socket)?.batch === true;
+      for (const text of isBatch ? [asBatch(frames)] : frames) transmit(socket, text);
+      this.#sent(
+        socket,
+        frames.reduce((sum, { length }) => sum + length, 0),
+      );
+    }
+    this.#answers.clear();
   }
 
   /** Sets the state of a member. Returns the member before and after. */

@@ -3,7 +3,7 @@ import { isFinal } from "../../protocol/close.ts";
 import { ERRORS, type Fault, refuse, type Result } from "../../protocol/errors.ts";
 import { errorFrame, leaveFrame } from "../../protocol/frames.ts";
 import { Heartbeat, HEARTBEAT_REQUEST } from "../../protocol/heartbeat.ts";
-import { FRAMES_AT_ONCE } from "../../protocol/limits.ts";
+import { FRAMES_AT_ONCE, MAX_ARRAY_BYTES, MAX_ARRAY_FRAMES } from "../../protocol/limits.ts";
 import type { ClientFrame } from "../../protocol/client-frame.ts";
 import { utf8Length } from "../../protocol/utf8.ts";
 import { asBatch } from "../../channel/fanout.ts";
@@ -26,6 +26,8 @@ export type OpenChannel = (channel: string) => Promise<Result<WebSocket>>;
 
 interface LinkDeps {
   channel: string;
+  /** Whether the client has an API key, so that the object accepts any number of its frames. */
+  isServer: boolean;
   open: () => ReturnType<OpenChannel>;
   /** Sends frames to the client. `isCatchUp`: whether they belong to the answer to a join. */
   deliver: (frames: readonly string[], isCatchUp?: boolean) => void;
@@ -106,7 +108,7 @@ export class ChannelLink {
   send(requests: readonly ClientRequest[]): void {
     for (const { frame } of requests) this.#note(frame);
     if (!this.#isRejoining && this.#forward(requests)) return;
-    if (this.#waiting.push(...requests) > MAX_WAITING_FRAMES) this.#lose();
+    if (this.#waiting.push(...requests) > MAX_WAITING_FRAMES && !this.#deps.isServer) this.#lose();
     else this.#leaveUnconnected();
   }
 
@@ -195,7 +197,11 @@ export class ChannelLink {
   }
 
   #flush(): void {
-    while (this.#waiting[0] !== undefined && this.#forward([this.#waiting[0]])) this.#waiting.shift();
+    while (this.#waiting.length > 0) {
+      const next = firstArray(this.#waiting);
+      if (!this.#forward(next)) return;
+      this.#waiting.splice(0, next.length);
+    }
   }
 
   /** Sends a client's frames to the object in one text. Returns whether the socket was open. */
@@ -220,14 +226,18 @@ export class ChannelLink {
     if (this.#heartbeat.heard(text)) return;
     const parsed = JSON.parse(text) as ServerFrame | ServerFrame[];
     if (!Array.isArray(parsed)) return this.#receiveOne(parsed, text);
-    if (!this.#catchUp && parsed.every(isMessage)) return this.#messages(parsed, text);
+    if (!this.#catchUp && parsed.every(isPassedOn(this.#ownId))) return this.#passOn(parsed, text);
     for (const frame of parsed) this.#receiveOne(frame, JSON.stringify(frame));
   }
 
-  /** Passes on a batch frame that has only messages, as it is. */
-  #messages(frames: readonly ServerFrame[], text: string): void {
-    for (const { options } of frames) this.#advance(options?.seq);
+  /** Passes on a batch frame as it is, if it has only messages and acks. */
+  #passOn(frames: readonly ServerFrame[], text: string): void {
+    for (const { action, options } of frames) {
+      if (action === "ack") this.#forget(options?.id);
+      else this.#advance(options?.seq);
+    }
     this.#deps.deliver([text.slice(1, -1)]);
+    this.#endIfLeft();
   }
 
   #receiveOne(frame: ServerFrame, text: string): void {
@@ -372,6 +382,16 @@ function rejoinFrame(after: number, presence: boolean): string {
   return JSON.stringify({ action: "join", options: { after }, payload: { history: false, presence } });
 }
 
+/** Returns as many of the first requests as fit into one array of frames. */
+function firstArray(requests: readonly ClientRequest[]): ClientRequest[] {
+  let bytes = 0;
+  const end = requests.findIndex((request, index) => {
+    bytes += request.bytes + 1;
+    return index > 0 && (index === MAX_ARRAY_FRAMES || bytes >= MAX_ARRAY_BYTES);
+  });
+  return end === -1 ? [...requests] : requests.slice(0, end);
+}
+
 /** Whether the object answers a frame. It acknowledges messages only if they have an id. */
 function hasAnswer({ action, options }: ClientFrame): boolean {
   return action === "join" || action === "leave" || action === "history" || options?.id !== undefined;
@@ -391,9 +411,11 @@ const UNCONFIRMED: Fault = {
   retryAfter: 1,
 };
 
-function isMessage({ action }: ServerFrame): boolean {
-  return action === "event" || action === "message";
-}
+/** Whether a link passes on a frame without looking at what it says. The acks of its own frames are not passed on. */
+const isPassedOn =
+  (ownId: string) =>
+  ({ action, options }: ServerFrame): boolean =>
+    action === "event" || action === "message" || (action === "ack" && options?.id !== ownId);
 
 function partition<T>(items: readonly T[], isFirst: (item: T) => boolean): [T[], T[]] {
   return [items.filter(isFirst), items.filter((item) => !isFirst(item))];

@@ -85,13 +85,15 @@ export class Multiplexer {
   }
 
   /**
-   * Returns whether to handle a frame, by the number of frames alone. Closes a client that floods.
+   * Returns whether to handle a frame, by the number of frames alone. Closes a client that floods. API-key clients have
+   * no limit.
    *
    * @param ids Returns the ids that the refused frames have. Each gets an answer.
    * @param length The length of an array in UTF-16 units, 0 for a single frame.
    */
   #admits(rate: FrameRate, ids: () => readonly string[], length = 0): boolean {
     if (this.#isClosed) return false;
+    if (this.#isServer) return true;
     const verdict = rate.take(length);
     if (verdict === "flood") this.#close(CLOSE.flood, FLOOD_REASON);
     else if (verdict !== "admitted") {
@@ -168,6 +170,7 @@ export class Multiplexer {
     if (this.#links.size >= MAX_CHANNELS_PER_SOCKET && !this.#closeIdle()) return "full";
     const link: ChannelLink = new ChannelLink({
       channel,
+      isServer: this.#isServer,
       open: () => this.#openChannel(channel),
       deliver: (frames, isCatchUp) => this.#deliver(channel, frames, isCatchUp),
       ended: () => {
