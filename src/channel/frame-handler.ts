@@ -150,13 +150,24 @@ export class FrameHandler {
     const { identity, socketId } = this.#deps.sockets.attachment(socket);
     const sender = { socket, identity, client: clientOf(identity, socketId) };
     const answers: string[] = [];
+    let events: EventFrame[] = [];
+    const flush = () => {
+      answers.push(...this.#publish(sender, events));
+      events = [];
+    };
     for (const [index, frame] of frames.entries()) {
       // `admits` has counted the first frame.
       if (index > 0 && !this.#admitsAnother(sender, frame)) continue;
       if (!this.#deps.sockets.isOpen(socket)) return;
+      if (identity.kind === "server" && frame.ok && frame.value.action === "event" && this.#forThisChannel(frame).ok) {
+        events.push(frame.value);
+        continue;
+      }
+      flush();
       const answer = this.#handleOne(sender, frame);
       if (answer !== undefined) answers.push(answer);
     }
+    flush();
     this.#deps.sockets.answer(socket, answers);
   }
 
@@ -240,7 +251,7 @@ export class FrameHandler {
       case "message":
         return this.#message(sender, frame);
       case "event":
-        return this.#event(sender, frame);
+        return ONLY_API_KEYS;
       case "presence":
         return this.#presence(sender, frame);
     }
@@ -297,22 +308,27 @@ export class FrameHandler {
     return this.#accept({ who: identity, socket }, "message", { ...message, database });
   }
 
-  /** Publishes an event, as `POST /message` does. */
-  #event({ socket, identity }: Sender, { options, payload }: EventFrame): Result<Accepted> {
-    if (identity.kind !== "server") return ONLY_API_KEYS;
-    const { publisher } = this.#deps;
+  /** Publishes consecutive events of an API-key client, as `POST /messages` does. Returns the answers. */
+  #publish({ socket, identity }: Sender, frames: readonly EventFrame[]): string[] {
+    const events = frames.map((frame) => this.#newEvent(frame));
+    const messages = events.flatMap((event) => (event.ok ? event.value : []));
+    const results = this.#deps.publisher.publish({ who: identity, socket }, messages, this.#budgetOf(socket)).values();
+    return events.flatMap((event, index) => {
+      const id = frames[index]?.options?.id;
+      const result = event.ok ? underOptions(results.next().value ?? UNAVAILABLE) : event;
+      if (!result.ok) return this.#errorFrame(result.fault, id);
+      return id === undefined ? [] : ackFrame(this.#deps.channel, id, result.value);
+    });
+  }
+
+  #newEvent({ options, payload }: EventFrame): Result<NewMessage> {
     const written = messageText(payload, "payload");
     if (!written.ok) return written;
     const client = this.#senderOf(options?.sender);
     if (!client.ok) return client;
-    const message = {
-      ...sendable(options, written.value),
-      client: client.value && JSON.stringify(client.value),
-      database: options?.database ?? null,
-    };
-    const allowed = publisher.authorize(identity, message);
-    if (!allowed.ok) return underOptions(allowed);
-    return this.#accept({ who: identity, socket }, "event", message);
+    const attributed = client.value && JSON.stringify(client.value);
+    const message = { ...sendable(options, written.value), client: attributed, database: options?.database ?? null };
+    return { ok: true, value: message };
   }
 
   /** Returns the client to which an event is attributed, null if it names none. */

@@ -1,12 +1,13 @@
 import type { Identity } from "../auth/policy.ts";
 import { MAX_FRAME_ID_CHARACTERS, MAX_STORAGE_BYTES_FOR_KEYS } from "../protocol/limits.ts";
-import type { LoggedMessage, MessageLog, Position } from "./message-log.ts";
+import type { StoredMessage } from "../protocol/frames.ts";
+import type { Key, MessageLog, Position } from "./message-log.ts";
 
 /** The shortest time for which a key is remembered. */
 export const KEY_LIFETIME_MS = 24 * 60 * 60 * 1000;
 
 /** The parts of a message that must be the same when it is sent again with its key. */
-type Content = Pick<LoggedMessage, "action" | "client" | "database" | "type" | "payload">;
+export type Content = Pick<StoredMessage, "action" | "client" | "database" | "type" | "payload">;
 
 /** The position of a known key's message, and whether that message equals the new one. */
 export interface Remembered extends Position {
@@ -15,6 +16,9 @@ export interface Remembered extends Position {
 
 /** The longest time after which a publisher is asked to try again. */
 const MAX_RETRY_AFTER_SECONDS = 3_600;
+
+/** In how many steps all keys of a full log are moved. */
+const MOVES_PER_ROUND = 20;
 
 interface Marks {
   /** The number of the table for new keys, 0 or 1. */
@@ -37,6 +41,8 @@ export class IdempotencyKeys {
   readonly #log: MessageLog;
   /** The positions of the keys in the log, oldest first; undefined until they are needed. */
   #inLog: Map<string, number> | undefined;
+  /** The keys of all messages up to this `seq` were moved. */
+  #movedTo = 0;
   #marks: Marks | undefined;
 
   constructor(storage: DurableObjectStorage, log: MessageLog) {
@@ -46,11 +52,11 @@ export class IdempotencyKeys {
   }
 
   /** Returns what is known about a key, undefined if it is new. */
-  find(key: string, content: Content): Remembered | undefined {
+  find({ key, digest }: Key): Remembered | undefined {
     const seq = this.#keysInLog().get(key);
-    const message = seq === undefined ? undefined : this.#log.get(seq);
-    if (message && isAlive(message)) {
-      return { seq: message.seq, time: message.time, isSame: contentOf(key, message) === contentOf(key, content) };
+    const message = seq === undefined ? undefined : this.#log.keyedAt(seq);
+    if (seq !== undefined && message && Date.now() - message.time < KEY_LIFETIME_MS) {
+      return { seq, time: message.time, isSame: message.digest === digest };
     }
     // Without marks, no key was ever moved and there are no tables.
     if (!this.#marks) return undefined;
@@ -59,7 +65,7 @@ export class IdempotencyKeys {
        UNION ALL SELECT digest, seq, time FROM idempotency_1 WHERE key = ?1`,
       key,
     );
-    return found && { seq: found.seq, time: found.time, isSame: found.digest === digestOf(contentOf(key, content)) };
+    return found && { seq: found.seq, time: found.time, isSame: found.digest === digest };
   }
 
   /**
@@ -87,29 +93,21 @@ export class IdempotencyKeys {
    */
   moveOverwritten(count: number): void {
     const { last, capacity, oldest, lastKeyed } = this.#log;
-    const newOldest = last + count - capacity + 1;
-    if (newOldest <= oldest || oldest > lastKeyed) return;
+    const overwritten = last + count - capacity;
+    if (overwritten < oldest || oldest > lastKeyed || overwritten <= this.#movedTo) return;
+    const now = Date.now();
+    // Some more are moved at once, so that not each append needs a statement.
+    const to = Math.min(last, overwritten + Math.floor(capacity / MOVES_PER_ROUND));
+    this.#log.copyKeys({ from: oldest, to }, `idempotency_${this.#takeTurns(now).current}`, now - KEY_LIFETIME_MS + 1);
+    this.#movedTo = to;
     for (const [key, seq] of this.#keysInLog()) {
-      if (seq >= newOldest) return;
-      const message = this.#log.get(seq);
-      if (message && isAlive(message)) this.#move(key, message);
+      if (seq > to) return;
       this.#keysInLog().delete(key);
     }
   }
 
   #keysInLog(): Map<string, number> {
     return (this.#inLog ??= this.#log.keyed());
-  }
-
-  #move(key: string, message: LoggedMessage): void {
-    const { current } = this.#takeTurns(Date.now());
-    this.#storage.sql.exec(
-      `INSERT OR IGNORE INTO idempotency_${current} (key, digest, seq, time) VALUES (?, ?, ?, ?)`,
-      key,
-      digestOf(contentOf(key, message)),
-      message.seq,
-      message.time,
-    );
   }
 
   #takeTurns(now: number): Marks {
@@ -137,6 +135,12 @@ export class IdempotencyKeys {
     this.#marks = marks;
     return marks;
   }
+}
+
+/** Returns the key of a message, with a digest of its content. */
+export function keyFor(who: Identity, id: string, content: Content): Key {
+  const key = keyOf(who, id);
+  return { key, digest: digestOf(contentOf(who, content)) };
 }
 
 /** The separator of the parts of a key. It occurs in none of them. */
@@ -190,13 +194,9 @@ export function visibleId(id: string): string | undefined {
  * Returns the content that a key stands for, as text. The sender of a message belongs to its key. Only an API-key
  * client may name another sender.
  */
-function contentOf(key: string, { action, client, database, type, payload }: Content): string {
-  const namesSender = action === "event" && key.startsWith(`server${SEPARATOR}`);
+function contentOf(who: Identity, { action, client, database, type, payload }: Content): string {
+  const namesSender = action === "event" && who.kind === "server";
   return JSON.stringify([action, namesSender ? client : null, database, type, payload]);
-}
-
-function isAlive({ time }: Position): boolean {
-  return Date.now() - time < KEY_LIFETIME_MS;
 }
 
 /** Returns a hash of 53 bits (FNV-1a, two times 32 bits). It detects mistakes of a sender, not attacks. */

@@ -7,8 +7,14 @@ import { LOG_CAPACITY } from "../protocol/limits.ts";
 /** New messages, which have no `seq` and `time` yet. Only their payloads differ. */
 export interface NewMessages extends Pick<StoredMessage, "action" | "client" | "database" | "type"> {
   payloads: readonly string[];
-  /** The idempotency key, if there is one message with a key. */
-  key?: string | undefined;
+  /** The idempotency key of each message; undefined if they have none. */
+  keys?: readonly Key[] | undefined;
+}
+
+/** An idempotency key, and a digest of the content that it stands for. */
+export interface Key {
+  key: string;
+  digest: number;
 }
 
 /** A message in the log. `key` is its idempotency key, null if it has none. */
@@ -132,7 +138,7 @@ export class MessageLog {
     if (last) {
       this.#storage.transactionSync(() => {
         this.#create(marks);
-        for (const message of archived) this.#writeOne(message, null);
+        for (const message of archived) this.#writeOne(message, undefined);
       });
     }
     this.#marks = marks;
@@ -147,7 +153,7 @@ export class MessageLog {
    *
    * @returns The stored messages.
    */
-  append({ payloads, key, ...shared }: NewMessages): StoredMessage[] {
+  append({ payloads, keys, ...shared }: NewMessages): StoredMessage[] {
     // A clock may step back, but the times of messages must not.
     const time = Math.max(Date.now(), this.#lastTime);
     const stored = payloads.map((payload, index) => ({ seq: this.#last + 1 + index, time, ...shared, payload }));
@@ -155,16 +161,38 @@ export class MessageLog {
       this.#create(this.#marks ?? { first: 1, archived: 0, keyed: 0 });
       this.#isStored = true;
     }
-    this.#write(stored, key ?? null);
+    this.#write(stored, keys);
     this.#last += stored.length;
     this.#lastTime = time;
-    if (key !== undefined) this.#lastKeyed = this.#last;
+    if (keys) this.#lastKeyed = this.#last;
     return stored;
   }
 
-  /** Returns the message with this `seq`, undefined if the log does not contain it. */
-  get(seq: number): LoggedMessage | undefined {
-    return this.read({ from: seq, to: seq }).next().value ?? undefined;
+  /** Returns the time and the digest of a message with a key, undefined if the log does not contain it. */
+  keyedAt(seq: number): { time: number; digest: number } | undefined {
+    if (seq < this.oldest) return undefined;
+    const [found] = this.#storage.sql.exec<{ time: number; digest: number }>(
+      "SELECT time, digest FROM log WHERE slot = ?",
+      seq % this.#capacity,
+    );
+    return found;
+  }
+
+  /**
+   * Copies the keys of messages to a table with the columns `key`, `digest`, `seq` and `time`.
+   *
+   * @param since Copies only keys of this time or later, in milliseconds since the epoch.
+   */
+  copyKeys({ from, to }: Range, table: string, since: number): void {
+    for (const [start, end] of this.#slotRuns({ from, to })) {
+      this.#storage.sql.exec(
+        `INSERT OR IGNORE INTO ${table} (key, digest, seq, time) SELECT key, digest, seq, time FROM log
+         WHERE slot BETWEEN ? AND ? AND key IS NOT NULL AND time >= ?`,
+        start,
+        end,
+        since,
+      );
+    }
   }
 
   /** Returns the positions of all messages in the log that have an idempotency key, by their keys, oldest first. */
@@ -297,7 +325,8 @@ export class MessageLog {
   #create(marks: Marks): void {
     this.#storage.sql.exec(
       `CREATE TABLE IF NOT EXISTS log (slot INTEGER PRIMARY KEY, seq INTEGER NOT NULL, time INTEGER NOT NULL,
-         action TEXT NOT NULL, client TEXT, database TEXT, payload TEXT NOT NULL, type TEXT, key TEXT)`,
+         action TEXT NOT NULL, client TEXT, database TEXT, payload TEXT NOT NULL, type TEXT, key TEXT,
+         digest INTEGER)`,
     );
     this.#mark(marks);
   }
@@ -307,6 +336,7 @@ export class MessageLog {
     this.#storage.transactionSync(() => {
       this.#storage.sql.exec("ALTER TABLE log ADD COLUMN type TEXT");
       this.#storage.sql.exec("ALTER TABLE log ADD COLUMN key TEXT");
+      this.#storage.sql.exec("ALTER TABLE log ADD COLUMN digest INTEGER");
       this.#mark({ ...marks, keyed: 0 });
     });
   }
@@ -316,15 +346,15 @@ export class MessageLog {
     this.#marks = marks;
   }
 
-  #write(run: readonly StoredMessage[], key: string | null): void {
+  #write(run: readonly StoredMessage[], keys: readonly Key[] | undefined): void {
     const [first] = run;
-    if (first && run.length > 1) this.#writeRun(first, run);
-    else if (first) this.#writeOne(first, key);
+    if (first && run.length > 1) this.#writeRun(first, run, keys);
+    else if (first) this.#writeOne(first, keys?.[0]);
   }
 
-  #writeOne({ seq, time, action, client, database, payload, type }: StoredMessage, key: string | null): void {
+  #writeOne({ seq, time, action, client, database, payload, type }: StoredMessage, key: Key | undefined): void {
     this.#storage.sql.exec(
-      "REPLACE INTO log (slot, seq, time, action, client, database, payload, type, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      "REPLACE INTO log (slot, seq, time, action, client, database, payload, type, key, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       seq % this.#capacity,
       seq,
       time,
@@ -333,7 +363,8 @@ export class MessageLog {
       database,
       payload,
       type,
-      key,
+      key?.key ?? null,
+      key?.digest ?? null,
     );
   }
 
@@ -341,17 +372,26 @@ export class MessageLog {
    * Uses one statement for all messages. A hundred messages take a quarter of the time of a hundred statements, because
    * the parameters are converted only once.
    */
-  #writeRun({ seq, time, action, client, database, type }: StoredMessage, run: readonly StoredMessage[]): void {
+  #writeRun(
+    { seq, time, action, client, database, type }: StoredMessage,
+    run: readonly StoredMessage[],
+    keys: readonly Key[] | undefined,
+  ): void {
+    const [payload, key] = keys ? ["value ->> 0", "value ->> 1, value ->> 2"] : ["value", "NULL, NULL"];
     this.#storage.sql.exec(
-      `REPLACE INTO log (slot, seq, time, action, client, database, payload, type)
-       SELECT (?1 + key) % ?2, ?1 + key, ?3, ?4, ?5, ?6, value, ?8 FROM json_each(?7)`,
+      `REPLACE INTO log (slot, seq, time, action, client, database, payload, type, key, digest)
+       SELECT (?1 + key) % ?2, ?1 + key, ?3, ?4, ?5, ?6, ${payload}, ?8, ${key} FROM json_each(?7)`,
       seq,
       this.#capacity,
       time,
       action,
       client,
       database,
-      JSON.stringify(run.map(({ payload }) => payload)),
+      JSON.stringify(
+        run.map((message, index) =>
+          keys ? [message.payload, keys[index]?.key, keys[index]?.digest] : message.payload,
+        ),
+      ),
       type,
     );
   }

@@ -3,8 +3,8 @@ import type { Recipient } from "../protocol/delivery.ts";
 import { refuse, type Result } from "../protocol/errors.ts";
 import { messageFrame, unstoredFrame } from "../protocol/frames.ts";
 import { type SenderBudget, sizeOf } from "./budgets.ts";
-import { type IdempotencyKeys, keyOf, visibleId } from "./idempotency-keys.ts";
-import { type MessageLog, MAX_APPEND_CHARACTERS, type NewMessages, type Position } from "./message-log.ts";
+import { type IdempotencyKeys, keyFor, keyOf, visibleId } from "./idempotency-keys.ts";
+import { type Key, type MessageLog, MAX_APPEND_CHARACTERS, type NewMessages, type Position } from "./message-log.ts";
 import type { AnonymousQuota } from "./quota.ts";
 import { type SettingsCopy, UNAVAILABLE } from "./settings.ts";
 import type { Origin, Sockets } from "./sockets.ts";
@@ -98,7 +98,7 @@ export class Publisher {
     if (first.to || first.ephemeral) return run.map((message) => this.#deliver(action, message, budget));
     return first.id === undefined
       ? this.#storeWithin(origin, action, run, budget)
-      : [this.#storeOnce(origin, action, first, first.id, budget)];
+      : this.#storeOnce(origin, action, run, budget);
   }
 
   #publishRun(origin: Origin, run: Run, budget: SenderBudget): Result<Accepted>[] {
@@ -123,22 +123,47 @@ export class Publisher {
     return DELIVERED;
   }
 
-  #storeOnce(
+  /** Stores those of these messages whose keys are new. The others get their original results. */
+  #storeOnce(origin: Origin, action: "event" | "message", run: Run, budget: SenderBudget): Result<Position>[] {
+    const { keys } = this.#deps;
+    const keyed = run.map((message) => keyFor(origin.who, message.id ?? "", { ...message, action }));
+    const known = keyed.map((key) => keys.find(key));
+    // A key may occur twice in a run. Then only its first message is new.
+    const firsts = new Map<string, number>();
+    for (const [index, { key }] of keyed.entries()) if (!known[index] && !firsts.has(key)) firsts.set(key, index);
+    const [first, ...rest] = firsts
+      .values()
+      .flatMap((index) => run.slice(index, index + 1))
+      .toArray();
+    const newKeys = [...firsts.values()].flatMap((index) => keyed[index] ?? []);
+    const stored = first ? this.#storeNew(origin, action, [first, ...rest], budget, newKeys) : [];
+    const results = new Map([...firsts.values()].map((index, place) => [index, stored[place] ?? UNAVAILABLE]));
+    return keyed.map((key, index) => {
+      const result = results.get(index);
+      if (result) return result;
+      const earlier = known[index] ?? keys.find(key);
+      // The first message with this key was refused, and so is this one.
+      if (!earlier) return results.get(firsts.get(key.key) ?? index) ?? UNAVAILABLE;
+      return earlier.isSame ? resultFor(earlier) : KEY_REUSED;
+    });
+  }
+
+  #storeNew(
     origin: Origin,
     action: "event" | "message",
-    message: NewMessage,
-    id: string,
+    run: Run,
     budget: SenderBudget,
-  ): Result<Position> {
+    newKeys: readonly Key[],
+  ): Result<Position>[] {
     const { keys } = this.#deps;
-    const key = keyOf(origin.who, id);
-    const known = keys.find(key, { ...message, action });
-    if (known) return known.isSame ? resultFor(known) : KEY_REUSED;
     const retryAfter = keys.secondsUntilRoom(origin.who.kind, Date.now());
-    if (retryAfter > 0) return keysFull(retryAfter);
-    const [result = UNAVAILABLE] = this.#storeWithin(origin, action, [message], budget, key);
-    if (result.ok) keys.stored(key, result.value);
-    return result;
+    if (retryAfter > 0) return run.map(() => keysFull(retryAfter));
+    const results = this.#storeWithin(origin, action, run, budget, newKeys);
+    for (const [index, { key }] of newKeys.entries()) {
+      const result = results[index];
+      if (result?.ok) keys.stored(key, result.value);
+    }
+    return results;
   }
 
   /** Stores as many of these messages as the sender's budget allows, and charges it for them. */
@@ -147,11 +172,11 @@ export class Publisher {
     action: "event" | "message",
     run: Run,
     budget: SenderBudget,
-    key?: string,
+    keys?: readonly Key[],
   ): Result<Position>[] {
     const [{ client, database, type, except }] = run;
     const payloads = run.map(({ payload }) => payload);
-    const shared = { action, client, database, type, key };
+    const shared = { action, client, database, type, keys };
     if (budget.isUnlimited) return this.#store(origin, { ...shared, payloads }, except);
     const sizes = payloads.map((payload) => sizeOf(payload, client));
     const count = budget.count(sizes);
@@ -180,13 +205,15 @@ export class Publisher {
 
   #broadcast(
     origin: Origin,
-    { database, key }: Pick<NewMessages, "database" | "key">,
+    { database, keys }: Pick<NewMessages, "database" | "keys">,
     stored: ReturnType<MessageLog["append"]>,
     except: string | undefined,
   ): void {
     const { channel, sockets } = this.#deps;
-    const id = key === undefined ? undefined : visibleId(key.slice(keyOf(origin.who, "").length));
-    for (const message of stored) {
+    const scope = keyOf(origin.who, "").length;
+    for (const [index, message] of stored.entries()) {
+      const key = keys?.[index]?.key;
+      const id = key === undefined ? undefined : visibleId(key.slice(scope));
       const frame = messageFrame(channel, message);
       const own = id === undefined ? undefined : { origin, frame: messageFrame(channel, message, id) };
       sockets.broadcast(frame, { database, except, own });
@@ -250,10 +277,7 @@ export function dependsOnSettings(who: Identity, { database }: Pick<NewMessage, 
 /** Messages that one SQL statement can store. */
 export type Run = [NewMessage, ...NewMessage[]];
 
-/**
- * Returns as few runs as possible, in order. A message with an idempotency key is a run of its own, because it may be
- * known already.
- */
+/** Returns as few runs as possible, in order. Either all messages of a run have an idempotency key, or none has. */
 function runsOf(messages: readonly NewMessage[]): Run[] {
   const runs: Run[] = [];
   let characters = 0;
@@ -273,6 +297,7 @@ function runsOf(messages: readonly NewMessage[]): Run[] {
 function canShareRun(one: NewMessage, other: NewMessage): boolean {
   if (isAlone(one) || isAlone(other)) return false;
   return (
+    (one.id === undefined) === (other.id === undefined) &&
     one.client === other.client &&
     one.database === other.database &&
     one.type === other.type &&
@@ -280,6 +305,7 @@ function canShareRun(one: NewMessage, other: NewMessage): boolean {
   );
 }
 
-function isAlone({ id, to, ephemeral }: NewMessage): boolean {
-  return id !== undefined || to !== undefined || ephemeral === true;
+/** Whether a message is not stored, and so shares no statement with others. */
+function isAlone({ to, ephemeral }: NewMessage): boolean {
+  return to !== undefined || ephemeral === true;
 }

@@ -166,6 +166,23 @@ describe("a message with an id (FRA6, IDM6)", () => {
     expect((await history(channel)).seq).toBe(1);
   });
 
+  it("is stored once if one array has it twice, and another message with its id is refused", async () => {
+    const channel = newChannel();
+    const socket = await connect(channel, BY_API_KEY);
+    const event = (id: string, payload: unknown) => ({ action: "event", options: { id }, payload });
+    for (const _ of [1, 2]) {
+      socket.send([event("a", 1), event("b", 2), event("a", 1), event("b", 3), event("c", 4)]);
+      expect(await next(socket, 5)).toMatchObject([
+        { action: "ack", id: "a", seq: 1 },
+        { action: "ack", id: "b", seq: 2 },
+        { action: "ack", id: "a", seq: 1 },
+        { action: "error", id: "b", payload: { code: "key-reused", field: "options.id" } },
+        { action: "ack", id: "c", seq: 3 },
+      ]);
+    }
+    expect((await history(channel)).messages.map(({ payload }) => payload)).toEqual([1, 2, 4]);
+  });
+
   it("belongs to its sender: users do not share ids, and a user's other sockets see the id", async () => {
     const database = await newDatabase();
     const channel = await newOpenChannel({ database });

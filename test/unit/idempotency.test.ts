@@ -192,17 +192,17 @@ describe("a key's lifetime (IDM3)", () => {
       const log = new MessageLog(storage, 2);
       log.start([]);
       const reopened = () => new IdempotencyKeys(storage, new MessageLog(storage, 2));
-      const messageOf = (key: string) => ({ ...MESSAGE, payload: `"message of ${key}"` });
+      const keyed = (key: string) => ({ key, digest: key.length });
       const keys = new IdempotencyKeys(storage, log);
       const publishAt = (time: number, key: string) => {
         clock.mockReturnValue(time);
         keys.moveOverwritten(1);
-        const [stored] = log.append({ ...MESSAGE, payloads: [messageOf(key).payload], key });
+        const [stored] = log.append({ ...MESSAGE, payloads: ["0"], keys: [keyed(key)] });
         if (stored) keys.stored(key, stored);
         log.markArchived(log.last);
       };
       const known = (...asked: string[]) => {
-        const found = [keys, reopened()].map((one) => asked.map((key) => one.find(key, messageOf(key))?.seq));
+        const found = [keys, reopened()].map((one) => asked.map((key) => one.find(keyed(key))?.seq));
         expect(found[0]).toEqual(found[1]);
         return found[0];
       };
@@ -274,7 +274,7 @@ describe("the storage of keys", () => {
         for (let n = 0; n < count; n++) {
           const key = `server\n${crypto.randomUUID()}`;
           keys.moveOverwritten(1);
-          const [stored] = log.append({ ...MESSAGE, payloads: ["1"], key });
+          const [stored] = log.append({ ...MESSAGE, payloads: ["1"], keys: [{ key, digest: 2 ** 52 + log.last }] });
           if (stored) keys.stored(key, stored);
           log.markArchived(log.last);
         }

@@ -5,7 +5,6 @@ import { errorFrame, leaveFrame } from "../../protocol/frames.ts";
 import { Heartbeat, HEARTBEAT_REQUEST } from "../../protocol/heartbeat.ts";
 import { FRAMES_AT_ONCE, MAX_ARRAY_BYTES, MAX_ARRAY_FRAMES } from "../../protocol/limits.ts";
 import type { ClientFrame } from "../../protocol/client-frame.ts";
-import { utf8Length } from "../../protocol/utf8.ts";
 import { asBatch } from "../../channel/fanout.ts";
 import { CatchUp, type ServerFrame } from "./catch-up.ts";
 
@@ -37,16 +36,10 @@ interface LinkDeps {
   lost: () => void;
 }
 
-/** A frame from the client, with its text and the text's length in bytes. */
+/** A frame from the client, and the length of its text in bytes. */
 export interface ClientRequest {
   frame: ClientFrame;
-  text: string;
   bytes: number;
-}
-
-/** Returns a frame from the client as a request to its channel. */
-export function requestOf(frame: ClientFrame, text: string): ClientRequest {
-  return { frame, text, bytes: utf8Length(text) };
 }
 
 /**
@@ -104,10 +97,14 @@ export class ChannelLink {
     return this.#hasJoined;
   }
 
-  /** Forwards frames of the client in one text, or keeps them until the channel can be reached. */
-  send(requests: readonly ClientRequest[]): void {
+  /**
+   * Forwards frames of the client in one text, or keeps them until the channel can be reached.
+   *
+   * @param text The text in which the client sent them; undefined if it also had other frames.
+   */
+  send(requests: readonly ClientRequest[], text?: string): void {
     for (const { frame } of requests) this.#note(frame);
-    if (!this.#isRejoining && this.#forward(requests)) return;
+    if (!this.#isRejoining && this.#forward(requests, text)) return;
     if (this.#waiting.push(...requests) > MAX_WAITING_FRAMES && !this.#deps.isServer) this.#lose();
     else this.#leaveUnconnected();
   }
@@ -205,9 +202,8 @@ export class ChannelLink {
   }
 
   /** Sends a client's frames to the object in one text. Returns whether the socket was open. */
-  #forward(requests: readonly ClientRequest[]): boolean {
-    const texts = requests.map(({ text }) => text);
-    if (!this.#transmit(texts.length === 1 ? (texts[0] ?? "") : asBatch(texts))) return false;
+  #forward(requests: readonly ClientRequest[], text = textOf(requests)): boolean {
+    if (!this.#transmit(text)) return false;
     for (const request of requests) if (hasAnswer(request.frame)) this.#unanswered.push(request);
     return true;
   }
@@ -380,6 +376,11 @@ export class ChannelLink {
 /** Returns the link's own join. It asks for no history, because the missed messages are replayed instead. */
 function rejoinFrame(after: number, presence: boolean): string {
   return JSON.stringify({ action: "join", options: { after }, payload: { history: false, presence } });
+}
+
+function textOf(requests: readonly ClientRequest[]): string {
+  const [first, ...others] = requests.map(({ frame }) => JSON.stringify(frame));
+  return others.length === 0 ? (first ?? "") : asBatch([first ?? "", ...others]);
 }
 
 /** Returns as many of the first requests as fit into one array of frames. */

@@ -9,13 +9,13 @@ import {
   type ClientFrame,
   idOf,
   idsIn,
-  isArrayText,
   arrayLength,
   type ParsedFrame,
   parseFrames,
 } from "../../protocol/client-frame.ts";
+import { utf8Length } from "../../protocol/utf8.ts";
 import { ClientMonitor } from "./client-monitor.ts";
-import { ChannelLink, type OpenChannel, type ClientRequest, requestOf } from "./link.ts";
+import { ChannelLink, type OpenChannel, type ClientRequest } from "./link.ts";
 
 /**
  * The interval at which the client is checked, and the channel objects get a heartbeat. So a client that is gone is
@@ -75,13 +75,11 @@ export class Multiplexer {
     if (!this.#admits(isHeartbeat ? this.#heartbeats : this.#frames, () => idsIn(data), arrayLength(data))) return;
     if (isHeartbeat) return this.#heartbeat();
     const frames = parseFrames(data);
-    const [first] = frames;
-    // A single frame is forwarded as the client wrote it.
-    if (frames.length === 1 && first && !isArrayText(data)) return this.#handle([[first, data as string]]);
     const admitted = frames.filter(
       (frame, index) => index === 0 || this.#admits(this.#frames, () => asList(idOf(frame))),
     );
-    this.#handle(admitted.map((frame) => [frame, frame.ok ? JSON.stringify(frame.value) : ""]));
+    const isWhole = admitted.length === frames.length && typeof data === "string";
+    this.#handle(admitted, isWhole ? data : JSON.stringify(admitted.map((frame) => frame.ok && frame.value)));
   }
 
   /**
@@ -110,20 +108,24 @@ export class Multiplexer {
     this.#send(HEARTBEAT_RESPONSE);
   }
 
-  /** Handles frames in order. Consecutive frames for one channel are forwarded in one text. */
-  #handle(frames: readonly (readonly [ParsedFrame, text: string])[]): void {
+  /**
+   * Handles frames in order. Consecutive frames for one channel are forwarded in one text: the client's own, if it has
+   * no other frames.
+   */
+  #handle(frames: readonly ParsedFrame[], text: string): void {
+    const bytes = Math.ceil(utf8Length(text) / frames.length);
     let group: { link: ChannelLink; requests: ClientRequest[] } | undefined;
     const flush = () => {
-      group?.link.send(group.requests);
+      group?.link.send(group.requests, group.requests.length === frames.length ? text : undefined);
       group = undefined;
     };
-    for (const [frame, text] of frames) {
+    for (const frame of frames) {
       const target = frame.ok ? this.#target(frame.value) : { ...frame, ...frame.origin };
       if (!target.ok) this.#sendFrames([errorFrame(target.channel, target.fault, idOf(frame))]);
       if (!target.ok || !frame.ok || this.#isProbeAnswer(target.channel, frame.value)) continue;
       if (group?.link !== target.link) flush();
       group ??= { link: target.link, requests: [] };
-      group.requests.push(requestOf(frame.value, text));
+      group.requests.push({ frame: frame.value, bytes });
       // The link must know of a `join` or `leave` before the next frame is looked at.
       if (frame.value.action === "join" || frame.value.action === "leave") flush();
     }
