@@ -112,7 +112,7 @@ describe("the package, packed, and unpacked in an empty project", () => {
   });
 
   it("contains no code of the server except the protocol, and imports nothing outside of its own files", () => {
-    expect(dependencies()).toEqual(["@standard-schema/spec", "partysocket"]);
+    expect(dependencies()).toEqual(["@standard-schema/spec", "idb-keyval", "partysocket"]);
     const dist = join(project, "node_modules/durable-channels-client/dist");
     const files = globSync("**/*.{js,d.ts}", { cwd: dist }).toSorted();
     expect(files.filter((file) => !/^(packages\/client\/src|src\/protocol)\//.test(file))).toEqual([]);
