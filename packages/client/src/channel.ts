@@ -339,6 +339,7 @@ export class Channel<In = unknown, Out = In> {
     this.#sequencer.interrupt();
     this.#outbox.interrupt();
     this.#state.interrupt();
+    if (opened) this.#publisher.interrupt();
     if (final) return this.#end();
     this.#show("offline");
     if (!opened) void this.#reportRefusal();

@@ -47,7 +47,7 @@ export interface ChannelsClient {
 
 /** Returns a client of one server. It connects only when you join a channel. */
 export function createClient(options: ClientOptions = {}): ChannelsClient {
-  const { url = location.origin, token, WebSocket, multiplex, outbox } = options;
+  const { url = pageOrigin(), token, WebSocket, multiplex, outbox } = options;
   const server = new Server(url, token);
   const connect = (path: string) => (handlers: ConnectionHandlers) =>
     new Connection({ server, path: `${path}?frames=batch`, WebSocket, ...handlers });
@@ -62,6 +62,14 @@ export function createClient(options: ClientOptions = {}): ChannelsClient {
   };
 }
 
+/** @throws TypeError where there is no page */
+function pageOrigin(): string {
+  if (typeof location === "undefined") throw new TypeError(NO_URL);
+  return location.origin;
+}
+
+const NO_URL =
+  'This runtime has no page whose server to use. Pass the server\'s URL: createClient({ url }), for example "https://channels.example.com".';
 const NO_WEBSOCKET =
   "This runtime has no WebSocket. Node has one from version 22 on. For an older Node, run `npm install ws`, import { WebSocket } from " +
   '"ws", and pass it: createClient({ WebSocket }).';
