@@ -160,6 +160,8 @@ describe("the package, packed, and unpacked in an empty project", () => {
     const program = checked(EXAMPLES)
       .replaceAll("http://localhost:8787", target().url)
       .replaceAll("https://your.app", issuer)
+      .replaceAll('process.env["API_KEY"] ?? ""', JSON.stringify(target().apiKey))
+      .replaceAll('"news"', JSON.stringify(newChannel()))
       .replaceAll('"lobby"', JSON.stringify(await newRoom(target())))
       .replaceAll('"members"', JSON.stringify(channel));
     writeFileSync(join(project, "program.ts"), program);
