@@ -172,10 +172,10 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
    *   result.
    */
   async publish(submissions: readonly Submission[]): Promise<Result<Accepted>[][]> {
-    if (this.#needsFreshSettings(submissions)) await this.#settings.refreshed();
+    if (this.#needsFreshSettings(submissions)) await this.#refreshSettingsFor(submissions);
     if (!this.#log.started && this.#allowsAny(submissions)) {
       await this.#ensureStarted();
-      if (this.#needsFreshSettings(submissions)) await this.#settings.refreshed();
+      if (this.#needsFreshSettings(submissions)) await this.#refreshSettingsFor(submissions);
     }
     // Group commit: callers that arrive during a commit wait for it, and then share the next commit.
     if (this.#committing) await this.#committing;
@@ -200,6 +200,11 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
   #needsFreshSettings(submissions: readonly Submission[]): boolean {
     const needed = this.#sockets.subscribed > 0 || submissions.some(isDecidedBySettings);
     return needed && !this.#settings.isUsable();
+  }
+
+  /** Without settings, the sockets' attachments decide which subscribers receive messages, so that wait is short. */
+  #refreshSettingsFor(submissions: readonly Submission[]): Promise<void> {
+    return submissions.some(isDecidedBySettings) ? this.#settings.refreshed() : this.#settings.refreshedBriefly();
   }
 
   #allowsAny(submissions: readonly Submission[]): boolean {

@@ -32,7 +32,7 @@ import {
 } from "../protocol/limits.ts";
 import { isLongerThan, messageText, tooLarge } from "../protocol/json.ts";
 import { historyPath } from "../protocol/paths.ts";
-import { type ClientFrame, idOf, idsIn, lengthOf, type ParsedFrame } from "../protocol/client-frame.ts";
+import { type ClientFrame, idOf, idsIn, arrayLength, type ParsedFrame } from "../protocol/client-frame.ts";
 import type { SenderBudget, SenderBudgets } from "./budgets.ts";
 import { ownId } from "./idempotency-keys.ts";
 import type { LoggedMessage, MessageLog } from "./message-log.ts";
@@ -128,7 +128,7 @@ export class FrameHandler {
     const group = this.#deps.sockets.groupOf(socket);
     if (group === undefined) return false;
     if (group === SERVER_GROUP) return true;
-    const verdict = this.#rateOf(socket).take(lengthOf(data));
+    const verdict = this.#rateOf(socket).take(arrayLength(data));
     if (verdict === "flood") this.#closeFlood(socket, group);
     else if (verdict !== "admitted") this.#answerRefused(socket, verdict, idsIn(data));
     return verdict === "admitted";
@@ -261,7 +261,7 @@ export class FrameHandler {
     if (tooOften) return { ok: false, fault: tooOften };
     // A client that may not receive messages does not learn the channel's last `seq`.
     const seq = isAllowed("receive") ? log.last : 0;
-    const resume = options?.after === undefined ? undefined : this.#resume(options.after, identity, isAllowed);
+    const resume = options?.after === undefined ? undefined : this.#resume(options.after, sender, isAllowed);
 
     const isNew = !sockets.hasJoined(socket);
     // Announced before the socket joins, so only the other clients get the update.
@@ -270,7 +270,7 @@ export class FrameHandler {
     if (granted.presence) presence.watching(socket);
     const frames = [joinFrame(channel, client, { id: options?.id, seq, granted, ...resume?.answer })];
     if (resume?.missed) frames.push(...resume.missed);
-    else if (granted.history) frames.push(this.#historyFrame(identity));
+    else if (granted.history) frames.push(this.#historyFrame(sender));
     if (granted.presence) frames.push(presenceFullFrame(channel, sockets.members(MAX_LISTED_MEMBERS)));
     sockets.send(socket, ...frames);
     return DONE;
@@ -343,12 +343,13 @@ export class FrameHandler {
     return this.#deps.budgets.of(this.#deps.sockets.groupOf(socket) ?? "", socket);
   }
 
-  #history({ socket, identity }: Sender, id: string | undefined): Result<typeof ANSWERED> {
+  #history(sender: Sender, id: string | undefined): Result<typeof ANSWERED> {
+    const { socket, identity } = sender;
     const allowed = authorize(identity, "history", this.#deps.settings.current);
     if (!allowed.ok) return allowed;
     const tooOften = this.#historyRateFault(socket, identity);
     if (tooOften) return { ok: false, fault: tooOften };
-    this.#deps.sockets.send(socket, this.#historyFrame(identity, id));
+    this.#deps.sockets.send(socket, this.#historyFrame(sender, id));
     return DONE;
   }
 
@@ -376,7 +377,7 @@ export class FrameHandler {
   /** Returns the frames after a position, or the reason why they cannot be replayed completely. */
   #resume(
     after: number,
-    who: Identity,
+    { socket, identity: who }: Sender,
     isAllowed: (action: "receive" | "history") => boolean,
   ): { answer: Resume; missed?: string[] } {
     const { channel, log } = this.#deps;
@@ -384,7 +385,7 @@ export class FrameHandler {
     const count = log.last - after;
     if (count < 0) return { answer: { resumed: false, reason: "ahead" } };
     if (count > 0 && !isAllowed("history")) return { answer: { resumed: false, reason: "no-history" } };
-    const isTooMuch = count > MAX_REPLAY_MESSAGES || (count > 0 && this.#isReplayingTooMuch());
+    const isTooMuch = count > MAX_REPLAY_MESSAGES || (count > 0 && this.#isBusy(socket));
     const replayed = isTooMuch ? [] : takeWithin(log.read({ from: after + 1, to: log.last }), MAX_PAGE_CHARACTERS);
     if (replayed.length < count) {
       return { answer: { resumed: false, reason: "too-far-behind", next: historyPath(channel, `after=${after}`) } };
@@ -400,11 +401,11 @@ export class FrameHandler {
   }
 
   /** @param id The id of the `history` that the frame answers, if it had one. */
-  #historyFrame(who: Identity, id?: string): string {
+  #historyFrame({ socket, identity: who }: Sender, id?: string): string {
     const { channel, log, settings } = this.#deps;
     const depth = settings.current?.message_history || DEFAULT_PAGE_SIZE;
     const visible = log.read({ from: 1, to: log.last }, "DESC").filter((message) => mayRead(who, message));
-    const budget = this.#isReplayingTooMuch() ? MAX_BUSY_HISTORY_CHARACTERS : MAX_PAGE_CHARACTERS;
+    const budget = this.#isBusy(socket) ? MAX_BUSY_HISTORY_CHARACTERS : MAX_PAGE_CHARACTERS;
     const latest = takeWithin(visible.take(depth), budget).toReversed();
     const messages = messageFrames(latest, (message) => this.#frameFor(who, message));
     const frame = historyFrame(channel, log.last, messages, id);
@@ -412,8 +413,9 @@ export class FrameHandler {
     return frame;
   }
 
-  #isReplayingTooMuch(): boolean {
-    return this.#replays.take(Date.now(), 0) > 0;
+  /** Whether the channel is sending too many replays, or this client has not confirmed enough of its text. */
+  #isBusy(socket: WebSocket): boolean {
+    return this.#replays.take(Date.now(), 0) > 0 || this.#deps.sockets.isBehind(socket);
   }
 
   #countReplay(frames: readonly string[]): void {

@@ -79,9 +79,14 @@ export class SettingsCopy {
     return this.#copy.isUsable(this.#load) && this.isKnown;
   }
 
+  /** Waits until the copy may be used, at most one second. For callers that can do without the settings. */
+  async refreshedBriefly(): Promise<void> {
+    if (!this.#copy.isUsable(this.#load)) await this.#copy.refreshed(this.#load);
+  }
+
   /** Waits until the copy may be used: at most one second, or five seconds if no settings are known. */
   async refreshed(): Promise<void> {
-    if (!this.#copy.isUsable(this.#load)) await this.#copy.refreshed(this.#load);
+    await this.refreshedBriefly();
     if (!this.isKnown) await this.#copy.loaded(this.#load);
   }
 

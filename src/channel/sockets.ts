@@ -3,7 +3,7 @@ import { CLOSE } from "../protocol/close.ts";
 import type { Recipient } from "../protocol/delivery.ts";
 import type { Client, Members } from "../protocol/frames.ts";
 import type { ChannelSettings } from "../protocol/channel-settings.ts";
-import { Backpressure, HEARTBEAT_TIMEOUT_MS, MAX_UNCONFIRMED_FOR_EPHEMERAL, type Verdict } from "./backpressure.ts";
+import { Backpressure, HEARTBEAT_TIMEOUT_MS, type Verdict } from "./backpressure.ts";
 import { asBatch, batchesOf, Fanout, type Replaced } from "./fanout.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -199,7 +199,7 @@ export class Sockets {
     if (own) for (const socket of this.#socketsOf(own.origin)) replaced.set(socket, own.frame);
     if (except !== undefined) for (const socket of this.#joined(`id:${except}`)) replaced.set(socket, null);
     if (isEphemeral)
-      for (const socket of this.#fanout.sockets(() => true)) if (this.#isSlow(socket)) replaced.set(socket, null);
+      for (const socket of this.#fanout.sockets(() => true)) if (this.isBehind(socket)) replaced.set(socket, null);
     return replaced;
   }
 
@@ -211,8 +211,9 @@ export class Sockets {
     return socket && this.#fanout.has(socket) ? [socket] : [];
   }
 
-  #isSlow(socket: WebSocket): boolean {
-    return this.#backpressure.unconfirmed(socket) > MAX_UNCONFIRMED_FOR_EPHEMERAL;
+  /** Whether a client has so much unconfirmed text that it gets nothing that it can do without. */
+  isBehind(socket: WebSocket): boolean {
+    return this.#backpressure.isBehind(socket);
   }
 
   /** Sends a message to its own sender, if the sender has joined and `broadcast` did not reach it. */

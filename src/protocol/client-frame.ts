@@ -79,9 +79,9 @@ export function idsIn(data: string | ArrayBuffer): string[] {
   return frames.flatMap((frame) => originOf(frame).id ?? []);
 }
 
-/** Returns the length of a text in UTF-16 units, or of a binary message in bytes. */
-export function lengthOf(data: string | ArrayBuffer): number {
-  return typeof data === "string" ? data.length : data.byteLength;
+/** Returns the length of an array of frames in UTF-16 units, 0 for any other message. */
+export function arrayLength(data: string | ArrayBuffer): number {
+  return typeof data === "string" && isArrayText(data) ? data.length : 0;
 }
 
 /** Whether a text from a client is an array of frames, if it is JSON. */

@@ -66,10 +66,10 @@ export class FrameRate {
   #reportedAt = -Infinity;
 
   /**
-   * Counts a text from the client, and returns the verdict on it. A text that is longer than a frame may be counts as
-   * several frames, because parsing it costs as much.
+   * Counts a text from the client, and returns the verdict on it. A long array counts as several frames, because parsing
+   * it costs as much.
    *
-   * @param length Its length in UTF-16 units; 0 for a frame of an array that was counted before.
+   * @param length The length of an array in UTF-16 units, 0 for a single frame.
    */
   take(length = 0): FrameVerdict {
     const now = Date.now();

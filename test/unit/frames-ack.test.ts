@@ -20,6 +20,7 @@ import {
   newDatabase,
   newOpenChannel,
   publish,
+  publishMany,
   stubOf,
   type TestSocket,
   tokenOf,
@@ -292,6 +293,26 @@ describe("an ephemeral message (FRA8)", () => {
     expect(await next(socket, 1)).toMatchObject([{ id: "k", payload: { code: "forbidden" } }]);
     const answer = await call("POST", "/message", { channel, message: 1, ephemeral: true }, null);
     expect(answer.status).toBe(403);
+  });
+});
+
+describe("a client that requests all history twice", () => {
+  it("is not closed as slow: the second frame is short, because the first is not confirmed (FRA3, CON7)", async () => {
+    const channel = await newOpenChannel({ message_history: 100 });
+    const payload = JSON.stringify("x".repeat(60_000));
+    await publishMany(
+      channel,
+      Array.from({ length: 75 }, () => payload),
+    );
+    const socket = await join(channel, {}, { history: true });
+    const sizes = [(await socket.text()).length];
+    for (const _ of [1, 2]) {
+      socket.send("ping");
+      expect(await socket.text()).toBe("pong");
+      socket.send({ action: "history" });
+      sizes.push((await socket.text()).length);
+    }
+    expect(sizes.map((size) => size > 1_000_000)).toEqual([true, false, true]);
   });
 });
 

@@ -10,7 +10,7 @@ import {
   idOf,
   idsIn,
   isArrayText,
-  lengthOf,
+  arrayLength,
   type ParsedFrame,
   parseFrames,
 } from "../../protocol/client-frame.ts";
@@ -72,7 +72,7 @@ export class Multiplexer {
     if (this.#isClosed) return;
     this.#monitor.received(Date.now());
     const isHeartbeat = data === HEARTBEAT_REQUEST;
-    if (!this.#admits(isHeartbeat ? this.#heartbeats : this.#frames, () => idsIn(data), lengthOf(data))) return;
+    if (!this.#admits(isHeartbeat ? this.#heartbeats : this.#frames, () => idsIn(data), arrayLength(data))) return;
     if (isHeartbeat) return this.#heartbeat();
     const frames = parseFrames(data);
     const [first] = frames;
@@ -88,7 +88,7 @@ export class Multiplexer {
    * Returns whether to handle a frame, by the number of frames alone. Closes a client that floods.
    *
    * @param ids Returns the ids that the refused frames have. Each gets an answer.
-   * @param length The length of the text, if it is not counted yet.
+   * @param length The length of an array in UTF-16 units, 0 for a single frame.
    */
   #admits(rate: FrameRate, ids: () => readonly string[], length = 0): boolean {
     if (this.#isClosed) return false;
