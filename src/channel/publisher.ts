@@ -1,5 +1,5 @@
 import { authorize, authorizePublish, type Identity } from "../auth/policy.ts";
-import type { Recipient } from "../protocol/delivery.ts";
+import type { Recipient } from "../protocol/frames.ts";
 import { refuse, type Result } from "../protocol/errors.ts";
 import { messageFrame, unstoredFrame } from "../protocol/frames.ts";
 import { type SenderBudget, sizeOf } from "./budgets.ts";

@@ -1,6 +1,6 @@
 import { authorize, type Identity } from "../auth/policy.ts";
 import { CLOSE } from "../protocol/close.ts";
-import type { Recipient } from "../protocol/delivery.ts";
+import type { Recipient } from "../protocol/frames.ts";
 import type { Client, Members } from "../protocol/frames.ts";
 import type { ChannelSettings } from "../protocol/channel-settings.ts";
 import { Backpressure, HEARTBEAT_TIMEOUT_MS, type Verdict } from "./backpressure.ts";

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import type { Recipient } from "./frames.ts";
 import { DatabaseName, DatabaseNumber, fields, MessageType, UserId } from "./values.ts";
 
 const SocketId = v.pipe(v.string("must be a string"), v.maxLength(64, "must have at most 64 characters"));
@@ -30,9 +31,6 @@ function namesAtMostOne({ socketId, user, except }: { socketId?: unknown; user?:
 
 /** The user to whom an event is attributed. */
 export const Sender = fields({ database: DatabaseName, id: UserId });
-
-/** The recipients of a message that is not for all subscribers. */
-export type Recipient = { socketId: string } | { user: { dbo_id: number; row_id: number | string } };
 
 /** Returns the only recipients of a message, undefined if it is for all subscribers. */
 export function recipientOf({

@@ -1,4 +1,3 @@
-import type { Recipient } from "./delivery.ts";
 import type { Fault } from "./errors.ts";
 
 /** A message as it is stored, and passed between the log, D1 and sockets. `client` and `payload` are JSON texts. */
@@ -47,6 +46,9 @@ export function messageFrame(channel: string, message: StoredMessage, id?: strin
 export function messageFrames<M>(messages: readonly M[], frameOf: (message: M) => string): string {
   return `[${messages.map(frameOf).join(",")}]`;
 }
+
+/** The recipients of a message that is not for all subscribers. */
+export type Recipient = { socketId: string } | { user: { dbo_id: number; row_id: number | string } };
 
 /** A message that is delivered and not stored. `client` and `payload` are JSON texts. */
 export interface UnstoredMessage extends Pick<StoredMessage, "action" | "client" | "type" | "payload"> {

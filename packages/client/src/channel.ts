@@ -20,7 +20,7 @@ import type {
 } from "./messages.ts";
 import { MessageSequencer, type Resumed } from "./message-sequencer.ts";
 import type { ChannelOptions, PublishOptions, SendOptions } from "./options.ts";
-import { Outbox, type Outgoing } from "./outbox.ts";
+import { Outbox, type OutboxStorage, type Outgoing } from "./outbox.ts";
 import { PresenceState } from "./presence-state.ts";
 import { HttpPublisher } from "./http-publisher.ts";
 import { jsonOf, validate } from "./schema.ts";
@@ -55,6 +55,7 @@ export class Channel<In = unknown, Out = In> {
     name: string,
     options: ChannelOptions<In, Out>,
     connect: (handlers: ConnectionHandlers) => Link,
+    storage?: OutboxStorage,
   ) {
     this.name = name;
     this.#server = server;
@@ -64,6 +65,7 @@ export class Channel<In = unknown, Out = In> {
     this.#outbox = new Outbox({
       transmit: (messages) => this.#link.send(messages.map(({ text }) => text)),
       pace: (frame) => this.#link.pacer.take(frame),
+      shelf: storage && { storage, channel: name, failed: (error) => this.#emit("error", error) },
     });
     this.#state = new PresenceState((state) => this.#transmit("presence", {}, state, "ephemeral"));
     this.#sequencer = new MessageSequencer({
@@ -337,6 +339,7 @@ export class Channel<In = unknown, Out = In> {
     this.#sequencer.interrupt();
     this.#outbox.interrupt();
     this.#state.interrupt();
+    if (opened) this.#publisher.interrupt();
     if (final) return this.#end();
     this.#show("offline");
     if (!opened) void this.#reportRefusal();

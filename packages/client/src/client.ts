@@ -3,6 +3,7 @@ import type { ChannelOptions } from "./options.ts";
 import { Connection, type ConnectionHandlers, type WebSocketConstructor } from "./connection.ts";
 import type { Token } from "./credential.ts";
 import { Multiplexer } from "./multiplexer.ts";
+import type { OutboxStorage } from "./outbox.ts";
 import { Server } from "./server.ts";
 
 export type { ErrorCode } from "../../../src/protocol/errors.ts";
@@ -10,6 +11,7 @@ export type { Channel } from "./channel.ts";
 export type { ChannelEvents, MessageKind, Status } from "./events.ts";
 export type { ChannelOptions, PublishOptions, SendOptions } from "./options.ts";
 export { ChannelError, type ClientErrorCode } from "./errors.ts";
+export type { KeptMessage, OutboxStorage } from "./outbox.ts";
 export type { HistoryOptions } from "./history.ts";
 export type { Member, Presence } from "./members.ts";
 export type { EphemeralMessage, Message, Position, PrivateMessage, ServerFrame, UserRef } from "./messages.ts";
@@ -30,6 +32,8 @@ export interface ClientOptions {
   WebSocket?: WebSocketConstructor;
   /** Let up to 100 channels share a connection. By default each channel has its own, which leads directly to its channel object. */
   multiplex?: boolean;
+  /** Keeps messages that wait to be sent, so that they survive a reload of the page: `indexedDbOutbox()`. By default they are in memory. */
+  outbox?: OutboxStorage;
 }
 
 export interface ChannelsClient {
@@ -43,7 +47,7 @@ export interface ChannelsClient {
 
 /** Returns a client of one server. It connects only when you join a channel. */
 export function createClient(options: ClientOptions = {}): ChannelsClient {
-  const { url = location.origin, token, WebSocket, multiplex } = options;
+  const { url = pageOrigin(), token, WebSocket, multiplex, outbox } = options;
   const server = new Server(url, token);
   const connect = (path: string) => (handlers: ConnectionHandlers) =>
     new Connection({ server, path: `${path}?frames=batch`, WebSocket, ...handlers });
@@ -53,11 +57,19 @@ export function createClient(options: ClientOptions = {}): ChannelsClient {
       if (!WebSocket && typeof globalThis.WebSocket === "undefined") throw new Error(NO_WEBSOCKET);
       const own = connect(`/channels/${encodeURIComponent(name)}/socket`);
       const shared = multiplexer && ((handlers: ConnectionHandlers) => multiplexer.link(name, handlers));
-      return new Channel(server, name, channelOptions, shared ?? own);
+      return new Channel(server, name, channelOptions, shared ?? own, outbox);
     },
   };
 }
 
+/** @throws TypeError where there is no page */
+function pageOrigin(): string {
+  if (typeof location === "undefined") throw new TypeError(NO_URL);
+  return location.origin;
+}
+
+const NO_URL =
+  'This runtime has no page whose server to use. Pass the server\'s URL: createClient({ url }), for example "https://channels.example.com".';
 const NO_WEBSOCKET =
   "This runtime has no WebSocket. Node has one from version 22 on. For an older Node, run `npm install ws`, import { WebSocket } from " +
   '"ws", and pass it: createClient({ WebSocket }).';

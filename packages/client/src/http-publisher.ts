@@ -19,6 +19,8 @@ export class HttpPublisher {
   readonly #queue = new Queue<Position | undefined, Publication>();
   readonly #backoff = new Backoff();
   #running = false;
+  /** Ends the request that is under way. Undefined if it must not be sent again. */
+  #request: AbortController | undefined;
 
   constructor(server: Server) {
     this.#server = server;
@@ -29,6 +31,11 @@ export class HttpPublisher {
     const position = this.#queue.add({ text, key });
     if (!this.#running) void this.#run();
     return position;
+  }
+
+  /** Call this when a connection was lost. The request that is under way may have been on it, and is sent again. */
+  interrupt(): void {
+    this.#request?.abort();
   }
 
   /** Call this when there is a connection again. The next attempt is then made at once. */
@@ -53,8 +60,9 @@ export class HttpPublisher {
 
   /** Sends a message once. If it has to be sent again, it stays in the queue. */
   async #attempt(entry: Publication): Promise<void> {
+    this.#request = entry.key === null ? undefined : new AbortController();
     try {
-      entry.resolve(await postMessage(this.#server, entry.text, entry.key));
+      entry.resolve(await postMessage(this.#server, entry.text, entry.key, this.#request?.signal));
     } catch (error) {
       const isLost = (error as ChannelError).code === "network" && entry.key === null;
       if (isRetryable(error as ChannelError) && !isLost) return this.#backoff.failed(error as ChannelError);
@@ -72,8 +80,14 @@ export class HttpPublisher {
  * @param body JSON
  * @throws ChannelError
  */
-export async function postMessage(server: Server, body: string, key: string | null): Promise<Position | undefined> {
+export async function postMessage(
+  server: Server,
+  body: string,
+  key: string | null,
+  signal?: AbortSignal,
+): Promise<Position | undefined> {
   const headers = { "Content-Type": "application/json", ...(key !== null && { "Idempotency-Key": key }) };
-  const { seq, time } = await server.request<Partial<Position>>("/message", { method: "POST", headers, body });
+  const request = { method: "POST", headers, body, ...(signal && { signal }) } as const;
+  const { seq, time } = await server.request<Partial<Position>>("/message", request);
   return seq === undefined || time === undefined ? undefined : { seq, time };
 }

@@ -7,6 +7,8 @@ import { type Entry, Queue } from "./queue.ts";
 export const MAX_IN_FLIGHT = 32;
 /** How long the outbox waits for any answer before it sends the unanswered messages again. */
 const ANSWER_TIMEOUT_MS = 10_000;
+/** How long a message may be kept. The server remembers ids for 24 hours (IDM3). */
+const KEPT_MS = 24 * 60 * 60 * 1_000;
 /** The largest frame that the server accepts, in bytes of UTF-8 (LIM1). */
 const MAX_FRAME_BYTES = 65_536;
 /** The largest array of frames that the server accepts, and the most frames in one (CON9). */
@@ -28,7 +30,34 @@ export interface Outgoing {
   kind: "stored" | "private" | "ephemeral";
 }
 
+/** A stored message that has no answer yet, as an `OutboxStorage` keeps it. */
+export interface KeptMessage {
+  id: string;
+  channel: string;
+  /** The frame, JSON. */
+  text: string;
+  /** When it was sent first, in milliseconds since the epoch. No two messages of a page have the same. */
+  at: number;
+}
+
+/** Keeps messages that have no answer, so that they survive a reload of the page. */
+export interface OutboxStorage {
+  /** Returns the messages of a channel, oldest first. */
+  load: (channel: string) => Promise<readonly KeptMessage[]>;
+  put: (message: KeptMessage) => Promise<unknown>;
+  remove: (message: KeptMessage) => Promise<unknown>;
+}
+
+/** The part of a storage that belongs to one channel. */
+export interface OutboxShelf {
+  storage: OutboxStorage;
+  channel: string;
+  /** Called with the error of a message that was sent before a reload. */
+  failed: (error: ChannelError) => void;
+}
+
 interface Waiting extends Outgoing, Entry<Position | undefined> {
+  kept?: KeptMessage;
   /** Whether the message was sent and has no answer yet. */
   isSent: boolean;
 }
@@ -40,6 +69,8 @@ interface OutboxDeps {
   window?: number;
   /** Returns 0 if a frame may be sent now. Otherwise returns the milliseconds to wait. */
   pace?: (frame: string) => number;
+  /** By default the messages are only in memory. */
+  shelf?: OutboxShelf | undefined;
 }
 
 /**
@@ -50,6 +81,11 @@ export class Outbox {
   readonly #transmit: OutboxDeps["transmit"];
   readonly #window: number;
   readonly #pace: (frame: string) => number;
+  readonly #shelf: OutboxShelf | undefined;
+  /** Whether the messages from before a reload are being read. They are sent before newer ones. */
+  #isLoading = false;
+  /** The last change of the storage. They are made in order. */
+  #stored: Promise<unknown> = Promise.resolve();
   readonly #queue = new Queue<Position | undefined, Waiting>();
   /** Whether the connection may be used. It has joined the channel. */
   #isOpen = false;
@@ -62,10 +98,12 @@ export class Outbox {
   /** Continues when the next frame may be sent. */
   #pacing: ReturnType<typeof setTimeout> | undefined;
 
-  constructor({ transmit, window = MAX_IN_FLIGHT, pace = () => 0 }: OutboxDeps) {
+  constructor({ transmit, window = MAX_IN_FLIGHT, pace = () => 0, shelf }: OutboxDeps) {
     this.#transmit = transmit;
     this.#window = window;
     this.#pace = pace;
+    this.#shelf = shelf;
+    if (shelf) void this.#load(shelf);
   }
 
   /**
@@ -76,7 +114,9 @@ export class Outbox {
   async send(message: Outgoing): Promise<Position | undefined> {
     if (message.text.length > MAX_FRAME_BYTES / 3 && utf8Length(message.text) > MAX_FRAME_BYTES) throw TOO_LARGE();
     if (message.kind === "ephemeral" && this.#isInterrupted) throw NO_CONNECTION();
-    const answer = this.#queue.add({ ...message, isSent: false });
+    const kept = this.#shelf && message.kind === "stored" ? keptOf(message) : undefined;
+    const answer = this.#queue.add({ ...message, isSent: false, ...(kept && { kept }) });
+    if (kept) this.#store((storage) => storage.put(kept));
     this.#schedule();
     return answer;
   }
@@ -125,8 +165,12 @@ export class Outbox {
     this.#stopTimeout();
     if (this.#pacing !== undefined) clearTimeout(this.#pacing);
     for (const timer of this.#pauses.values()) clearTimeout(timer);
-    for (const entry of this.#queue) if (entry.isSent) this.#settle(entry).reject(UNCONFIRMED());
-    this.#queue.rejectAll(error);
+    // Messages that are kept stay in the storage, and are sent when the channel is opened again.
+    for (const { isSent, kept, reject } of this.#queue) {
+      if (!kept) reject(isSent ? UNCONFIRMED() : error);
+      else if (reject !== this.#shelf?.failed) reject(error);
+    }
+    this.#queue.clear();
   }
 
   /** Sends at the end of the current task's step, so that messages sent together share one array. */
@@ -139,8 +183,29 @@ export class Outbox {
     });
   }
 
+  /** Puts the messages from before a reload ahead of newer ones. */
+  async #load({ storage, channel, failed }: OutboxShelf): Promise<void> {
+    this.#isLoading = true;
+    // Without the storage, the messages of this page are still sent.
+    const kept = await storage.load(channel).catch(() => []);
+    this.#isLoading = false;
+    // What this page has sent meanwhile may have been loaded, too.
+    const earlier = kept.filter(({ id }) => !this.#find(id)).map((message) => waitingAgain(message, failed));
+    this.#queue.prepend(earlier);
+    // The server may have forgotten the id of an old message, so it could store the message twice.
+    const oldest = Date.now() - KEPT_MS;
+    for (const entry of earlier) if (entry.kept.at < oldest) this.#settle(entry).reject(UNCONFIRMED());
+    this.#flush();
+  }
+
+  #store(change: (storage: OutboxStorage) => Promise<unknown>): void {
+    const { storage } = this.#shelf ?? {};
+    // A message that cannot be kept is still sent.
+    if (storage) this.#stored = this.#stored.then(() => change(storage)).catch(() => {});
+  }
+
   #flush(): void {
-    if (!this.#isOpen) return;
+    if (!this.#isOpen || this.#isLoading) return;
     for (let batch = this.#nextBatch(); batch.length > 0; batch = this.#nextBatch()) {
       for (const entry of batch) entry.isSent = true;
       if (!this.#transmit(batch)) {
@@ -225,10 +290,27 @@ export class Outbox {
   /** Removes a message and continues with the next ones. The caller settles its promise. */
   #settle(entry: Waiting): Waiting {
     this.#queue.remove(entry);
+    const { kept } = entry;
+    if (kept) this.#store((storage) => storage.remove(kept));
     this.#restartTimeout();
     this.#schedule();
     return entry;
   }
+}
+
+/** Returns a message from before a reload. Nobody waits for its promise any more. */
+function waitingAgain(kept: KeptMessage, failed: (error: ChannelError) => void) {
+  const { id, channel, text } = kept;
+  return { id, channel, text, kept, kind: "stored" as const, isSent: false, resolve: () => {}, reject: failed };
+}
+
+const keptOf = ({ id, channel, text }: Outgoing): KeptMessage => ({ id, channel, text, at: nextTime() });
+
+let lastTime = 0;
+/** Returns the time in milliseconds since the epoch, later than any time before. */
+function nextTime(): number {
+  lastTime = Math.max(lastTime + 0.001, Date.now());
+  return lastTime;
 }
 
 /** Returns whether the server will accept the same frame later. A used-up quota is not renewed until midnight, so it doesn't count. */

@@ -44,6 +44,17 @@ export class Queue<T, E extends Entry<T> = Entry<T>> implements Iterable<E> {
     this.#characters -= entry.text.length;
   }
 
+  /** Adds messages before all others, without regard to the limits. */
+  prepend(entries: readonly E[]): void {
+    this.#entries.unshift(...entries);
+    for (const { text } of entries) this.#characters += text.length;
+  }
+
+  clear(): void {
+    this.#entries.length = 0;
+    this.#characters = 0;
+  }
+
   rejectAll(error: ChannelError): void {
     for (const entry of this.#entries.splice(0)) entry.reject(error);
     this.#characters = 0;

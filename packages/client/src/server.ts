@@ -8,6 +8,8 @@ interface JsonRequest {
   method?: "POST";
   headers?: Record<string, string>;
   body?: string;
+  /** Ends the request. Its error is then `network`. */
+  signal?: AbortSignal;
 }
 
 /** Sends requests to the server, with the client's credential. */
@@ -51,11 +53,11 @@ export class Server {
     }
   }
 
-  async #attempt<T>(path: string, { headers, ...init }: JsonRequest, token: string | undefined): Promise<T> {
+  async #attempt<T>(path: string, { headers, signal, ...init }: JsonRequest, token: string | undefined): Promise<T> {
     const all: RequestInit = {
       ...init,
       headers: { ...headers, ...(token !== undefined && { Authorization: `Bearer ${token}` }) },
-      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+      signal: AbortSignal.any([AbortSignal.timeout(REQUEST_TIMEOUT_MS), ...(signal ? [signal] : [])]),
     };
     try {
       const response = await fetch(`${this.#url}${path}`, all);

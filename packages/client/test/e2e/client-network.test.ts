@@ -85,6 +85,26 @@ describe.runIf(target().url.startsWith("http://"))("a browser that loses its net
     expect(sockets()).toBe(3);
   });
 
+  it("sends a publish again whose request was on the connection that is dead, and it is stored once (IDM1)", async () => {
+    const browser = new FakeBrowser();
+    const [{ proxy }, name] = [await countingWay(), await newRoom(target())];
+    const room = await joinChannel(proxy, name);
+    const events = payloadsOf(await joinChannel(target(), name), "event");
+    for (const round of [1, 2]) {
+      // The server stores the event, and its answer is lost.
+      proxy.lose("answers");
+      const seqs: number[] = [];
+      void room.publish(round).then(({ seq }) => seqs.push(seq));
+      await until(() => events.length === round);
+      proxy.abandon();
+      proxy.find();
+      browser.fire("offline", "online");
+      await soon(() => seqs.length);
+      expect(seqs).toEqual([round]);
+    }
+    expect(await stored(name)).toEqual([1, 2]);
+  });
+
   it("for a moment keeps its connection and the messages that were on their way; twice in a row", async () => {
     const browser = new FakeBrowser();
     const [{ proxy, sockets }, name] = [await countingWay(), await newRoom(target())];

@@ -439,6 +439,12 @@ describe("the store of a channel", () => {
   });
 });
 
+describe("a client without a URL, where there is no page", () => {
+  it("says what to pass", () => {
+    expect(() => createClient()).toThrow("createClient({ url })");
+  });
+});
+
 describe("a WebSocket constructor that is passed in", () => {
   it("is used if there is no global one", async () => {
     vi.stubGlobal("WebSocket", undefined);

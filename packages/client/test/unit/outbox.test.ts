@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { ChannelError, type ErrorDetails } from "../../src/errors.ts";
-import { MAX_IN_FLIGHT, Outbox, type Outgoing } from "../../src/outbox.ts";
+import { type KeptMessage, MAX_IN_FLIGHT, Outbox, type OutboxStorage, type Outgoing } from "../../src/outbox.ts";
 import { Pacer } from "../../src/pacer.ts";
 import { PresenceState } from "../../src/presence-state.ts";
 
@@ -243,6 +243,97 @@ describe("the pacer", () => {
     }
     expect(sent).toEqual(ids);
     outbox.close(new ChannelError("closed", ""));
+  });
+});
+
+describe("messages that are kept in a storage", () => {
+  /** A storage in memory, whose contents outlive an outbox as a browser's do. */
+  class MemoryStorage implements OutboxStorage {
+    readonly kept = new Map<string, KeptMessage>();
+    load = async (channel: string) => [...this.kept.values()].filter((message) => message.channel === channel);
+    put = async (message: KeptMessage) => this.kept.set(message.id, message);
+    remove = async ({ id }: KeptMessage) => this.kept.delete(id);
+  }
+
+  /** Opens a page: an outbox of channel `a` that may send once it has read the storage. */
+  function newPage(storage: OutboxStorage) {
+    const sent: string[] = [];
+    const outcomes: unknown[] = [];
+    const failed = vi.fn();
+    const outbox = new Outbox({
+      transmit: (messages) => sent.push(...messages.map(({ id }) => id)) > 0,
+      shelf: { storage, channel: "a", failed },
+    });
+    const send = (id: string, kind: Outgoing["kind"] = "stored") => {
+      outbox.send({ id, channel: "a", text: `"${id}"`, kind }).then(
+        () => outcomes.push(id),
+        ({ code }: ChannelError) => outcomes.push(code),
+      );
+    };
+    return { outbox, sent, outcomes, failed, send };
+  }
+
+  it("survive a reload, and are sent with the same ids and in order before newer ones", async () => {
+    const storage = new MemoryStorage();
+    const before = newPage(storage);
+    for (const id of ["1", "2", "3"]) before.send(id);
+    before.send("private", "private");
+    before.outbox.open();
+    await settled();
+    before.outbox.acked("2", { seq: 1, time: AT });
+    await settled();
+    expect([...storage.kept.keys()]).toEqual(["1", "3"]);
+    const after = newPage(storage);
+    after.send("4");
+    after.outbox.open();
+    await settled();
+    expect(after.sent).toEqual(["1", "3", "4"]);
+    for (const id of ["1", "3", "4"]) after.outbox.acked(id, { seq: 1, time: AT });
+    await settled();
+    expect([storage.kept.size, after.outcomes, after.failed.mock.calls]).toEqual([0, ["4"], []]);
+  });
+
+  it("stay in the storage when the channel is closed, and leave it when the server refuses them", async () => {
+    const storage = new MemoryStorage();
+    const before = newPage(storage);
+    before.send("1");
+    before.outbox.open();
+    await settled();
+    before.outbox.close(new ChannelError("closed", ""));
+    await settled();
+    expect([before.outcomes, [...storage.kept.keys()]]).toEqual([["closed"], ["1"]]);
+    const after = newPage(storage);
+    after.outbox.open();
+    await settled();
+    after.outbox.refused("1", new ChannelError("forbidden", ""));
+    await settled();
+    expect([after.failed.mock.calls.length, storage.kept.size]).toEqual([1, 0]);
+  });
+
+  it("are given up after 24 hours, because the server forgets their ids (IDM3)", async () => {
+    const storage = new MemoryStorage();
+    const before = newPage(storage);
+    before.send("1");
+    await settled();
+    await vi.advanceTimersByTimeAsync(24 * 3_600 * SECONDS + 1);
+    const after = newPage(storage);
+    after.outbox.open();
+    await settled();
+    expect([after.sent, storage.kept.size]).toEqual([[], 0]);
+    expect(after.failed.mock.calls).toMatchObject([[{ code: "unconfirmed" }]]);
+  });
+
+  it("are sent even if the storage fails", async () => {
+    const away = async () => {
+      throw new Error("The storage is full.");
+    };
+    const page = newPage({ load: away, put: away, remove: away });
+    page.send("1");
+    page.outbox.open();
+    await settled();
+    page.outbox.acked("1", { seq: 1, time: AT });
+    await settled();
+    expect([page.sent, page.outcomes]).toEqual([["1"], ["1"]]);
   });
 });
 
