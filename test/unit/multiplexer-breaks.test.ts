@@ -4,7 +4,7 @@ import { MAX_WAITING_BYTES } from "../../src/adapters/xano/multiplexer.ts";
 import { refuse } from "../../src/protocol/errors.ts";
 import type { Frame } from "../support/frames.ts";
 import { connection, multiplexed, openObject } from "./multiplexer-support.ts";
-import { call, newDatabase, newOpenChannel, run, TestSocket } from "./support.ts";
+import { call, history, newDatabase, newOpenChannel, run, TestSocket } from "./support.ts";
 
 afterEach(() => vi.useRealTimers());
 
@@ -85,6 +85,72 @@ const seqsIn = (frames: Frame[]) =>
 const lastSeq = (frames: Frame[]) =>
   Math.max(0, ...frames.map(({ action, options }) => (action === "event" || action === "message" ? options.seq : 0)));
 const count = (frames: Frame[], wanted: string) => frames.filter(({ action }) => action === wanted).length;
+
+describe("a link that breaks while frames with an id wait for their answers (MUX8)", () => {
+  const message = (channel: string, id: string, more: object = {}) => ({
+    action: "message",
+    options: { channel, id, ...more },
+    payload: id,
+  });
+
+  it("sends them again in order, and each is stored and answered once, wherever the break falls", async () => {
+    for (const cut of run(1, 7)) {
+      const channel = await newOpenChannel();
+      const { client, state } = fragile([cut, 2]);
+      client.send({ action: "join", options: { channel, id: "j" } });
+      expect((await client.frame()).action).toBe("join");
+      for (const id of ["a", "b", "c"]) client.send(message(channel, id));
+      const acks: string[] = [];
+      while (acks.length < 3) {
+        const { action, options } = await client.frame();
+        if (action === "ack") acks.push(`${(options as unknown as { id: string }).id}:${options.seq}`);
+      }
+      expect([cut, acks]).toEqual([cut, ["a:1", "b:2", "c:3"]]);
+      expect((await history(channel)).messages.map(({ payload }) => payload)).toEqual(["a", "b", "c"]);
+      if (cut < 7) expect(state.broken).toBeGreaterThan(0);
+      client.socket.close(1000);
+    }
+  });
+
+  it("refuses those that are not stored, because they may have been delivered", async () => {
+    const channel = await newOpenChannel();
+    const { client, object } = connection();
+    client.send({ action: "join", options: { channel } });
+    const first = await object(1);
+    await first.frame();
+    first.send({ action: "join", options: { channel, seq: 0 }, payload: { history: false, presence: false } });
+    await client.frame();
+    client.send(message(channel, "typing", { ephemeral: true }));
+    client.send(message(channel, "kept"));
+    await first.frames(2);
+    first.socket.close(1011);
+    const refused = await client.frame();
+    expect(refused).toMatchObject({ action: "error", options: { id: "typing" }, payload: { code: "unavailable" } });
+    const second = await object(2);
+    expect((await second.frame()).action).toBe("join");
+    second.send({ action: "join", options: { channel, seq: 0, resumed: true, replayed: 0 }, payload: {} });
+    expect((await second.frame()).payload).toBe("kept");
+  });
+
+  it("gives a member its state again", async () => {
+    const channel = await newOpenChannel({ presence: true });
+    const { client } = fragile([3]);
+    client.send({ action: "join", options: { channel } });
+    await client.frame();
+    client.send({ action: "presence", options: { channel, id: "p" }, payload: { name: "Carol" } });
+    expect((await client.frame()).action).toBe("ack");
+    for (const id of ["a", "b"]) client.send(message(channel, id));
+    for (const _ of run(1, 4)) await client.frame();
+    const states = async () => {
+      const answer = await call("GET", `/channels/${encodeURIComponent(channel)}/presence`);
+      const { presence } = await answer.json<{ presence: { state?: object }[] }>();
+      return presence.map((member) => member.state);
+    };
+    await vi.waitUntil(async () => (await states()).length === 1, { timeout: 10_000, interval: 20 });
+    expect(await states()).toEqual([{ name: "Carol" }]);
+    expect(client.pending).toBe(0);
+  });
+});
 
 describe("a link that breaks during a catch-up, and again while it recovers (MUX3)", () => {
   const scenarios: [string, Scenario & { seqs: number[]; histories: number }][] = [
