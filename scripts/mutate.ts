@@ -36,7 +36,7 @@ const LIMIT_GRACE_MS = 2_000;
 /** How many mutants finish before others begin. */
 const GROUP_SIZE = 800;
 /** How many test files try a mutant that must be on before the modules are loaded. Each starts its own runtime. */
-const MAX_FILES_FROM_START = 6;
+const MAX_FILES_FROM_START = 12;
 const SAVE_INTERVAL_MS = 2_000;
 const STATUSES = ["killed", "timeout", "survived", "not covered", "explained"] as const;
 const EXPLAINED_FILE = "scripts/mutation/explained.json";
@@ -46,6 +46,8 @@ interface Verdict {
   /** The test file that failed, and its first failed test. */
   by?: string;
   failure?: string;
+  /** For a survivor: how many tests may reach it that did not run with it, because they take too long together. */
+  untried?: number;
 }
 
 interface Result extends Mutant, Verdict {}
@@ -135,15 +137,16 @@ function isExplained(mutant: Mutant): boolean {
   return explanation !== undefined;
 }
 
-async function profile(): Promise<{ tests: ProfiledTest[]; outside: Set<number> }> {
+/** Returns the tests, and for each file the mutants that it reached outside of tests. */
+async function profile(): Promise<{ tests: ProfiledTest[]; outside: Map<string, Set<number>> }> {
   const all = globSync(["test/unit/**/*.test.ts", "test/security/**/*.test.ts"]).toSorted();
   const files = all.filter((file) => !NEVER.test(file) && options.tests.some((name) => file.includes(name)));
   const found: ProfiledTest[] = [];
-  const foundOutside = new Set<number>();
+  const foundOutside = new Map<string, Set<number>>();
   await inParallel([...profilePaths(files)], async ([file, path], runner) => {
     const { tests: ofFile, outside: outsideOfFile } = await profileOf(file, path, runner);
     found.push(...ofFile);
-    for (const id of outsideOfFile) foundOutside.add(id);
+    foundOutside.set(file, new Set(outsideOfFile));
   });
   return { tests: found, outside: foundOutside };
 }
@@ -152,15 +155,15 @@ async function profile(): Promise<{ tests: ProfiledTest[]; outside: Set<number> 
 async function tryGroup(group: readonly Mutant[]): Promise<void> {
   const candidates = new Map(group.map((mutant) => [mutant.id, candidateOf(mutant)]));
   for (const count of TESTS_PER_ROUND) await tryRound(candidates, count);
-  await inParallel([...candidates.values()], async ({ mutant }, runner) => {
-    note(mutant, await tryFromStart(mutant, runner));
+  await inParallel([...candidates.values()], async ({ mutant, tests: rest }, runner) => {
+    const verdict = await tryFromStart(mutant, runner);
+    note(mutant, verdict.status === "survived" ? { ...verdict, untried: rest.size } : verdict);
   });
 }
 
 function candidateOf(mutant: Mutant): Candidate {
   const reaching = reach.of(mutant);
-  const isLoaded = reaching.length === 0 && outside.has(mutant.id);
-  const all = isLoaded ? reach.ofModule(mutant) : reaching;
+  const all = reaching.length > 0 ? reaching : outsideTests(mutant);
   return { mutant, tests: new Set(all.filter((test) => test.isRepeatable)), spentMs: 0, suspects: new Set() };
 }
 
@@ -168,6 +171,11 @@ function candidateOf(mutant: Mutant): Candidate {
 interface Pair {
   candidate: Candidate;
   test: ProfiledTest;
+}
+
+/** Returns the tests that may depend on a mutant that their file reached outside of tests. */
+function outsideTests(mutant: Mutant): ProfiledTest[] {
+  return reach.ofModule(mutant).filter(({ file }) => outside.get(file)?.has(mutant.id));
 }
 
 /** Tries each candidate with the tests that are most likely to detect it. Removes those that are detected. */
@@ -259,15 +267,15 @@ function decide(candidates: Map<number, Candidate>, { mutant }: Candidate, verdi
 /** Tries a mutant that no repeated test has detected: with tests that cannot run twice, or on from before the modules are loaded. */
 async function tryFromStart(mutant: Mutant, runner: RunnerProcess): Promise<Verdict> {
   const reaching = reach.of(mutant);
-  if (reaching.length === 0 && !outside.has(mutant.id)) return { status: "not covered" };
-  const wanted = reaching.length > 0 ? reaching.filter((test) => !test.isRepeatable) : reach.ofModule(mutant);
-  const files = [
-    ...Map.groupBy(
-      scores.best({ mutant, tests: new Set(wanted), spentMs: 0, suspects: new Set() }, Infinity),
-      (test) => test.file,
-    ),
-  ];
-  for (const [file, own] of files.slice(0, MAX_FILES_FROM_START)) {
+  const isReached = reaching.length > 0 || [...outside.values()].some((ids) => ids.has(mutant.id));
+  if (!isReached) return { status: "not covered" };
+  const once = reaching.filter((test) => !test.isRepeatable);
+  const wanted = reaching.length > 0 ? once : outsideTests(mutant);
+  const best = scores.best({ mutant, tests: new Set(wanted), spentMs: 0, suspects: new Set() }, Infinity);
+  const files = new Set(best.map(({ file }) => file));
+  for (const file of [...files].slice(0, MAX_FILES_FROM_START)) {
+    // Without such code, a request may take another way. So tests that reached nothing of the module may fail, too.
+    const own = (reaching.length > 0 ? once : tests).filter((test) => test.file === file);
     const first = await runFromStart(mutant, file, own, runner);
     // A busy machine may be too slow for a test once.
     const second = first && (await runFromStart(mutant, file, own, runner));
@@ -329,9 +337,10 @@ function finish(): never {
   save();
   console.log(`\nSurvivors and code that no test reaches:\n`);
   for (const result of results.toSorted((a, b) => a.id - b.id)) {
-    const { file, line, column, operator, original, replacement, status } = result;
+    const { file, line, column, operator, original, replacement, status, untried = 0 } = result;
     if (status !== "survived" && status !== "not covered") continue;
-    console.log(`${status}  ${file}:${line}:${column}  ${operator}\n    ${original}\n  → ${replacement}`);
+    const heading = `${status}  ${file}:${line}:${column}  ${operator}${untried > 0 ? `  (${untried} tests untried)` : ""}`;
+    console.log(`${heading}\n    ${original}\n  → ${replacement}`);
   }
   const groups = Map.groupBy(results, ({ file }) => dirname(file));
   const rows = [...groups, ["all", results] as const].toSorted(([a], [b]) => (a < b ? 1 : -1));

@@ -7,9 +7,9 @@ import type { ProfiledTest } from "./profile.ts";
 export type Status = "killed" | "timeout" | "survived" | "not covered" | "explained";
 
 /** How many tests try a mutant, in one round after the other. Each round starts every test file that it needs once. */
-export const TESTS_PER_ROUND = [6, 30, Infinity];
+export const TESTS_PER_ROUND = [10, Infinity];
 /** The tests of one mutant take at most so long together without a mutant, in milliseconds. */
-const BUDGET_MS = 20_000;
+const BUDGET_MS = 60_000;
 /** A run of a test takes at least so long with what is around it, in milliseconds. */
 const OVERHEAD_MS = 20;
 /** A test that reaches so many mutants is assumed to detect every second one. */
