@@ -41,7 +41,7 @@ export default defineConfig({
         ],
         test: {
           name: "unit",
-          include: ["test/unit/**/*.test.ts", "test/security/**/*.test.ts"],
+          include: ["test/unit/**/*.test.ts", "test/security/**/*.test.ts", "packages/*/test/unit/**/*.test.ts"],
           setupFiles: ["test/unit/setup.ts"],
           testTimeout: TEST_TIMEOUT_MS,
         },
@@ -50,7 +50,7 @@ export default defineConfig({
         define,
         test: {
           name: "e2e",
-          include: ["test/e2e/**/*.test.ts"],
+          include: ["test/e2e/**/*.test.ts", "packages/*/test/e2e/**/*.test.ts"],
           globalSetup: ["test/support/server.ts"],
           testTimeout: TEST_TIMEOUT_MS,
           hookTimeout: TEST_TIMEOUT_MS,
@@ -59,7 +59,7 @@ export default defineConfig({
       {
         test: {
           name: "browser",
-          include: ["test/browser/**/*.test.ts"],
+          include: ["test/browser/**/*.test.ts", "packages/*/test/browser/**/*.test.ts"],
           globalSetup: ["test/support/server.ts"],
           testTimeout: TEST_TIMEOUT_MS,
           hookTimeout: TEST_TIMEOUT_MS,

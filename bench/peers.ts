@@ -28,6 +28,13 @@ export interface Dialect {
   batches: boolean;
   /** How to publish over a socket. Undefined if the server does not store such messages. */
   socketPublish?: { open: (channel: string) => Subscription; text: (message: string) => string };
+  /** How to publish over a socket that acknowledges each message. Undefined if the server has none. */
+  ackPublish?: {
+    open: () => Subscription;
+    frame: (channel: string, id: string, message: string) => string;
+    /** The text that each acknowledgement contains once. */
+    ack: string;
+  };
 }
 
 export interface Peer {
@@ -77,6 +84,17 @@ function ours(query: string): Dialect {
         hello: [],
       }),
       text: (message) => `{"action":"message","payload":${message}}`,
+    },
+    ackPublish: {
+      open: () => ({
+        path: "/socket?frames=batch",
+        headers: { Authorization: `Bearer ${API_KEY}` },
+        hello: [],
+        heartbeat: "ping",
+      }),
+      frame: (channel, id, message) =>
+        `{"action":"event","options":{"channel":"${channel}","id":"${id}"},"payload":${message}}`,
+      ack: '"action":"ack"',
     },
   };
 }

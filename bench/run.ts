@@ -101,7 +101,9 @@ function load(job: Job): Promise<Outcome> {
 /** Returns whether a peer supports a workload. Not every server supports batches or publishing over sockets. */
 function can({ dialect }: Peer, workload: Workload): boolean {
   if (workload.kind === "channels") return dialect !== "single";
+  if (workload.kind === "paced" && workload.over === "acks") return "ackPublish" in DIALECTS[dialect];
   if (workload.kind !== "throughput") return true;
+  if (workload.over === "acks") return "ackPublish" in DIALECTS[dialect];
   if (workload.over === "sockets") return "socketPublish" in DIALECTS[dialect];
   return DIALECTS[dialect].batches || workload.batch === 1;
 }

@@ -5,8 +5,11 @@ export interface Throughput {
   subscribers: number;
   /** Messages per request. */
   batch: number;
-  /** Whether messages are published over HTTP, or sent over sockets with one message per frame. */
-  over: "posts" | "sockets";
+  /**
+   * Whether messages are published over HTTP, sent over sockets with one message per frame, or published over one socket
+   * that acknowledges each, with as many messages in flight as there are publishers times messages per request.
+   */
+  over: "posts" | "sockets" | "acks";
 }
 
 /** A fixed rate that does not wait for the server. Latencies count from a message's planned sending. */
@@ -15,6 +18,7 @@ export interface Paced {
   subscribers: number;
   /** Messages per second. */
   rate: number;
+  over: "posts" | "acks";
 }
 
 /** One message to each of many channels, 64 at a time. */
@@ -61,8 +65,12 @@ export const WORKLOADS: Record<string, Workload> = {
   "socket 64/100": throughput(64, 100, { over: "sockets" }),
   "16x100/1": throughput(16, 1, { batch: 100 }),
   "16x100/100": throughput(16, 100, { batch: 100 }),
-  "paced 1/1": { kind: "paced", subscribers: 1, rate: 100 },
-  "paced 1/100": { kind: "paced", subscribers: 100, rate: 100 },
+  "acks 64/1": throughput(64, 1, { over: "acks" }),
+  "acks 64/100": throughput(64, 100, { over: "acks" }),
+  "acks 16x100/1": throughput(16, 1, { batch: 100, over: "acks" }),
+  "paced 1/1": { kind: "paced", subscribers: 1, rate: 100, over: "posts" },
+  "paced 1/100": { kind: "paced", subscribers: 100, rate: 100, over: "posts" },
+  "paced acks 1/1": { kind: "paced", subscribers: 1, rate: 100, over: "acks" },
   channels: { kind: "channels", channels: 10_000 },
   idle: { kind: "idle", sockets: 10_000 },
   storm: { kind: "storm", clients: 1_000, missed: 100 },

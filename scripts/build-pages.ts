@@ -13,7 +13,7 @@ const { outputFiles } = await build({
     "build/chat": "src/pages/chat.ts",
     "build/console": "src/pages/console/app.tsx",
     "build/docs": "src/pages/docs.ts",
-    client: "src/client/client.ts",
+    client: "packages/client/src/client.ts",
   },
   outdir: "public",
   bundle: true,

@@ -28,6 +28,7 @@ import { type Candidate, costMs, Reach, Scores, type Status, TESTS_PER_ROUND } f
 const SOURCES = ["adapters", "archive", "auth", "channel", "http", "protocol", "settings", "shared"].map(
   (name) => `src/${name}/**/*.ts`,
 );
+const TEST_FILES = ["test/unit/**/*.test.ts", "test/security/**/*.test.ts", "packages/*/test/unit/**/*.test.ts"];
 /** The simulation takes minutes, and tests no single line. */
 const NEVER = /\/simulation\.test\.ts$/;
 /** A test fails if it takes its usual time multiplied by the factor, plus the grace time. */
@@ -139,7 +140,7 @@ function isExplained(mutant: Mutant): boolean {
 
 /** Returns the tests, and for each file the mutants that it reached outside of tests. */
 async function profile(): Promise<{ tests: ProfiledTest[]; outside: Map<string, Set<number>> }> {
-  const all = globSync(["test/unit/**/*.test.ts", "test/security/**/*.test.ts"]).toSorted();
+  const all = globSync(TEST_FILES).toSorted();
   const files = all.filter((file) => !NEVER.test(file) && options.tests.some((name) => file.includes(name)));
   const found: ProfiledTest[] = [];
   const foundOutside = new Map<string, Set<number>>();

@@ -6,6 +6,7 @@ import { CHANNEL, type Dialect, DIALECTS } from "../peers.ts";
 import type { Channels, Idle, Paced, Storm, Throughput, Workload } from "../workloads.ts";
 import { atOnce } from "./at-once.ts";
 import { now, percentile } from "./clock.ts";
+import { InFlightPublisher } from "./in-flight.ts";
 import { Publisher } from "./publisher.ts";
 import { Receiver } from "./receiver.ts";
 import { Subscriber } from "./subscriber.ts";
@@ -58,10 +59,8 @@ async function throughput(workload: Throughput): Promise<Outcome> {
   await receiver.join(job.port, dialect, CHANNEL, subscribers);
   const end = new AbortController();
   const published = { count: 0 };
-  const publishing =
-    over === "sockets"
-      ? publishOverSockets(workload, receiver, published, end.signal)
-      : post(workload, published, end.signal);
+  const publish = { sockets: publishOverSockets, posts: post, acks: publishInFlight }[over];
+  const publishing = publish(workload, published, end.signal, receiver);
   await sleep(job.warmUp);
   const measured = await measure(job.seconds, () => ({
     published: published.count,
@@ -100,9 +99,9 @@ async function post({ publishers, batch }: Throughput, done: { count: number }, 
 /** Sends messages over sockets in turn, with at most one unanswered message per socket. */
 async function publishOverSockets(
   { publishers, subscribers }: Throughput,
-  receiver: Receiver,
   done: { count: number },
   end: AbortSignal,
+  receiver: Receiver,
 ): Promise<void> {
   const { socketPublish } = dialect;
   if (!socketPublish) throw new Error("This server accepts no messages over sockets.");
@@ -116,12 +115,27 @@ async function publishOverSockets(
   }
 }
 
-async function paced({ subscribers, rate }: Paced): Promise<Outcome> {
+/** Publishes over one socket, with several messages in flight. */
+async function publishInFlight(
+  { publishers, batch }: Throughput,
+  done: { count: number },
+  end: AbortSignal,
+): Promise<void> {
+  const publisher = await InFlightPublisher.open(job.port, dialect);
+  const counting = setInterval(() => (done.count = publisher.acknowledged), 1);
+  await publisher.keep(publishers * batch, end);
+  clearInterval(counting);
+  done.count = publisher.acknowledged;
+}
+
+async function paced({ subscribers, rate, over }: Paced): Promise<Outcome> {
   const receiver = new Receiver(true);
   await receiver.join(job.port, dialect, CHANNEL, subscribers);
   const publisher = new Publisher(job.port, dialect, 64);
-  const answered: number[] = [];
+  const inFlight = over === "acks" ? await InFlightPublisher.open(job.port, dialect) : undefined;
+  const answered = inFlight?.latenciesUs ?? [];
   const publish = async (due: number) => {
+    if (inFlight) return inFlight.send(due);
     await publisher.publish(CHANNEL, [messageText(due)]);
     answered.push(now() - due);
   };

@@ -23,7 +23,13 @@ export interface Profile {
 
 /** Profiles are kept here while neither the test file, the sources nor the helpers of the tests change. */
 const DIRECTORY = "node_modules/.cache/mutation";
-const PROFILED_FILES = ["src/**/*.ts", "test/**/*.ts", "scripts/mutation/mutants.ts", "package-lock.json"];
+const PROFILED_FILES = [
+  "src/**/*.ts",
+  "test/**/*.ts",
+  "packages/*/{src,test}/**/*.ts",
+  "scripts/mutation/mutants.ts",
+  "package-lock.json",
+];
 const TEST_FILE = /\.test\.ts$/;
 /** A busy machine may be too slow for a test once. */
 const ATTEMPTS = 3;

@@ -3,7 +3,7 @@ import { ERRORS, type ErrorCode } from "../protocol/errors.ts";
 import type { Client, Members } from "../protocol/frames.ts";
 import { AuthDatabase } from "../protocol/auth-database.ts";
 import { ChannelSettings } from "../protocol/channel-settings.ts";
-import { ChannelName, ChannelPattern, DatabaseName, UserId } from "../protocol/values.ts";
+import { ChannelName, ChannelPattern, DatabaseName, MessageType, UserId } from "../protocol/values.ts";
 
 /**
  * The schemas of the server's HTTP responses. The schemas of requests are in src/protocol, where they are validated.
@@ -18,17 +18,27 @@ export const ClientInfo = v.strictObject({
   socketId: v.string(),
   permissions: v.strictObject({ dbo_id: v.number(), row_id: v.union([v.number(), v.string()]) }),
   extras: v.record(v.string(), v.unknown()),
+  state: v.optional(v.record(v.string(), v.unknown())),
 }) satisfies v.GenericSchema<Client>;
 
 /** A stored message, as it is delivered live, in history and in a resume. */
 export const StoredFrame = v.strictObject({
   action: v.picklist(["event", "message"]),
   client: v.optional(ClientInfo),
-  options: v.strictObject({ channel: ChannelName, seq: Seq, time: Time }),
+  options: v.strictObject({
+    channel: ChannelName,
+    seq: Seq,
+    time: Time,
+    type: v.optional(MessageType),
+    id: v.optional(v.string()),
+  }),
   payload: v.unknown(),
 });
 
 export const PublishResult = v.strictObject({ channel: ChannelName, seq: Seq, time: Time });
+
+/** The answer to a message that was delivered and not stored. */
+export const DeliverResult = v.strictObject({ channel: ChannelName });
 
 const codes = Object.keys(ERRORS) as [ErrorCode, ...ErrorCode[]];
 const statuses = [...new Set(codes.map((code) => ERRORS[code].status))];
@@ -50,6 +60,7 @@ export const BatchResults = v.strictObject({
   results: v.array(
     v.union([
       v.strictObject({ status: v.literal(201), ...PublishResult.entries }),
+      v.strictObject({ status: v.literal(200), ...DeliverResult.entries }),
       v.strictObject({ ...problem, channel: ChannelName }),
     ]),
   ),

@@ -33,7 +33,7 @@ export function asyncapi(version: string): object {
       title: "durable-channels: sockets",
       version,
       description:
-        "Each frame is one JSON object in one text message. `/openapi.json` describes the upgrade requests and their errors. PROTOCOL.md has all rules.",
+        "Each frame is one JSON object in one text message. A client may also send an array of 1 to 100 frames in one text message. `/openapi.json` describes the upgrade requests and their errors. PROTOCOL.md has all rules.",
       license: { name: "MIT" },
     },
     defaultContentType: "application/json",
@@ -48,11 +48,12 @@ export function asyncapi(version: string): object {
           },
         },
       ),
+      shared: socket("/socket", "A socket for many channels. Each frame names its channel.", {}),
       multiplexed: socket("/rt/{canonical}", "A socket for many channels. Each frame names its channel.", {
         canonical: { description: canonical.description },
       }),
     },
-    operations: Object.fromEntries(["channel", "multiplexed"].flatMap(operationsOn)),
+    operations: Object.fromEntries(["channel", "shared", "multiplexed"].flatMap(operationsOn)),
     components: { messages: messages(), schemas },
   };
 }
@@ -102,7 +103,7 @@ const HEADERS = {
  * Returns the operations on a channel of the document: the frames that the server receives, and those that it sends.
  */
 function operationsOn(name: string): [string, object][] {
-  const carried = Object.entries(FRAMES).filter(([, frame]) => name === "multiplexed" || !frame.isMultiplexedOnly);
+  const carried = Object.entries(FRAMES).filter(([, frame]) => name !== "channel" || !frame.isMultiplexedOnly);
   const sentBy = (from: Frame["from"]) =>
     carried.flatMap(([frame, described]) => (described.from === from ? frame : []));
   const operation = (action: "send" | "receive", names: string[]) => ({

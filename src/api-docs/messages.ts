@@ -3,7 +3,7 @@ import { type Component, component } from "./components.ts";
 import { CLIENT, EVENT_FRAME, FRAME_CHANNEL } from "./examples.ts";
 import * as frames from "./frames.ts";
 
-const [Join, Leave, Message, History] = ClientFrame.options;
+const [Join, Leave, Message, History, SetPresence, Publish] = ClientFrame.options;
 
 /** A frame: its sender, its schema, and an example. */
 export interface Frame extends Component {
@@ -55,7 +55,7 @@ export const FRAMES: Record<string, Frame> = {
     component(Message, "Sends a message to all subscribers, to authenticated clients only, or to one client.", {
       action: ACTION,
       options:
-        "With `authenticated`, only authenticated clients get the message. With `socketId`, only this client gets it, and it is not stored.",
+        "With `authenticated`, only authenticated clients get the message. With `socketId` or `user`, only that client or user gets it, and it is not stored. With `ephemeral`, it is not stored either. With `id`, the server acknowledges it, and stores it once however often it is sent.",
       payload: PAYLOAD,
     }),
     { action: "message", options: { ...onChannel, authenticated: true }, payload: { text: "I can do this all day." } },
@@ -69,6 +69,30 @@ export const FRAMES: Record<string, Frame> = {
       payload: "Empty.",
     }),
     { action: "history", options: onChannel },
+  ),
+  SetPresence: frame(
+    "client",
+    "Set presence state",
+    component(SetPresence, "Sets the state that other clients see in presence. Only for a client that has joined.", {
+      action: ACTION,
+      options: "The channel.",
+      payload: "The state: a JSON object of at most 1,024 bytes. It replaces the previous state.",
+    }),
+    { action: "presence", options: onChannel, payload: { name: "Carol", typing: true } },
+  ),
+  Publish: frame(
+    "client",
+    "Publish an event",
+    component(Publish, "Publishes an event, as `POST /message` does. Only for API-key clients. Needs no `join`.", {
+      action: ACTION,
+      options: "The same fields as in the body of `POST /message`. With `id`, the server acknowledges it.",
+      payload: PAYLOAD,
+    }),
+    {
+      action: "event",
+      options: { ...onChannel, id: "7f0e6c1b2a", type: "roll-call" },
+      payload: { text: "Avengers, assemble!" },
+    },
   ),
   Event: frame(
     "server",
@@ -99,22 +123,43 @@ export const FRAMES: Record<string, Frame> = {
   PrivateMessage: frame(
     "server",
     "A private message",
-    component(
-      frames.PrivateFrame,
-      "A message from another client to this client only. It is not stored, and has no `seq`.",
-      {
-        action: ACTION,
-        client: "The sender.",
-        options: "The channel, and the recipient's `socketId`.",
-        payload: PAYLOAD,
-      },
-    ),
+    component(frames.PrivateFrame, "A message to this client or this user only. It is not stored, and has no `seq`.", {
+      action: ACTION,
+      client: "The sender. An event from an API-key client that named no `sender` has none.",
+      options: "The channel, and the recipient: a `socketId`, or a `user`.",
+      payload: PAYLOAD,
+    }),
     {
       action: "message",
       client: CLIENT,
       options: { ...onChannel, socketId: "3d0f6a52-93b1-4c1e-8a53-0b7e9d1c2f4a" },
       payload: "psst",
     },
+  ),
+  Ephemeral: frame(
+    "server",
+    "An ephemeral message",
+    component(frames.EphemeralFrame, "A message that is not stored, and has no `seq`.", {
+      action: ACTION,
+      client: "The sender. An event from an API-key client that named no `sender` has none.",
+      options: "The channel, and the message's `type`, if it has one.",
+      payload: PAYLOAD,
+    }),
+    {
+      action: "message",
+      client: CLIENT,
+      options: { ...onChannel, ephemeral: true, type: "typing" },
+      payload: { typing: true },
+    },
+  ),
+  Ack: frame(
+    "server",
+    "An acknowledgement",
+    component(frames.AckFrame, "Answers a `message`, `event` or `presence` that has an `id`.", {
+      action: ACTION,
+      options: "The channel, and the `id` of the frame. For a stored message also its position.",
+    }),
+    { action: "ack", options: { ...onChannel, id: "7f0e6c1b2a", seq: 17, time: EVENT_FRAME.options.time } },
   ),
   HistoryAnswer: frame(
     "server",
@@ -172,11 +217,11 @@ export const FRAMES: Record<string, Frame> = {
     "A presence update",
     component(
       frames.PresenceUpdateFrame,
-      "Reports a member that joined or left, to clients that asked for `presence`.",
+      "Reports a member that joined, left or changed its state, to clients that asked for `presence`.",
       {
         action: ACTION,
         options: "The channel.",
-        payload: "Whether the member joined (`join`) or left (`leave`), and the member.",
+        payload: "Whether the member joined (`join`), left (`leave`) or changed its state (`update`), and the member.",
       },
     ),
     { action: "presence_update", options: onChannel, payload: { action: "join", presence: CLIENT } },
@@ -206,7 +251,7 @@ export const FRAMES: Record<string, Frame> = {
       "Reports what is wrong with a frame of the client, or why the server closes the connection.",
       {
         action: ACTION,
-        options: "The channel that the error is about, if known.",
+        options: "The channel that the error is about, and the `id` of the frame that it answers, if known.",
         payload: "The error.",
         "payload.code": "The error code, which is stable. `/problems/{code}` explains it.",
         "payload.message": "What is wrong and what to do, for people. The text may change.",

@@ -1,7 +1,7 @@
 import { type ErrorCode, ERRORS, problemOf } from "../protocol/errors.ts";
 import { inlineSchema, refTo, schemasOf } from "./components.ts";
 import { FAULTS } from "./examples.ts";
-import type { Operation, Parameter } from "./operation.ts";
+import type { Answer, Operation, Parameter } from "./operation.ts";
 import { OPERATIONS } from "./operations.ts";
 import { HTTP } from "./schemas.ts";
 
@@ -60,6 +60,7 @@ function operationObject({
   parameters,
   body,
   answer,
+  otherAnswer,
   errors,
 }: Operation): object {
   return {
@@ -71,13 +72,18 @@ function operationObject({
     parameters: parameters.map(parameterObject),
     ...(body && { requestBody: { required: true, content: contentObject(body) } }),
     responses: {
-      [answer.status]: {
-        description: answer.description,
-        ...(answer.link === true && { headers: { Link: LINK } }),
-        ...(answer.content && { content: contentObject(answer.content) }),
-      },
+      [answer.status]: answerObject(answer),
+      ...(otherAnswer && { [otherAnswer.status]: answerObject(otherAnswer) }),
       ...refusals(errors),
     },
+  };
+}
+
+function answerObject({ description, link, content }: Answer): object {
+  return {
+    description,
+    ...(link === true && { headers: { Link: LINK } }),
+    ...(content && { content: contentObject(content) }),
   };
 }
 

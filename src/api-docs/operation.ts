@@ -20,6 +20,13 @@ interface Content {
   example: unknown;
 }
 
+export interface Answer {
+  status: number;
+  description: string;
+  content?: Content;
+  link?: boolean;
+}
+
 /** An operation of the HTTP interface, as openapi.ts puts it into the document. */
 export interface Operation {
   id: string;
@@ -32,7 +39,9 @@ export interface Operation {
   access: "server" | "anybody" | "none";
   parameters: Parameter[];
   body?: Content;
-  answer: { status: number; description: string; content?: Content; link?: boolean };
+  answer: Answer;
+  /** Another answer that is no error. */
+  otherAnswer?: Answer;
   errors: ErrorCode[];
 }
 

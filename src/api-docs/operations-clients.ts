@@ -29,7 +29,8 @@ export const publishing: Operation[] = [
     path: "/message",
     tag: "Publishing",
     summary: "Publish a message",
-    description: "Stores the message, delivers it to the channel's subscribers, and answers once it is stored.",
+    description:
+      "Stores the message, delivers it to the channel's subscribers, and answers once it is stored. A message with `ephemeral`, `socketId` or `user` is delivered and not stored; it has no `seq`.",
     access: "anybody",
     parameters: [idempotencyKey],
     body: { schema: "PublishRequest", example: examples.MESSAGE },
@@ -38,10 +39,16 @@ export const publishing: Operation[] = [
       description: "The message is stored.",
       content: { schema: "PublishResult", example: examples.PUBLISH_RESULT },
     },
+    otherAnswer: {
+      status: 200,
+      description: "The message is delivered, and not stored.",
+      content: { schema: "DeliverResult", example: { channel: examples.CHANNEL } },
+    },
     errors: [
       ...BODY,
       ...AUTHENTICATING,
       "forbidden",
+      "unknown-recipient",
       "quota-exceeded",
       "key-reused",
       "keys-full",
@@ -75,6 +82,7 @@ export const RESULT_ERRORS: ErrorCode[] = [
   "unauthorized",
   "rate-limited",
   "forbidden",
+  "unknown-recipient",
   "quota-exceeded",
   "key-reused",
   "keys-full",
@@ -98,6 +106,7 @@ export const reading: Operation[] = [
         limit: ["The largest number of messages.", 50],
         before: ["Only messages before this `seq`."],
         after: ["Only messages after this `seq`, oldest first. Without it the page has the latest messages."],
+        type: ["Only messages of this type: `order.created`."],
         q: ["Only messages whose payload's JSON text contains this, in upper or lower case: `avengers`."],
         since: ["Only messages of this time or later (RFC 3339): `2026-11-24T00:00:00Z`."],
         until: ["Only messages from before this time (RFC 3339): `2027-11-24T00:00:00Z`."],
@@ -132,6 +141,13 @@ export const reading: Operation[] = [
 
 const UPGRADE = "A WebSocket upgrade (RFC 6455). [asyncapi.json](/asyncapi.json) describes the frames.";
 
+const framing = query(SocketQuery, {
+  frames: [
+    "With `batch`, each text message from the server is a JSON array of frames: one under low load, several under high load.",
+    "batch",
+  ],
+});
+
 export const sockets: Operation[] = [
   {
     id: "openSocket",
@@ -141,28 +157,32 @@ export const sockets: Operation[] = [
     summary: "Open a socket to a channel",
     description: `${UPGRADE} Browsers send a credential as a subprotocol, alone or together with \`durable-channels.v1\`.`,
     access: "anybody",
-    parameters: [
-      channel,
-      ...query(SocketQuery, {
-        frames: [
-          "With `batch`, each text message from the server is a JSON array of frames: one under low load, several under high load.",
-          "batch",
-        ],
-      }),
-    ],
+    parameters: [channel, ...framing],
     answer: { status: 101, description: "The socket is open." },
     errors: ["invalid-field", ...AUTHENTICATING, "forbidden", "upgrade-required", "too-many-sockets", ...CHANNEL],
+  },
+  {
+    id: "openSharedSocket",
+    method: "get",
+    path: "/socket",
+    tag: "Sockets",
+    summary: "Open a socket for many channels",
+    description: `${UPGRADE} Each frame names its channel.`,
+    access: "anybody",
+    parameters: framing,
+    answer: { status: 101, description: "The socket is open." },
+    errors: ["invalid-field", "upgrade-required", ...AUTHENTICATING],
   },
   {
     id: "openMultiplexedSocket",
     method: "get",
     path: "/rt/{canonical}",
     tag: "Sockets",
-    summary: "Open a socket for many channels",
+    summary: "Open a socket for many channels, as a client of Xano Realtime",
     description: `${UPGRADE} Each frame names its channel. Xano Realtime's clients open this address.`,
     access: "anybody",
-    parameters: [canonical],
+    parameters: [canonical, ...framing],
     answer: { status: 101, description: "The socket is open." },
-    errors: ["not-found", "upgrade-required", ...AUTHENTICATING],
+    errors: ["invalid-field", "not-found", "upgrade-required", ...AUTHENTICATING],
   },
 ];

@@ -11,6 +11,7 @@ import {
   HistoryPage,
   NamedDatabase,
   NamedSettings,
+  DeliverResult,
   PublishResult,
   Presence,
   Problem,
@@ -37,6 +38,7 @@ export const SHARED = {
     permissions:
       "The user: the number of its auth database (`dbo_id`) and its id (`row_id`). Both are 0 for an anonymous client.",
     extras: "Data from the user's token, which every client of the channel can see.",
+    state: "In presence only: the state that the member has set, if any.",
   }),
   StoredFrame: component(StoredFrame, "A stored message. Its frame is the same live, in history and in a resume.", {
     action: "`event`: published over HTTP. `message`: sent over a socket.",
@@ -45,6 +47,8 @@ export const SHARED = {
     "options.channel": "The channel.",
     "options.seq": SEQ,
     "options.time": "When it was stored: RFC 3339, UTC, milliseconds. Never earlier than the previous message's.",
+    "options.type": "The application's name for its kind, if the sender gave one.",
+    "options.id": "The id that the sender gave it. Over sockets only, and for the sender only.",
     payload: "The message: any JSON value.",
   }),
 };
@@ -57,6 +61,11 @@ export const HTTP = {
     message: "Any JSON value: text, number, object, array, true, false, null.",
     database: "Restricts the event to the users of this auth database, which must be the channel's.",
     sender: "The user to whom the event is attributed. For API-key clients only.",
+    type: "Your name for this kind of message: `order.created`. Clients can filter by it.",
+    ephemeral: "If true, the message is delivered to the current subscribers, and not stored or numbered.",
+    socketId: "Only this client gets the message, and it is not stored.",
+    user: "Only the sockets of this user get the message, and it is not stored. Names the user as `permissions` do.",
+    except: "The `socketId` of a client that does not get the message live.",
   }),
   BatchRequest: component(
     BatchRequest,
@@ -68,9 +77,12 @@ export const HTTP = {
     seq: SEQ,
     time: "When it was stored.",
   }),
+  DeliverResult: component(DeliverResult, "The answer to a message that was delivered and not stored.", {
+    channel: "The channel.",
+  }),
   BatchResults: component(BatchResults, "One result for each message, in the order of the batch.", {
     results:
-      "The position of the stored message with `status` 201, or a problem with its `status`. Both have the message's `channel`.",
+      "The position of the stored message with `status` 201, `status` 200 for a message that was delivered and not stored, or a problem with its `status`. All have the message's `channel`.",
   }),
   HistoryPage: component(HistoryPage, "A page of history.", {
     channel: "The channel.",

@@ -20,6 +20,8 @@ export const messages = sqliteTable(
     database: text(),
     /** JSON. */
     payload: text().notNull(),
+    /** The application's name for its kind, null if the publisher gave none. */
+    type: text(),
   },
   (table) => [primaryKey({ columns: [table.channel, table.seq] })],
 );

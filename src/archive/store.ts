@@ -11,7 +11,7 @@ import { blockEndSql, type Reader } from "./times.ts";
  * text.
  */
 export interface ArchiveBatch {
-  /** JSON: `[[seq, time, action, sender, database, payload], …]`, with `sender` an index into `clients`, or null. */
+  /** JSON: `[[seq, time, action, sender, database, payload, type], …]`, with `sender` an index into `clients`, or null. */
   rows: string;
   /** JSON: an array of the distinct senders of these messages. */
   clients: string;
@@ -43,8 +43,8 @@ export class HistoryStore {
     // otherwise SQLite would parse ON CONFLICT as part of the join (https://sqlite.org/lang_upsert.html, section 2.2).
     await this.#db.run(sql`
       WITH senders AS MATERIALIZED (SELECT key AS place, value AS client FROM json_each(${clients}))
-      INSERT INTO ${messages} (channel, seq, time, action, client, database, payload)
-      SELECT ${channel}, value ->> 0, value ->> 1, value ->> 2, client, value ->> 4, value ->> 5
+      INSERT INTO ${messages} (channel, seq, time, action, client, database, payload, type)
+      SELECT ${channel}, value ->> 0, value ->> 1, value ->> 2, client, value ->> 4, value ->> 5, value ->> 6
       FROM json_each(${rows}) LEFT JOIN senders ON place = value ->> 3 WHERE true
       ON CONFLICT DO NOTHING`);
   }
@@ -90,7 +90,7 @@ export class HistoryStore {
     if (from > to) return [];
     const order = sql.raw(direction === "forward" ? "ASC" : "DESC");
     return this.#db.all<StoredMessage>(sql`
-      SELECT seq, time, action, client, database, payload FROM (
+      SELECT seq, time, action, client, database, type, payload FROM (
         SELECT *, sum(text) OVER (ORDER BY seq ${order}) - text AS text_before FROM (
           SELECT *, length(payload) + coalesce(length(client), 0) AS text FROM ${messages} WHERE channel = ${channel} AND seq BETWEEN ${from} AND ${to}
           ORDER BY seq ${order} LIMIT ${limit}

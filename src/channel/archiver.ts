@@ -182,7 +182,7 @@ function succeeds(work: Promise<unknown>): Promise<boolean> {
   );
 }
 
-function batchOf({ seq, time, action, client, database, payload }: StoredMessage): ArchiveBatch {
-  const rows = JSON.stringify([[seq, time, action, client === null ? null : 0, database, payload]]);
+function batchOf({ seq, time, action, client, database, type, payload }: StoredMessage): ArchiveBatch {
+  const rows = JSON.stringify([[seq, time, action, client === null ? null : 0, database, payload, type]]);
   return { rows, clients: JSON.stringify(client === null ? [] : [client]), count: 1, last: seq, since: time };
 }

@@ -3,6 +3,12 @@
  */
 export const MAX_UNCONFIRMED_CHARACTERS = 8 * 1024 * 1024;
 
+/**
+ * The unconfirmed text from which a client gets no ephemeral messages, and no long answers, in UTF-16 units. A client
+ * that sends a heartbeat after each mebibyte (CON7) stays below it, except after a long answer.
+ */
+const MANY_UNCONFIRMED_CHARACTERS = MAX_UNCONFIRMED_CHARACTERS / 2;
+
 /** The time after its last heartbeat at which a client counts as gone. Clients that never sent one never do. */
 export const HEARTBEAT_TIMEOUT_MS = 90_000;
 
@@ -113,6 +119,15 @@ export class Backpressure<Socket> {
       if (verdict) verdicts.push([socket, verdict]);
     }
     return verdicts;
+  }
+
+  /** Whether a client has so much unconfirmed text that it gets nothing that it can do without. */
+  isBehind(socket: Socket): boolean {
+    const reader = this.#readers.get(socket);
+    if (!reader || this.#sentTo(reader) - reader.confirmed <= MANY_UNCONFIRMED_CHARACTERS) return false;
+    // Its last heartbeat may not have been counted yet.
+    this.checkOne(socket, Date.now());
+    return this.#sentTo(reader) - reader.confirmed > MANY_UNCONFIRMED_CHARACTERS;
   }
 
   /**

@@ -10,6 +10,7 @@ import { blockEnd, type LogPositions } from "../archive/times.ts";
 import { logFailure } from "../shared/logging.ts";
 import { CLOSE } from "../protocol/close.ts";
 import type { Fault, Result } from "../protocol/errors.ts";
+import { parseFrames } from "../protocol/client-frame.ts";
 import { presenceUpdateFrame, type StoredMessage } from "../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../protocol/heartbeat.ts";
 import {
@@ -27,15 +28,16 @@ import { FrameHandler } from "./frame-handler.ts";
 import { withDeadline } from "../shared/deadline.ts";
 import { identityOf } from "./identity-header.ts";
 import { IdempotencyKeys } from "./idempotency-keys.ts";
-import { MessageLog, type Position } from "./message-log.ts";
+import { MessageLog, withoutKey } from "./message-log.ts";
 import { Metrics } from "./metrics.ts";
 import { PresenceFeed } from "./presence-feed.ts";
-import { dependsOnSettings, Publisher, type Submission } from "./publisher.ts";
+import { type Accepted, dependsOnSettings, Publisher, type Submission } from "./publisher.ts";
 import { AnonymousQuota } from "./quota.ts";
 import { SetAside } from "./set-aside.ts";
 import type { EffectiveSettings } from "../settings/channel-settings.ts";
 import { SettingsCopy, UNAVAILABLE } from "./settings.ts";
-import { SERVER_GROUP, Sockets } from "./sockets.ts";
+import { SERVER_GROUP, Sockets, userGroup } from "./sockets.ts";
+import { SenderDatabases } from "./sender-databases.ts";
 
 /** The bindings that a channel object uses. */
 export interface ChannelEnv {
@@ -91,9 +93,13 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
   readonly #metrics: Metrics;
   readonly #setAside: SetAside;
   readonly #archiver: Archiver;
+  readonly #senderDatabases: SenderDatabases;
   #starting: Promise<void> | undefined;
   /** The commit in progress, if any. */
   #committing: Promise<void> | undefined;
+  /** The events of sockets that wait for it, and the handling of them. */
+  readonly #events: { handle: () => void; databases: readonly string[] }[] = [];
+  #handling: Promise<void> | undefined;
 
   constructor(ctx: DurableObjectState, env: ChannelEnv) {
     super(ctx, env);
@@ -116,13 +122,14 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     this.#presence = new PresenceFeed({
       isWatched: () => this.#sockets.isWatched,
       announce: (action, client, except) =>
-        this.#sockets.announce(presenceUpdateFrame(this.#name, action, client), except),
+        this.#sockets.announce(presenceUpdateFrame(this.#name, action, client), client, except),
       notify: (watcher, action, client) =>
         this.#sockets.notify(watcher, presenceUpdateFrame(this.#name, action, client)),
     });
     // The object accepts a socket only after its log has started. So if there are sockets and no stored log, the log is
     // empty.
     if (!this.#log.started && this.#sockets.count() > 0) this.#log.start([]);
+    this.#senderDatabases = new SenderDatabases(env.DB, () => this.#settings.effective);
     this.#setAside = new SetAside(ctx.storage);
     this.#archiver = new Archiver({
       channel: this.#name,
@@ -139,7 +146,7 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     );
     this.#publisher = new Publisher({
       ...shared,
-      keys: new IdempotencyKeys(ctx.storage),
+      keys: new IdempotencyKeys(ctx.storage, this.#log),
       quota,
       onStored: () => this.#onStored(),
     });
@@ -148,7 +155,8 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
       metrics: this.#metrics,
       presence: this.#presence,
       budgets: this.#budgets,
-      accept: (who, budget, messages) => this.#publisher.acceptWithin(who, budget, messages),
+      publisher: this.#publisher,
+      databases: this.#senderDatabases,
     });
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
     // The runtime stops retrying an alarm after six failures. This makes sure that an alarm is set if work is due.
@@ -166,22 +174,20 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
    * @returns For each submission, one result per message. A message whose idempotency key is known gets its original
    *   result.
    */
-  async publish(submissions: readonly Submission[]): Promise<Result<Position>[][]> {
-    if (this.#needsFreshSettings(submissions)) await this.#settings.refreshed();
+  async publish(submissions: readonly Submission[]): Promise<Result<Accepted>[][]> {
+    if (this.#needsFreshSettings(submissions)) await this.#refreshSettingsFor(submissions);
     if (!this.#log.started && this.#allowsAny(submissions)) {
       await this.#ensureStarted();
-      if (this.#needsFreshSettings(submissions)) await this.#settings.refreshed();
+      if (this.#needsFreshSettings(submissions)) await this.#refreshSettingsFor(submissions);
     }
     // Group commit: callers that arrive during a commit wait for it, and then share the next commit.
     if (this.#committing) await this.#committing;
     // There is no await below, so a message is stored under the same settings that allowed it.
-    const results = submissions.map((submission) => this.#store(submission));
-    this.#committing ??= this.ctx.storage.sync().finally(() => (this.#committing = undefined));
-    return results;
+    return submissions.map((submission) => this.#store(submission));
   }
 
-  #store({ who, address, messages }: Submission): Result<Position>[] {
-    if (this.#log.started) return this.#publisher.publish(who, messages, this.#budgets.of(groupOf(who, address)));
+  #store({ who, address, messages }: Submission): Result<Accepted>[] {
+    if (this.#log.started) return this.#publisher.publish({ who }, messages, this.#budgets.of(groupOf(who, address)));
     return messages.map((message) => {
       const allowed = this.#publisher.authorize(who, message);
       return allowed.ok ? UNAVAILABLE : allowed;
@@ -195,6 +201,11 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
   #needsFreshSettings(submissions: readonly Submission[]): boolean {
     const needed = this.#sockets.subscribed > 0 || submissions.some(isDecidedBySettings);
     return needed && !this.#settings.isUsable();
+  }
+
+  /** Without settings, the sockets' attachments decide which subscribers receive messages, so that wait is short. */
+  #refreshSettingsFor(submissions: readonly Submission[]): Promise<void> {
+    return submissions.some(isDecidedBySettings) ? this.#settings.refreshed() : this.#settings.refreshedBriefly();
   }
 
   #allowsAny(submissions: readonly Submission[]): boolean {
@@ -213,7 +224,8 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     const { last, oldest } = this.#log;
     const { from, to, direction } = pageRange(bounds, last);
     const forward = direction === "forward";
-    const fromLog = takeWithin(this.#log.read({ from, to }, forward ? "ASC" : "DESC"), MAX_PAGE_CHARACTERS);
+    const logged = takeWithin(this.#log.read({ from, to }, forward ? "ASC" : "DESC"), MAX_PAGE_CHARACTERS);
+    const fromLog = logged.map(withoutKey);
     const messages = forward ? fromLog : fromLog.toReversed();
     // If a backward page filled up within the log, it needs nothing from the archive.
     const endedEarly = !forward && to >= oldest && messages[0]?.seq !== Math.max(from, oldest);
@@ -316,17 +328,19 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
   }
 
   override webSocketMessage(socket: WebSocket, data: string | ArrayBuffer): Promise<void> | void {
-    if (!this.#frameHandler.admits(socket)) return;
+    if (!this.#frameHandler.admits(socket, data)) return;
+    const frames = parseFrames(data);
+    const databases = this.#senderDatabases.missingFor(frames);
     return this.#handleInOrder(() => {
       // The socket may have been closed in the meantime, for example by the settings that this frame waited for.
       if (!this.#sockets.isOpen(socket)) return;
-      if (this.#canAuthorize(socket)) this.#frameHandler.handle(socket, data);
-      else this.#frameHandler.fault(socket, UNAVAILABLE.fault);
+      if (this.#canAuthorize(socket)) this.#frameHandler.handle(socket, frames);
+      else this.#frameHandler.refuseAll(socket, UNAVAILABLE.fault, frames);
       this.#schedule();
-    });
+    }, databases);
   }
 
-  override webSocketClose(socket: WebSocket, code: number, reason: string): Promise<void> {
+  override webSocketClose(socket: WebSocket, code: number, reason: string): Promise<void> | void {
     return this.#handleInOrder(() => this.#sockets.close(socket, code, reason));
   }
 
@@ -356,6 +370,7 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
 
   /** Called after messages were stored: the settings are stored from now on, too, and the archiver has work. */
   #onStored(): void {
+    this.#committing ??= this.#commit();
     this.#settings.store();
     this.#schedule();
   }
@@ -402,15 +417,54 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
     return isRevoked(who, this.#settings.revocations) ? REVOKED : authorize(who, action, this.#settings.current);
   }
 
+  /** Waits until everything that was stored so far is durable. If that fails, the runtime resets the object. */
+  async #commit(): Promise<void> {
+    try {
+      await this.ctx.storage.sync();
+    } finally {
+      this.#committing = undefined;
+    }
+  }
+
   /**
-   * Handles a socket's event: at once if the settings are fresh. Otherwise the object receives no other event until
-   * they are fresh. So events take effect in the order of their arrival, and do not pile up in memory.
+   * Handles a socket's event: at once, or after the commit in progress, together with all events that arrive until
+   * then. They share the next commit (group commit), and take effect in the order of their arrival.
+   *
+   * @param databases The auth databases whose numbers must be loaded first.
    */
-  async #handleInOrder(handle: () => void): Promise<void> {
-    if (this.#settings.isUsable()) return handle();
+  #handleInOrder(handle: () => void, databases: readonly string[] = []): Promise<void> | void {
+    if (!this.#committing && this.#events.length === 0) return this.#handleNow(handle, databases);
+    this.#events.push({ handle, databases });
+    return (this.#handling ??= this.#handleAll());
+  }
+
+  async #handleAll(): Promise<void> {
+    try {
+      await this.#committing;
+      for (let event = this.#events[0]; event; event = this.#events[0]) {
+        // An await for each event would give each event a commit of its own.
+        const isHandled = this.#handleNow(event.handle, event.databases);
+        if (isHandled) await isHandled;
+        this.#events.shift();
+      }
+    } finally {
+      this.#handling = undefined;
+      // After an error, the other events are still handled.
+      if (this.#events.shift() && this.#events.length > 0) this.#handling = this.#handleAll();
+    }
+  }
+
+  /** Handles a socket's event: at once if the settings are fresh. Otherwise no other event arrives until they are. */
+  #handleNow(handle: () => void, databases: readonly string[]): Promise<void> | void {
+    if (this.#settings.isUsable() && databases.length === 0) return handle();
+    return this.#handlePrepared(handle, databases);
+  }
+
+  async #handlePrepared(handle: () => void, databases: readonly string[]): Promise<void> {
     const failure = await this.ctx.blockConcurrencyWhile(async () => {
       try {
-        await this.#settings.refreshedWhileBlocking();
+        if (!this.#settings.isUsable()) await this.#settings.refreshedWhileBlocking();
+        if (databases.length > 0) await this.#senderDatabases.load(databases);
         handle();
       } catch (error) {
         // An error thrown inside `blockConcurrencyWhile` would reset the object.
@@ -493,7 +547,7 @@ function isDecidedBySettings({ who, messages }: Submission): boolean {
 /** Returns the tag for sockets that limits count together. A tag has at most 256 characters. */
 function groupOf(who: Identity, address: string | undefined): string {
   if (who.kind === "server") return SERVER_GROUP;
-  return who.kind === "user" ? `user:${who.dbo_id}:${who.row_id}` : `address:${address ?? ""}`.slice(0, 256);
+  return who.kind === "user" ? userGroup(who) : `address:${address ?? ""}`.slice(0, 256);
 }
 
 function tooManySockets(limit: number, subject: string): Fault {

@@ -38,6 +38,8 @@ class Audience {
   readonly sockets = new Map<WebSocket, number>();
   readonly #waiting: string[] = [];
   #characters = 0;
+  /** The frames that some sockets get instead of the waiting frames, by the index of those. */
+  readonly #replaced = new Map<WebSocket, Map<number, string | null>>();
 
   constructor(traits: Traits) {
     this.traits = traits;
@@ -63,20 +65,43 @@ class Audience {
     return this.#characters >= MAX_BATCH_CHARACTERS;
   }
 
+  /** Replaces the last waiting frame for one socket. */
+  replaceLast(socket: WebSocket, frame: string | null): void {
+    const replaced = this.#replaced.get(socket) ?? new Map<number, string | null>();
+    replaced.set(this.#waiting.length - 1, frame);
+    this.#replaced.set(socket, replaced);
+  }
+
   /** Sends the waiting frames. Returns their number, counted once per socket. */
   flush(transmit: Transmit): number {
     const frames = this.#waiting.length * this.sockets.size;
     const batch = asBatch(this.#waiting);
     for (const [socket, from] of this.sockets) {
-      if (from === 0) transmit(socket, batch);
-      else if (from < this.#waiting.length) transmit(socket, asBatch(this.#waiting.slice(from)));
-      if (from > 0) this.sockets.set(socket, 0);
+      if (from === 0 && !this.#replaced.has(socket)) {
+        transmit(socket, batch);
+        continue;
+      }
+      const own = this.#waitingFor(socket, from);
+      if (own.length > 0) transmit(socket, asBatch(own));
+      this.sockets.set(socket, 0);
     }
     this.#waiting.length = 0;
     this.#characters = 0;
+    this.#replaced.clear();
     return frames;
   }
+
+  /** Returns the waiting frames for one socket, from an index on. */
+  #waitingFor(socket: WebSocket, from: number): string[] {
+    const replaced = this.#replaced.get(socket);
+    if (!replaced) return this.#waiting.slice(from);
+    const own = this.#waiting.map((frame, index) => (replaced.has(index) ? replaced.get(index) : frame));
+    return own.slice(from).filter((frame) => typeof frame === "string");
+  }
 }
+
+/** The sockets that get another frame than the others: the frame, or null if they get none. */
+export type Replaced = ReadonlyMap<WebSocket, string | null>;
 
 /** The auth database to whose users a message is restricted, null if every client may read it. */
 type Restriction = { database: string | null };
@@ -145,19 +170,23 @@ export class Fanout {
     if (audience?.hasWaitingFor(socket)) audience.flush(this.#transmit);
   }
 
-  /** Delivers a message to all sockets that may read it. Returns their number. */
-  message(frame: string, message: Restriction): number {
+  /**
+   * Delivers a message to all sockets that may read it. Returns their number.
+   *
+   * @param forServers The frame for API-key clients, if it differs.
+   */
+  message(frame: string, message: Restriction, replaced: Replaced = NONE, forServers = frame): number {
     let readers = 0;
     for (const audience of this.#audiencesOf(message)) {
-      this.#deliver(frame, audience);
+      this.#deliver(audience.traits.identity.kind === "server" ? forServers : frame, audience, replaced);
       readers += audience.sockets.size;
     }
     return readers;
   }
 
-  /** Delivers a presence update to all sockets that asked for presence, except those in `except`. */
-  presence(frame: string, except: ReadonlyMap<WebSocket, unknown> = NONE): void {
-    for (const audience of this.#watching()) this.#deliver(frame, audience, except);
+  /** Delivers a presence update to all sockets that asked for presence. */
+  presence(frame: string, replaced: Replaced = NONE): void {
+    for (const audience of this.#watching()) this.#deliver(frame, audience, replaced);
   }
 
   /** Returns the sockets that may read a message. */
@@ -194,20 +223,18 @@ export class Fanout {
     return this.#audiences.values().filter(({ traits }) => traits.presence);
   }
 
-  #deliver(frame: string, audience: Audience, except: ReadonlyMap<WebSocket, unknown> = NONE): void {
-    if (audience.traits.batch) return this.#deliverInBatch(frame, audience, except);
-    for (const socket of audience.sockets.keys()) if (!except.has(socket)) this.#transmit(socket, frame);
+  #deliver(frame: string, audience: Audience, replaced: Replaced): void {
+    if (audience.traits.batch) return this.#deliverInBatch(frame, audience, replaced);
+    for (const socket of audience.sockets.keys()) {
+      const own = replaced.get(socket);
+      if (own === undefined) this.#transmit(socket, frame);
+      else if (own !== null) this.#transmit(socket, own);
+    }
   }
 
-  #deliverInBatch(frame: string, audience: Audience, except: ReadonlyMap<WebSocket, unknown>): void {
-    const excluded = except
-      .keys()
-      .filter((socket) => audience.sockets.has(socket))
-      .toArray();
-    if (excluded.some((socket) => audience.hasWaitingFor(socket))) audience.flush(this.#transmit);
+  #deliverInBatch(frame: string, audience: Audience, replaced: Replaced): void {
     const isLarge = audience.enqueue(frame);
-    // An excluded socket is added again, so that it gets only the frames after this one.
-    for (const socket of excluded) audience.add(socket);
+    for (const [socket, own] of replaced) if (audience.sockets.has(socket)) audience.replaceLast(socket, own);
     if (isLarge) this.#flush();
     else this.#schedule();
   }
@@ -246,7 +273,7 @@ function mayReceive({ traits: { receives, identity } }: Audience, message: Restr
   return receives && mayRead(identity, message);
 }
 
-const NONE: ReadonlyMap<WebSocket, unknown> = new Map();
+const NONE: Replaced = new Map();
 
 const socketsOf = ({ sockets }: Audience) => sockets.keys();
 

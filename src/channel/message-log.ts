@@ -5,8 +5,21 @@ import { searchByTime } from "../archive/bisect.ts";
 import { LOG_CAPACITY } from "../protocol/limits.ts";
 
 /** New messages, which have no `seq` and `time` yet. Only their payloads differ. */
-export interface NewMessages extends Pick<StoredMessage, "action" | "client" | "database"> {
+export interface NewMessages extends Pick<StoredMessage, "action" | "client" | "database" | "type"> {
   payloads: readonly string[];
+  /** The idempotency key of each message; undefined if they have none. */
+  keys?: readonly Key[] | undefined;
+}
+
+/** An idempotency key, and a digest of the content that it stands for. */
+export interface Key {
+  key: string;
+  digest: number;
+}
+
+/** A message in the log. `key` is its idempotency key, null if it has none. */
+export interface LoggedMessage extends StoredMessage {
+  key: string | null;
 }
 
 /** The position of a message in its channel. `time` is in milliseconds since the epoch. */
@@ -27,6 +40,10 @@ interface Marks {
   first: number;
   /** The last archived `seq`; 0 if nothing is archived. */
   archived: number;
+  /**
+   * A `seq` that no archived message with a key comes after; 0 if there is none. A log of an earlier version lacks it.
+   */
+  keyed?: number;
 }
 
 /**
@@ -51,6 +68,7 @@ export class MessageLog {
   #isStored = false;
   #last = 0;
   #lastTime = 0;
+  #lastKeyed = 0;
 
   constructor(storage: DurableObjectStorage, capacity = LOG_CAPACITY) {
     this.#storage = storage;
@@ -58,6 +76,8 @@ export class MessageLog {
     this.#marks = storage.kv.get<Marks>("log");
     if (!this.#marks) return;
     this.#isStored = true;
+    if (this.#marks.keyed === undefined) this.#addColumns(this.#marks);
+    this.#lastKeyed = this.#marks.keyed ?? 0;
     this.#findLast(this.#marks.archived);
   }
 
@@ -96,6 +116,11 @@ export class MessageLog {
     return this.#capacity;
   }
 
+  /** The last `seq` whose message may have an idempotency key; 0 if none has one. */
+  get lastKeyed(): number {
+    return this.#lastKeyed;
+  }
+
   /** The number of messages that can be appended without overwriting a message that is not archived. */
   get room(): number {
     return this.#capacity - this.backlog;
@@ -109,11 +134,11 @@ export class MessageLog {
    */
   start(archived: readonly StoredMessage[]): void {
     const last = archived.at(-1);
-    const marks = { first: archived[0]?.seq ?? 1, archived: last?.seq ?? 0 };
+    const marks = { first: archived[0]?.seq ?? 1, archived: last?.seq ?? 0, keyed: 0 };
     if (last) {
       this.#storage.transactionSync(() => {
         this.#create(marks);
-        for (const message of archived) this.#writeOne(message);
+        for (const message of archived) this.#writeOne(message, undefined);
       });
     }
     this.#marks = marks;
@@ -126,38 +151,78 @@ export class MessageLog {
    * Stores messages and assigns their `seq` and `time`. The caller makes sure that there is room, and that the payloads
    * have at most `MAX_APPEND_CHARACTERS` together.
    *
-   * @param alsoStore Stores more data for the first message, in the same transaction.
    * @returns The stored messages.
    */
-  append({ payloads, ...shared }: NewMessages, alsoStore?: (position: Position) => void): StoredMessage[] {
+  append({ payloads, keys, ...shared }: NewMessages): StoredMessage[] {
     // A clock may step back, but the times of messages must not.
     const time = Math.max(Date.now(), this.#lastTime);
     const stored = payloads.map((payload, index) => ({ seq: this.#last + 1 + index, time, ...shared, payload }));
     if (!this.#isStored) {
-      this.#create(this.#marks ?? { first: 1, archived: 0 });
+      this.#create(this.#marks ?? { first: 1, archived: 0, keyed: 0 });
       this.#isStored = true;
     }
-    if (alsoStore) {
-      this.#storage.transactionSync(() => {
-        this.#write(stored);
-        alsoStore({ seq: this.#last + 1, time });
-      });
-    } else {
-      this.#write(stored);
-    }
+    this.#write(stored, keys);
     this.#last += stored.length;
     this.#lastTime = time;
+    if (keys) this.#lastKeyed = this.#last;
     return stored;
   }
 
+  /** Returns the time and the digest of a message with a key, undefined if the log does not contain it. */
+  keyedAt(seq: number): { time: number; digest: number } | undefined {
+    if (seq < this.oldest) return undefined;
+    const [found] = this.#storage.sql.exec<{ time: number; digest: number }>(
+      "SELECT time, digest FROM log WHERE slot = ?",
+      seq % this.#capacity,
+    );
+    return found;
+  }
+
+  /**
+   * Copies the keys of messages to a table with the columns `key`, `digest`, `seq` and `time`.
+   *
+   * @param since Copies only keys of this time or later, in milliseconds since the epoch.
+   */
+  copyKeys({ from, to }: Range, table: string, since: number): void {
+    for (const [start, end] of this.#slotRuns({ from, to })) {
+      this.#storage.sql.exec(
+        `INSERT OR IGNORE INTO ${table} (key, digest, seq, time) SELECT key, digest, seq, time FROM log
+         WHERE slot BETWEEN ? AND ? AND key IS NOT NULL AND time >= ?`,
+        start,
+        end,
+        since,
+      );
+    }
+  }
+
+  /** Returns the positions of all messages in the log that have an idempotency key, by their keys, oldest first. */
+  keyed(): Map<string, number> {
+    const from = Math.max(1, this.oldest);
+    if (from > this.#lastKeyed) return new Map();
+    const positions = new Map<string, number>();
+    for (const [start, end] of this.#slotRuns({ from, to: this.#last })) {
+      const found = this.#storage.sql.exec<{ key: string; seq: number }>(
+        "SELECT key, seq FROM log WHERE slot BETWEEN ? AND ? AND key IS NOT NULL ORDER BY slot",
+        start,
+        end,
+      );
+      for (const { key, seq } of found) {
+        // The same key may have been used again after its lifetime.
+        positions.delete(key);
+        positions.set(key, seq);
+      }
+    }
+    return positions;
+  }
+
   /** Yields the messages of a range that are in the log, in either order. Reads rows lazily. */
-  *read({ from, to }: Range, order: "ASC" | "DESC" = "ASC"): Generator<StoredMessage> {
+  *read({ from, to }: Range, order: "ASC" | "DESC" = "ASC"): Generator<LoggedMessage> {
     const range = { from: Math.max(from, this.oldest), to: Math.min(to, this.#last) };
     if (range.from > range.to) return;
     const runs = this.#slotRuns(range);
     for (const [start, end] of order === "ASC" ? runs : runs.toReversed()) {
       yield* this.#storage.sql.exec<Row>(
-        `SELECT seq, time, action, client, database, payload FROM log WHERE slot BETWEEN ? AND ? ORDER BY slot ${order}`,
+        `SELECT seq, time, action, client, database, type, payload, key FROM log WHERE slot BETWEEN ? AND ? ORDER BY slot ${order}`,
         start,
         end,
       );
@@ -222,7 +287,7 @@ export class MessageLog {
            senders AS MATERIALIZED (
              SELECT client, row_number() OVER () - 1 AS place
              FROM (SELECT DISTINCT client FROM batch WHERE client IS NOT NULL))
-         SELECT min(time) AS since, json_group_array(json_array(seq, time, action, place, database, payload)) AS rows,
+         SELECT min(time) AS since, json_group_array(json_array(seq, time, action, place, database, payload, type)) AS rows,
            (SELECT json_group_array(client) FROM (SELECT client FROM senders ORDER BY place)) AS clients
          FROM batch LEFT JOIN senders USING (client)`,
         start,
@@ -254,15 +319,26 @@ export class MessageLog {
 
   /** Records that all messages up to `seq` are archived, so their slots may be overwritten. */
   markArchived(seq: number): void {
-    this.#mark({ first: this.#marks?.first ?? 1, archived: seq });
+    this.#mark({ first: this.#marks?.first ?? 1, archived: seq, keyed: this.#lastKeyed });
   }
 
   #create(marks: Marks): void {
     this.#storage.sql.exec(
       `CREATE TABLE IF NOT EXISTS log (slot INTEGER PRIMARY KEY, seq INTEGER NOT NULL, time INTEGER NOT NULL,
-         action TEXT NOT NULL, client TEXT, database TEXT, payload TEXT NOT NULL)`,
+         action TEXT NOT NULL, client TEXT, database TEXT, payload TEXT NOT NULL, type TEXT, key TEXT,
+         digest INTEGER)`,
     );
     this.#mark(marks);
+  }
+
+  /** Adds the columns that a table of an earlier version lacks. */
+  #addColumns(marks: Marks): void {
+    this.#storage.transactionSync(() => {
+      this.#storage.sql.exec("ALTER TABLE log ADD COLUMN type TEXT");
+      this.#storage.sql.exec("ALTER TABLE log ADD COLUMN key TEXT");
+      this.#storage.sql.exec("ALTER TABLE log ADD COLUMN digest INTEGER");
+      this.#mark({ ...marks, keyed: 0 });
+    });
   }
 
   #mark(marks: Marks): void {
@@ -270,15 +346,15 @@ export class MessageLog {
     this.#marks = marks;
   }
 
-  #write(run: readonly StoredMessage[]): void {
+  #write(run: readonly StoredMessage[], keys: readonly Key[] | undefined): void {
     const [first] = run;
-    if (first && run.length > 1) this.#writeRun(first, run);
-    else if (first) this.#writeOne(first);
+    if (first && run.length > 1) this.#writeRun(first, run, keys);
+    else if (first) this.#writeOne(first, keys?.[0]);
   }
 
-  #writeOne({ seq, time, action, client, database, payload }: StoredMessage): void {
+  #writeOne({ seq, time, action, client, database, payload, type }: StoredMessage, key: Key | undefined): void {
     this.#storage.sql.exec(
-      "REPLACE INTO log (slot, seq, time, action, client, database, payload) VALUES (?, ?, ?, ?, ?, ?, ?)",
+      "REPLACE INTO log (slot, seq, time, action, client, database, payload, type, key, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       seq % this.#capacity,
       seq,
       time,
@@ -286,6 +362,9 @@ export class MessageLog {
       client,
       database,
       payload,
+      type,
+      key?.key ?? null,
+      key?.digest ?? null,
     );
   }
 
@@ -293,17 +372,27 @@ export class MessageLog {
    * Uses one statement for all messages. A hundred messages take a quarter of the time of a hundred statements, because
    * the parameters are converted only once.
    */
-  #writeRun({ seq, time, action, client, database }: StoredMessage, run: readonly StoredMessage[]): void {
+  #writeRun(
+    { seq, time, action, client, database, type }: StoredMessage,
+    run: readonly StoredMessage[],
+    keys: readonly Key[] | undefined,
+  ): void {
+    const [payload, key] = keys ? ["value ->> 0", "value ->> 1, value ->> 2"] : ["value", "NULL, NULL"];
     this.#storage.sql.exec(
-      `REPLACE INTO log (slot, seq, time, action, client, database, payload)
-       SELECT (?1 + key) % ?2, ?1 + key, ?3, ?4, ?5, ?6, value FROM json_each(?7)`,
+      `REPLACE INTO log (slot, seq, time, action, client, database, payload, type, key, digest)
+       SELECT (?1 + key) % ?2, ?1 + key, ?3, ?4, ?5, ?6, ${payload}, ?8, ${key} FROM json_each(?7)`,
       seq,
       this.#capacity,
       time,
       action,
       client,
       database,
-      JSON.stringify(run.map(({ payload }) => payload)),
+      JSON.stringify(
+        run.map((message, index) =>
+          keys ? [message.payload, keys[index]?.key, keys[index]?.digest] : message.payload,
+        ),
+      ),
+      type,
     );
   }
 
@@ -313,12 +402,14 @@ export class MessageLog {
   #findLast(reached: number): void {
     this.#last = reached;
     for (let seq = reached; ; seq++) {
-      const [row] = this.#storage.sql.exec<{ seq: number; time: number }>(
-        "SELECT seq, time FROM log WHERE slot = ?",
+      const [row] = this.#storage.sql.exec<{ seq: number; time: number; isKeyed: number }>(
+        "SELECT seq, time, key IS NOT NULL AS isKeyed FROM log WHERE slot = ?",
         seq % this.#capacity,
       );
-      if (row?.seq === seq) [this.#last, this.#lastTime] = [seq, row.time];
-      else if (seq > reached) return;
+      if (row?.seq === seq) {
+        [this.#last, this.#lastTime] = [seq, row.time];
+        if (row.isKeyed === 1) this.#lastKeyed = seq;
+      } else if (seq > reached) return;
     }
   }
 
@@ -333,7 +424,13 @@ export class MessageLog {
   }
 }
 
+/** Returns a message as readers get it. A key is known only to its sender. */
+export function withoutKey(message: LoggedMessage): StoredMessage {
+  const { key: _, ...stored } = message;
+  return stored;
+}
+
 /** Consecutive slots, both ends included. */
 type SlotRun = [start: number, end: number];
 
-type Row = StoredMessage & Record<string, SqlStorageValue>;
+type Row = LoggedMessage & Record<string, SqlStorageValue>;

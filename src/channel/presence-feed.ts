@@ -1,4 +1,4 @@
-import type { Client } from "../protocol/frames.ts";
+import type { Client, PresenceAction } from "../protocol/frames.ts";
 import { PRESENCE_JOINS_AT_ONCE, PRESENCE_JOINS_PER_SECOND } from "../protocol/limits.ts";
 import { Rate } from "../shared/rate.ts";
 
@@ -28,10 +28,10 @@ interface Member {
 interface FeedDeps {
   /** Whether there are any watchers. */
   isWatched: () => boolean;
-  /** Sends an update to all watchers, except those in `except`. */
-  announce: (action: "join" | "leave", client: Client, except: ReadonlyMap<WebSocket, unknown>) => void;
+  /** Sends an update to all watchers, except those in `except` and the member itself. */
+  announce: (action: PresenceAction, client: Client, except: ReadonlyMap<WebSocket, unknown>) => void;
   /** Sends an update to one watcher, if it still is one. */
-  notify: (watcher: WebSocket, action: "join" | "leave", client: Client) => void;
+  notify: (watcher: WebSocket, action: PresenceAction, client: Client) => void;
 }
 
 /**
@@ -58,6 +58,11 @@ export class PresenceFeed {
 
   left(client: Client): void {
     this.#change(client.socketId, JSON.stringify(client), null);
+  }
+
+  /** A member has set its state. */
+  updated(before: Client, after: Client): void {
+    this.#change(after.socketId, JSON.stringify(before), JSON.stringify(after));
   }
 
   /**
@@ -117,18 +122,19 @@ export class PresenceFeed {
     member.announcedAt = now;
     this.#members.delete(socketId);
     this.#members.set(socketId, member);
-    for (const [action, client] of updatesBetween(announced, current)) this.#deps.announce(action, client, late);
+    const update = updateBetween(announced, current);
+    if (update) this.#deps.announce(...update, late);
     for (const [watcher, seen] of late) {
-      for (const [action, client] of updatesBetween(seen, current)) this.#deps.notify(watcher, action, client);
+      const lateUpdate = updateBetween(seen, current);
+      if (lateUpdate) this.#deps.notify(watcher, ...lateUpdate);
     }
     late.clear();
   }
 }
 
-/** Returns the updates that lead from one state to another. */
-function updatesBetween(from: State, to: State): ["join" | "leave", Client][] {
-  if (from === to) return [];
-  const leave = from === null ? [] : [["leave", JSON.parse(from) as Client] as ["leave", Client]];
-  const join = to === null ? [] : [["join", JSON.parse(to) as Client] as ["join", Client]];
-  return [...leave, ...join];
+/** Returns the update that leads from one state to another, undefined if they are the same. */
+function updateBetween(from: State, to: State): [PresenceAction, Client] | undefined {
+  if (from === to) return undefined;
+  if (to !== null) return [from === null ? "join" : "update", JSON.parse(to) as Client];
+  return from === null ? undefined : ["leave", JSON.parse(from) as Client];
 }

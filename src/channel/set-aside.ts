@@ -16,16 +16,24 @@ export class SetAside {
 
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
-    this.#count = storage.kv.get<number>("set-aside") ?? 0;
+    const count = storage.kv.get<number>("set-aside");
+    this.#count = count ?? 0;
+    if (count !== undefined) this.#addColumn();
   }
 
-  add({ seq, time, action, client, database, payload }: StoredMessage): void {
+  /** Adds the column that a table of an earlier version lacks. */
+  #addColumn(): void {
+    const [column] = this.#storage.sql.exec("SELECT 1 FROM pragma_table_info('set_aside') WHERE name = 'type'");
+    if (!column) this.#storage.sql.exec("ALTER TABLE set_aside ADD COLUMN type TEXT");
+  }
+
+  add({ seq, time, action, client, database, type, payload }: StoredMessage): void {
     this.#storage.sql.exec(
       `CREATE TABLE IF NOT EXISTS set_aside (seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, action TEXT NOT NULL,
-         client TEXT, database TEXT, payload TEXT NOT NULL, tried INTEGER NOT NULL)`,
+         client TEXT, database TEXT, payload TEXT NOT NULL, tried INTEGER NOT NULL, type TEXT)`,
     );
     this.#storage.sql.exec(
-      "INSERT INTO set_aside (seq, time, action, client, database, payload, tried) VALUES (?, ?, ?, ?, ?, ?, ?)",
+      "INSERT INTO set_aside (seq, time, action, client, database, payload, tried, type) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
       seq,
       time,
       action,
@@ -33,6 +41,7 @@ export class SetAside {
       database,
       payload,
       Date.now(),
+      type,
     );
     this.#setCount(this.#count + 1);
   }
@@ -81,6 +90,6 @@ export class SetAside {
   }
 }
 
-const COLUMNS = "seq, time, action, client, database, payload";
+const COLUMNS = "seq, time, action, client, database, type, payload";
 
 type Row = StoredMessage & Record<string, SqlStorageValue>;

@@ -54,6 +54,11 @@ export class SettingsCopy {
     return this.#copy.known?.value?.settings ?? null;
   }
 
+  /** The last known settings with what belongs to them, null if no settings hold or none are known. */
+  get effective(): EffectiveSettings | null {
+    return this.#copy.known?.value ?? null;
+  }
+
   /** The last known revocations of the channel's auth database. */
   get revocations(): Revocations {
     return this.#copy.known?.value?.authDatabase?.revocations ?? {};
@@ -74,9 +79,14 @@ export class SettingsCopy {
     return this.#copy.isUsable(this.#load) && this.isKnown;
   }
 
+  /** Waits until the copy may be used, at most one second. For callers that can do without the settings. */
+  async refreshedBriefly(): Promise<void> {
+    if (!this.#copy.isUsable(this.#load)) await this.#copy.refreshed(this.#load);
+  }
+
   /** Waits until the copy may be used: at most one second, or five seconds if no settings are known. */
   async refreshed(): Promise<void> {
-    if (!this.#copy.isUsable(this.#load)) await this.#copy.refreshed(this.#load);
+    await this.refreshedBriefly();
     if (!this.isKnown) await this.#copy.loaded(this.#load);
   }
 

@@ -1,9 +1,10 @@
 import { authorize, type Identity } from "../auth/policy.ts";
 import { CLOSE } from "../protocol/close.ts";
+import type { Recipient } from "../protocol/frames.ts";
 import type { Client, Members } from "../protocol/frames.ts";
 import type { ChannelSettings } from "../protocol/channel-settings.ts";
 import { Backpressure, HEARTBEAT_TIMEOUT_MS, type Verdict } from "./backpressure.ts";
-import { batchesOf, Fanout } from "./fanout.ts";
+import { asBatch, batchesOf, Fanout, type Replaced } from "./fanout.ts";
 import type { Metrics } from "./metrics.ts";
 
 /** The group of all sockets of API-key clients. */
@@ -20,6 +21,27 @@ export interface Attachment {
   presence: boolean;
   /** Whether the client may receive messages, by the last known settings. Used while the settings are not known. */
   receives: boolean;
+  /** The state that the member has set. */
+  state?: Record<string, unknown>;
+}
+
+/** The client that publishes or sends a message. Its own sockets get the message with its id. */
+export interface Origin {
+  who: Identity;
+  /** The socket that the message arrived over, if any. */
+  socket?: WebSocket;
+}
+
+/** How a message is delivered to all subscribers. */
+export interface Delivery {
+  /** The auth database to whose users the message is restricted, null if every client may read it. */
+  database: string | null;
+  /** The `socketId` of a client that does not get the message. */
+  except?: string | undefined;
+  /** Whether slow clients do not get it. */
+  isEphemeral?: boolean;
+  /** The sender, and the frame that only its own sockets get. */
+  own?: { origin: Origin; frame: string } | undefined;
 }
 
 /**
@@ -42,6 +64,8 @@ export class Sockets {
   /** The sockets that have joined. */
   readonly #fanout = new Fanout((socket, text) => transmit(socket, text));
   readonly #backpressure: Backpressure<WebSocket>;
+  /** The answers to send at the end of this turn of the event loop. */
+  readonly #answers = new Map<WebSocket, string[]>();
   /** The earliest time at which a token may expire, in milliseconds since the epoch. */
   #nextExpiry = Infinity;
   /** The earliest time at which a client may be found gone, in milliseconds since the epoch. */
@@ -115,9 +139,14 @@ export class Sockets {
     return [...this.#ctx.getWebSockets("kind:user"), ...this.#ctx.getWebSockets("kind:anonymous")];
   }
 
-  /** Returns the joined socket with this id, undefined if there is none. */
-  find(socketId: string): WebSocket | undefined {
-    return this.#ctx.getWebSockets(`id:${socketId}`).find((socket) => this.#fanout.has(socket));
+  /** Returns the joined sockets that a message for these recipients reaches. */
+  recipients(to: Recipient): WebSocket[] {
+    const tag = "user" in to ? userGroup(to.user) : `id:${to.socketId}`;
+    return this.#joined(tag).filter((socket) => this.#fanout.reaches(socket, FOR_ALL));
+  }
+
+  #joined(tag: string): WebSocket[] {
+    return this.#ctx.getWebSockets(tag).filter((socket) => this.#fanout.has(socket));
   }
 
   /** Whether this object has not closed the socket. */
@@ -153,12 +182,40 @@ export class Sockets {
   }
 
   /** Sends a message to every socket that joined and may read it. */
-  broadcast(frame: string, message: { database: string | null }): void {
-    this.#metrics.deliveries += this.#fanout.message(frame, message);
+  broadcast(frame: string, message: Delivery): void {
+    const { own, database } = message;
+    const replaced = this.#replacements(message);
+    const forServers = own?.origin.who.kind === "server" ? own.frame : frame;
+    this.#metrics.deliveries += this.#fanout.message(frame, message, replaced, forServers);
     // A message for all subscribers is counted once, not once per socket.
-    if (message.database === null) this.#backpressure.broadcast(frame.length);
+    if (database === null) this.#backpressure.broadcast(frame.length);
     else for (const socket of this.#fanout.readers(message)) this.#sent(socket, frame.length);
+    for (const [socket, other] of replaced ?? []) this.#sent(socket, (other?.length ?? 0) - frame.length);
     this.dropStale();
+  }
+
+  /** Returns the sockets that get another frame than the others, or none. */
+  #replacements({ own, except, isEphemeral }: Delivery): Replaced | undefined {
+    if (own === undefined && except === undefined && !isEphemeral) return undefined;
+    const replaced = new Map<WebSocket, string | null>();
+    if (own) for (const socket of this.#socketsOf(own.origin)) replaced.set(socket, own.frame);
+    if (except !== undefined) for (const socket of this.#joined(`id:${except}`)) replaced.set(socket, null);
+    if (isEphemeral)
+      for (const socket of this.#fanout.sockets(() => true)) if (this.isBehind(socket)) replaced.set(socket, null);
+    return replaced;
+  }
+
+  /** Returns the joined sockets of a sender: a user's, or the one socket of an anonymous client. */
+  #socketsOf({ who, socket }: Origin): WebSocket[] {
+    // All API-key clients get the same frame, so theirs needs no replacement.
+    if (who.kind === "server") return [];
+    if (who.kind === "user") return this.#joined(userGroup(who));
+    return socket && this.#fanout.has(socket) ? [socket] : [];
+  }
+
+  /** Whether a client has so much unconfirmed text that it gets nothing that it can do without. */
+  isBehind(socket: WebSocket): boolean {
+    return this.#backpressure.isBehind(socket);
   }
 
   /** Sends a message to its own sender, if the sender has joined and `broadcast` did not reach it. */
@@ -173,10 +230,11 @@ export class Sockets {
     return this.#fanout.isWatched;
   }
 
-  /** Sends a presence update to all sockets that asked for presence, except those in `except`. */
-  announce(frame: string, except: ReadonlyMap<WebSocket, unknown>): void {
-    this.#fanout.presence(frame, except);
-    for (const socket of this.#fanout.watchers()) if (!except.has(socket)) this.#sent(socket, frame.length);
+  /** Sends an update about a member to all sockets that asked for presence, except its own and those in `except`. */
+  announce(frame: string, { socketId }: Client, except: ReadonlyMap<WebSocket, unknown>): void {
+    const excluded = new Map([...except.keys(), ...this.#joined(`id:${socketId}`)].map((socket) => [socket, null]));
+    this.#fanout.presence(frame, excluded);
+    for (const socket of this.#fanout.watchers()) if (!excluded.has(socket)) this.#sent(socket, frame.length);
   }
 
   /** Sends a presence update to one socket, if it still asks for presence. */
@@ -191,8 +249,8 @@ export class Sockets {
     return {
       total: present.length,
       presence: present.slice(0, limit).map((socket) => {
-        const { identity, socketId } = this.attachment(socket);
-        return clientOf(identity, socketId);
+        const { identity, socketId, state } = this.attachment(socket);
+        return memberOf(identity, socketId, state);
       }),
     };
   }
@@ -206,6 +264,38 @@ export class Sockets {
       socket,
       frames.reduce((sum, { length }) => sum + length, 0),
     );
+  }
+
+  /**
+   * Sends answers to one socket at the end of this turn of the event loop, even before frames that wait in a batch. They
+   * say nothing about the order of messages.
+   */
+  answer(socket: WebSocket, frames: readonly string[]): void {
+    if (frames.length === 0) return;
+    if (this.#answers.size === 0) queueMicrotask(() => this.#sendAnswers());
+    const waiting = this.#answers.get(socket);
+    if (waiting) waiting.push(...frames);
+    else this.#answers.set(socket, [...frames]);
+  }
+
+  #sendAnswers(): void {
+    for (const [socket, frames] of this.#answers) {
+      const isBatch = this.#metas.get(socket)?.batch === true;
+      for (const text of isBatch ? [asBatch(frames)] : frames) transmit(socket, text);
+      this.#sent(
+        socket,
+        frames.reduce((sum, { length }) => sum + length, 0),
+      );
+    }
+    this.#answers.clear();
+  }
+
+  /** Sets the state of a member. Returns the member before and after. */
+  setState(socket: WebSocket, state: Record<string, unknown>): [before: Client, after: Client] {
+    const attachment = this.attachment(socket);
+    const { identity, socketId } = attachment;
+    this.#saveAttachment(socket, { ...attachment, state });
+    return [memberOf(identity, socketId, attachment.state), memberOf(identity, socketId, state)];
   }
 
   /** Applies changed settings to the sockets that have joined. */
@@ -261,13 +351,15 @@ export class Sockets {
 
   #unsubscribe(socket: WebSocket): void {
     const attachment = this.attachment(socket);
-    this.#saveAttachment(socket, { ...attachment, joined: false });
+    const { state: _, ...kept } = attachment;
+    this.#saveAttachment(socket, { ...kept, joined: false });
     this.#backpressure.setJoined(socket, false);
     this.#fanout.remove(socket);
     // If closing this socket woke the object, memory says nothing about the socket. Only the attachment says whether it
     // had joined.
     if (!attachment.joined) return;
-    if (attachment.identity.kind !== "server") this.#onLeft(clientOf(attachment.identity, attachment.socketId));
+    const { identity, socketId, state } = attachment;
+    if (identity.kind !== "server") this.#onLeft(memberOf(identity, socketId, state));
   }
 
   /** Subscribes a joined socket to what its client may receive, and stores that in its attachment. */
@@ -319,6 +411,19 @@ export function clientOf(identity: Identity, socketId: string): Client {
   const { dbo_id, row_id, extras } = identity;
   return { socketId, permissions: { dbo_id, row_id }, extras };
 }
+
+/** Returns a member as others see it: the client, and the state that it has set. */
+export function memberOf(identity: Identity, socketId: string, state: Record<string, unknown> | undefined): Client {
+  const client = clientOf(identity, socketId);
+  return state === undefined ? client : { ...client, state };
+}
+
+/** Returns the group of all sockets of a user. */
+export function userGroup({ dbo_id, row_id }: { dbo_id: number; row_id: number | string }): string {
+  return `user:${dbo_id}:${row_id}`;
+}
+
+const FOR_ALL = { database: null };
 
 /** RFC 6455, section 7.4.1: a server must not send the codes that only report how a connection ended. */
 function sendableCloseCode(code: number): number {

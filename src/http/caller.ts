@@ -25,16 +25,22 @@ export async function callerOf(c: AppContext, channel?: string): Promise<Identit
 }
 
 /**
- * Returns a function that returns the caller's identity on a channel, for a connection to many channels. Its credential
+ * Returns how to find the caller's identity on a channel, for a connection to many channels. Its credential
  * may be meant for other channels, so a token is ignored on channels without an auth database.
  */
-export function identityResolver(c: AppContext): (channel: string) => Promise<Result<Identity>> {
+export function identityResolver(c: AppContext): {
+  /** Whether the caller is an API-key client, on all channels. */
+  isServer: boolean;
+  whoFor: (channel: string) => Promise<Result<Identity>>;
+} {
   const credential = identityOrToken(c);
-  return async (channel) => {
+  const isServer = typeof credential !== "string" && credential.kind === "server";
+  const whoFor = async (channel: string): Promise<Result<Identity>> => {
     if (typeof credential !== "string") return { ok: true, value: credential };
     const user = await userOf(credential, channel, c.env);
     return user === NO_AUTH_DATABASE ? { ok: true, value: { kind: "anonymous" } } : user;
   };
+  return { isServer, whoFor };
 }
 
 /** Throws `unauthorized` unless the caller is an API-key client. */

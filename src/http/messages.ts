@@ -8,7 +8,7 @@ import { endOf, type PageBounds, type Range } from "../archive/range.ts";
 import { contains, filterPage } from "../archive/search.ts";
 import { HistoryStore } from "../archive/store.ts";
 import { completePositions, type Reader } from "../archive/times.ts";
-import { isoTime, messageFrames, type StoredMessage } from "../protocol/frames.ts";
+import { isoTime, messageFrame, messageFrames, type StoredMessage } from "../protocol/frames.ts";
 import { MAX_PAGE_SIZE } from "../protocol/limits.ts";
 import { historyPath } from "../protocol/paths.ts";
 import { HistoryQuery } from "../protocol/queries.ts";
@@ -34,7 +34,8 @@ export const messages = new Hono<{ Bindings: Env }>().get("/channels/:channel/me
   c.header("Content-Type", "application/json");
   if (next !== null) c.header("Link", `<${next}>; rel="next"`);
   const head = JSON.stringify({ channel, seq: log.last, next });
-  return c.body(`${head.slice(0, -1)},"messages":${messageFrames(channel, page.messages)}}`);
+  const frames = messageFrames(page.messages, (message) => messageFrame(channel, message));
+  return c.body(`${head.slice(0, -1)},"messages":${frames}}`);
 });
 
 /**
@@ -59,8 +60,8 @@ async function readPage(
  * match.
  */
 async function boundsOf(c: AppContext, channel: string, who: Identity, query: HistoryQuery): Promise<PageBounds> {
-  const { q, after, before, since, until } = query;
-  const limit = q === undefined ? query.limit : MAX_PAGE_SIZE;
+  const { q, type, after, before, since, until } = query;
+  const limit = q === undefined && type === undefined ? query.limit : MAX_PAGE_SIZE;
   const times = [since, until].filter((time) => time !== undefined);
   if (times.length === 0) return { limit, after, before };
   const inLog = unwrap(await stubOf(c, channel).locate(who, times));
@@ -90,10 +91,14 @@ async function fromArchive<T>(channel: string, query: Promise<T>): Promise<T> {
  * Returns a test for the messages that the caller may see and asked for. It checks times again, because messages may
  * have arrived after the times were located.
  */
-function matcherFor(who: Identity, { q, since = -Infinity, until = Infinity }: HistoryQuery) {
+function matcherFor(who: Identity, { q, type, since = -Infinity, until = Infinity }: HistoryQuery) {
   const isFound = q === undefined ? () => true : contains(q);
   return (message: StoredMessage) =>
-    mayRead(who, message) && message.time >= since && message.time < until && isFound(message);
+    mayRead(who, message) &&
+    message.time >= since &&
+    message.time < until &&
+    (type === undefined || message.type === type) &&
+    isFound(message);
 }
 
 /** Returns the path of the next page in the same direction, null after the last page. */
@@ -114,10 +119,10 @@ function nextPage(
 
 function pathOf(
   channel: string,
-  { limit, q, since, until }: Omit<HistoryQuery, "after" | "before">,
+  { limit, q, type, since, until }: Omit<HistoryQuery, "after" | "before">,
   position: { after?: number; before?: number | undefined },
 ): string {
-  const all = { limit, ...position, q, since: asText(since), until: asText(until) };
+  const all = { limit, ...position, q, type, since: asText(since), until: asText(until) };
   const given = Object.entries(all).filter(([, value]) => value !== undefined);
   return historyPath(channel, new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString());
 }

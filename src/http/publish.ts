@@ -1,11 +1,11 @@
 import { Hono } from "hono";
-import { sha256 } from "../shared/digest.ts";
 import { databaseOf } from "../settings/known-settings.ts";
-import { authorizePublish, type Identity } from "../auth/policy.ts";
-import type { Position } from "../channel/message-log.ts";
-import type { NewMessage, Submission } from "../channel/publisher.ts";
+import { authorize, authorizePublish, type Identity } from "../auth/policy.ts";
+import { idInBatch, idOfKey } from "../channel/idempotency-keys.ts";
+import type { Accepted, NewMessage, Submission } from "../channel/publisher.ts";
 import { clientOf } from "../channel/sockets.ts";
 import type { Env } from "../env.ts";
+import { recipientOf } from "../protocol/delivery.ts";
 import { type Fault, FaultError, problemOf, refuse, type Result } from "../protocol/errors.ts";
 import { type Client, isoTime } from "../protocol/frames.ts";
 import { messageText, tooLarge } from "../protocol/json.ts";
@@ -22,21 +22,22 @@ import { type AppContext, jsonBody, stubOf, unwrap } from "./request.ts";
 export const BATCH_PATH = "/messages";
 
 /**
- * `POST /message` stores and delivers a message. `POST /messages` does so for many messages, for one or several
+ * `POST /message` stores and delivers a message, or only delivers it. `POST /messages` does so for many messages, for one or several
  * channels, and returns one result per message.
  */
 export const publish = new Hono<{ Bindings: Env }>()
   .post("/message", async (c) => {
-    const key = keyOf(c);
+    const id = await requestedId(c);
     const request = await jsonBody(c, PublishRequest);
-    const [result] = await publishTo(c, request.channel, [partOf(request, key, "")]);
-    return c.json(positionResult(request.channel, unwrap(result ?? NO_ANSWER)), 201);
+    const [result] = await publishTo(c, request.channel, [partOf(request, id, "")]);
+    const accepted = unwrap(result ?? NO_ANSWER);
+    return c.json(acceptedResult(request.channel, accepted), statusOf(accepted));
   })
   .post(BATCH_PATH, async (c) => {
-    const key = keyOf(c);
+    const id = await requestedId(c);
     const requests = await jsonBody(c, BatchRequest, MAX_BATCH_BYTES);
     // The batch has one key. Each message gets a key of its own from its index.
-    const batch = requests.map((request, index) => partOf(request, key && [...key, index], `${index}.`));
+    const batch = requests.map((request, index) => partOf(request, id && idInBatch(id, index), `${index}.`));
     requireSize(batch);
     const channels = [...Map.groupBy(batch, ({ request }) => request.channel)];
     if (channels.length > MAX_BATCH_CHANNELS) throw new FaultError(tooManyChannels());
@@ -55,19 +56,16 @@ interface Part {
   request: PublishRequest;
   /** The message as JSON. */
   payload: string;
-  key: PartKey | undefined;
+  id: string | undefined;
   field: string;
 }
 
-/** The key from the header; in a batch with the message's index. */
-type PartKey = readonly [key: string, index?: number];
-
-function partOf(request: PublishRequest, key: PartKey | undefined, field: string): Part {
-  return { request, payload: unwrap(messageText(request.message, `${field}message`)), key, field };
+function partOf(request: PublishRequest, id: string | undefined, field: string): Part {
+  return { request, payload: unwrap(messageText(request.message, `${field}message`)), id, field };
 }
 
 /** Counts the call to the channel, in addition to the batch itself (LIM7), and publishes. */
-async function publishCounted(c: AppContext, channel: string, parts: Part[]): Promise<Result<Position>[]> {
+async function publishCounted(c: AppContext, channel: string, parts: Part[]): Promise<Result<Accepted>[]> {
   const counted = await countRequest(c);
   return counted.ok ? publishTo(c, channel, parts) : parts.map(() => counted);
 }
@@ -76,7 +74,7 @@ async function publishCounted(c: AppContext, channel: string, parts: Part[]): Pr
  * Publishes a channel's messages with one call. A failure affects only this channel's messages, not those for other
  * channels.
  */
-async function publishTo(c: AppContext, channel: string, parts: Part[]): Promise<Result<Position>[]> {
+async function publishTo(c: AppContext, channel: string, parts: Part[]): Promise<Result<Accepted>[]> {
   try {
     const who = await callerOf(c, channel);
     const messages = await Promise.all(parts.map((part) => newMessageOf(c, who, part)));
@@ -95,10 +93,12 @@ async function refusalsOf(
   c: AppContext,
   channel: string,
   { who, messages }: Submission,
-): Promise<Result<Position>[] | undefined> {
-  let refusals: Result<Position>[] = [];
+): Promise<Result<Accepted>[] | undefined> {
+  let refusals: Result<Accepted>[] = [];
   const admitted = await admission(c, channel, who, (settings) => {
-    const verdicts = messages.map(({ database }) => authorizePublish(who, database, settings));
+    const verdicts = messages.map(({ database, to }) =>
+      to ? authorize(who, "message-private", settings) : authorizePublish(who, database, settings),
+    );
     refusals = verdicts.filter((verdict) => !verdict.ok);
     return verdicts.find(({ ok }) => ok) ?? verdicts[0] ?? NO_ANSWER;
   });
@@ -110,7 +110,7 @@ async function refusalsOf(
  * Sends messages to the channel's object. Concurrent requests share calls, if the runtime lets one request settle
  * another's promise.
  */
-async function submit(c: AppContext, channel: string, submission: Submission): Promise<Result<Position>[]> {
+async function submit(c: AppContext, channel: string, submission: Submission): Promise<Result<Accepted>[]> {
   const call = (submissions: Submission[]) => stubOf(c, channel).publish(submissions);
   if (Cloudflare.compatibilityFlags["handle_cross_request_promise_resolution"] !== true) {
     const [results] = await call([submission]);
@@ -119,30 +119,17 @@ async function submit(c: AppContext, channel: string, submission: Submission): P
   return publishing.submit(channel, submission, call, (work) => c.executionCtx.waitUntil(work));
 }
 
-const publishing = new CallBatcher<Submission, Result<Position>[]>(({ messages }) =>
+const publishing = new CallBatcher<Submission, Result<Accepted>[]>(({ messages }) =>
   messages.reduce((sum, { payload }) => sum + payload.length, 0),
 );
 
 const NO_ANSWER = refuse("unavailable", "The channel did not answer. Try again in 1 s.", { retryAfter: 1 });
 
-async function newMessageOf(c: AppContext, who: Identity, { request, payload, key, field }: Part): Promise<NewMessage> {
-  const { database = null, sender } = request;
+async function newMessageOf(c: AppContext, who: Identity, { request, payload, id, field }: Part): Promise<NewMessage> {
+  const { database = null, type = null, ephemeral, except } = request;
   const client = await senderOf(c, who, request, field);
-  const message = { payload, client: client && JSON.stringify(client), database };
-  if (key === undefined) return message;
-  const idempotency = {
-    key: await digestOf(scopeOf(who), ...key),
-    digest: await digestOf(payload, database, sender),
-  };
-  return { ...message, idempotency };
-}
-
-/**
- * Returns the first 16 bytes of the SHA-256 of the parts. A channel stores two of these per key. The parts are written
- * as JSON, so different parts never have the same text.
- */
-async function digestOf(...parts: unknown[]): Promise<ArrayBuffer> {
-  return (await sha256(JSON.stringify(parts))).slice(0, 16);
+  const message = { payload, client: client && JSON.stringify(client), database, type, id, except };
+  return { ...message, ephemeral: ephemeral === true, to: recipientOf(request) };
 }
 
 /**
@@ -172,23 +159,23 @@ async function senderOf(
   return { socketId: "", permissions: { dbo_id: database.dbo_id, row_id: sender.id }, extras: {} };
 }
 
-/**
- * Returns the scope of a caller's idempotency keys. All API-key clients share one, and so do all anonymous clients. A
- * user is identified by the database's name, because a dbo_id may be reused.
- */
-const scopeOf = (who: Identity) => (who.kind === "user" ? [who.database, who.row_id] : who.kind);
+/** The answer to an accepted message. A message that was not stored has no position. */
+function acceptedResult(channel: string, accepted: Accepted): object {
+  return accepted ? { channel, seq: accepted.seq, time: isoTime(accepted.time) } : { channel };
+}
 
-const positionResult = (channel: string, { seq, time }: Position) => ({ channel, seq, time: isoTime(time) });
+const statusOf = (accepted: Accepted) => (accepted ? 201 : 200);
 
-function resultOf(channel: string, result: Result<Position>): object {
+function resultOf(channel: string, result: Result<Accepted>): object {
   return result.ok
-    ? { status: 201, ...positionResult(channel, result.value) }
+    ? { status: statusOf(result.value), ...acceptedResult(channel, result.value) }
     : { ...problemOf(result.fault), channel };
 }
 
-function keyOf(c: AppContext): [key: string] | undefined {
+/** Returns the id that stands for the request's idempotency key, undefined if it has none. */
+async function requestedId(c: AppContext): Promise<string | undefined> {
   const header = c.req.header("Idempotency-Key");
-  return header === undefined ? undefined : [unwrap(validate(IdempotencyKey, header, "Idempotency-Key"))];
+  return header === undefined ? undefined : idOfKey(unwrap(validate(IdempotencyKey, header, "Idempotency-Key")));
 }
 
 /** Limits the stored messages of a batch to as many bytes as its body may have. */

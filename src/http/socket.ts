@@ -14,8 +14,8 @@ import { faultOf } from "./problem.ts";
 import { type AppContext, channelOf, stubOf, unwrap } from "./request.ts";
 
 /**
- * `GET /channels/{channel}/socket` opens a WebSocket to the channel's object. `GET /rt/{canonical}` opens a WebSocket
- * for many channels, as Xano Realtime's clients do.
+ * `GET /channels/{channel}/socket` opens a WebSocket to the channel's object. `GET /socket` opens a WebSocket for many
+ * channels, and so does `GET /rt/{canonical}`, for Xano Realtime's clients.
  */
 export const socket = new Hono<{ Bindings: Env }>()
   .get("/channels/:channel/socket", async (c) => {
@@ -30,25 +30,34 @@ export const socket = new Hono<{ Bindings: Env }>()
     if (answer.status !== 101) throw new FaultError(await answer.json<Fault>());
     return answer;
   })
+  .get("/socket", (c) => openMultiplexed(c))
   .get("/rt/:canonical", async (c) => {
     const { REALTIME_CANONICAL } = c.env;
     if (REALTIME_CANONICAL && c.req.param("canonical") !== REALTIME_CANONICAL) return c.notFound();
-    requireUpgrade(c);
-    const whoFor = identityResolver(c);
-    // The socket has the same id on all channels, so that a private message finds its recipient.
-    const id = { [SOCKET_ID_HEADER]: crypto.randomUUID() };
-    const open = async (channel: string): Promise<Result<WebSocket>> => {
-      const counted = await countRequest(c);
-      if (!counted.ok) return counted;
-      const who = await whoFor(channel);
-      return who.ok ? socketFrom(await openChannel(c, channel, who.value, id)) : who;
-    };
-    const { 0: client, 1: server } = new WebSocketPair();
-    new Multiplexer(server, (channel) =>
-      open(channel).catch((error) => ({ ok: false, fault: faultOf(error, { channel }) })),
-    ).serve();
-    return new Response(null, { status: 101, webSocket: client, headers: protocolHeader(c) });
+    return openMultiplexed(c);
   });
+
+/** Opens a WebSocket for many channels, which ends in this Worker. */
+function openMultiplexed(c: AppContext): Response {
+  const { frames } = unwrap(validate(SocketQuery, c.req.query(), "query"));
+  requireUpgrade(c);
+  const { isServer, whoFor } = identityResolver(c);
+  // The socket has the same id on all channels, so that a private message finds its recipient.
+  const headers = { [SOCKET_ID_HEADER]: crypto.randomUUID(), [FRAMES_HEADER]: frames };
+  const open = async (channel: string): Promise<Result<WebSocket>> => {
+    const counted = await countRequest(c);
+    if (!counted.ok) return counted;
+    const who = await whoFor(channel);
+    return who.ok ? socketFrom(await openChannel(c, channel, who.value, headers)) : who;
+  };
+  const { 0: client, 1: server } = new WebSocketPair();
+  new Multiplexer(
+    server,
+    (channel) => open(channel).catch((error) => ({ ok: false, fault: faultOf(error, { channel }) })),
+    { isBatch: frames === "batch", isServer },
+  ).serve();
+  return new Response(null, { status: 101, webSocket: client, headers: protocolHeader(c) });
+}
 
 /**
  * Opens a socket to a channel object, by a new request. No header of the client's reaches the object, so no client can

@@ -1,4 +1,4 @@
-import { createClient, type Message, type Resumed, type Status } from "../client/client.ts";
+import { createClient, type Message, type Resumed, type Status } from "../../packages/client/src/client.ts";
 import { lineOf } from "./chat/line.ts";
 import { OlderMessages } from "./chat/older.ts";
 import { PendingMessages } from "./chat/pending-messages.ts";

@@ -14,6 +14,8 @@ export interface StoredMessage {
   client: string | null;
   /** The auth database to whose users it is restricted; null if every client may read it. */
   database: string | null;
+  /** The application's name for its kind, null if the publisher gave none. */
+  type: string | null;
   payload: string;
 }
 
@@ -22,29 +24,64 @@ export interface Client {
   socketId: string;
   permissions: { dbo_id: number; row_id: number | string };
   extras: Record<string, unknown>;
+  /** The state that a member has set (PRE7). Absent in messages, and if it has set none. */
+  state?: Record<string, unknown> | undefined;
 }
 
-/** Returns the frame of a stored message: the same live, in a replay and in history. */
-export function messageFrame(channel: string, { action, client, seq, time, payload }: StoredMessage): string {
+/**
+ * Returns the frame of a stored message: the same live, in a replay and in history.
+ *
+ * @param id The id that the sender gave the message. Only the sender gets it (FRA6).
+ */
+export function messageFrame(channel: string, message: StoredMessage, id?: string): string {
+  const { action, client, seq, time, type, payload } = message;
   const sender = client === null ? "" : `"client":${client},`;
-  const options = `{"channel":${JSON.stringify(channel)},"seq":${seq},"time":"${isoTime(time)}"}`;
+  // A type needs no escapes.
+  const more = (type === null ? "" : `,"type":"${type}"`) + (id === undefined ? "" : `,"id":${JSON.stringify(id)}`);
+  const options = `{"channel":${JSON.stringify(channel)},"seq":${seq},"time":"${isoTime(time)}"${more}}`;
   return `{"action":"${action}",${sender}"options":${options},"payload":${payload}}`;
 }
 
-/** Returns the frames of stored messages as one JSON array, in order. */
-export function messageFrames(channel: string, messages: readonly StoredMessage[]): string {
-  return `[${messages.map((message) => messageFrame(channel, message)).join(",")}]`;
+/** Returns the frames of messages as one JSON array, in order. */
+export function messageFrames<M>(messages: readonly M[], frameOf: (message: M) => string): string {
+  return `[${messages.map(frameOf).join(",")}]`;
+}
+
+/** The recipients of a message that is not for all subscribers. */
+export type Recipient = { socketId: string } | { user: { dbo_id: number; row_id: number | string } };
+
+/** A message that is delivered and not stored. `client` and `payload` are JSON texts. */
+export interface UnstoredMessage extends Pick<StoredMessage, "action" | "client" | "type" | "payload"> {
+  /** Its only recipients; undefined if it is ephemeral, for all subscribers. */
+  to: Recipient | undefined;
+}
+
+/** Returns the frame of a private or ephemeral message. It has no `seq`. */
+export function unstoredFrame(channel: string, { action, client, type, to, payload }: UnstoredMessage): string {
+  const sender = client === null ? "" : `"client":${client},`;
+  const options = JSON.stringify({ channel, ...(to ?? { ephemeral: true }), type: type ?? undefined });
+  return `{"action":"${action}",${sender}"options":${options},"payload":${payload}}`;
+}
+
+/**
+ * Returns the answer to a frame with an id that has no other answer.
+ *
+ * @param position The position of the stored message; null if nothing was stored.
+ */
+export function ackFrame(channel: string, id: string, position: { seq: number; time: number } | null): string {
+  const stored = position && { seq: position.seq, time: isoTime(position.time) };
+  return JSON.stringify({ action: "ack", options: { channel, id, ...stored } });
 }
 
 /**
  * Returns the answer to a `history`, or to a `join` that asked for history.
  *
  * @param seq The channel's last `seq`.
- * @param messages The latest messages, oldest first.
+ * @param messages The frames of the latest messages as one JSON array, oldest first.
+ * @param id The id of the `history` that it answers, if it had one.
  */
-export function historyFrame(channel: string, seq: number, messages: readonly StoredMessage[]): string {
-  const options = JSON.stringify({ channel, seq });
-  return `{"action":"history","options":${options},"payload":${messageFrames(channel, messages)}}`;
+export function historyFrame(channel: string, seq: number, messages: string, id?: string): string {
+  return `{"action":"history","options":${JSON.stringify({ channel, id, seq })},"payload":${messages}}`;
 }
 
 /** The result of a `join` with `after`. */
@@ -64,6 +101,8 @@ export interface Resume {
 
 /** The contents of the answer to a `join`. */
 export interface Joined extends Partial<Resume> {
+  /** The id of the `join`, if it had one. */
+  id?: string | undefined;
   /** The channel's last `seq` at the time of the join. Live messages have greater ones. */
   seq: number;
   /** Which of the requested features the client gets. */
@@ -74,19 +113,15 @@ export function joinFrame(channel: string, client: Client, { granted, ...positio
   return JSON.stringify({ action: "join", client, options: { channel, ...position }, payload: granted });
 }
 
-/** Returns a private message from one client to another. It is not stored and has no `seq`. */
-export function privateFrame(channel: string, client: Client, socketId: string, payload: string): string {
-  const options = JSON.stringify({ channel, socketId });
-  return `{"action":"message","client":${JSON.stringify(client)},"options":${options},"payload":${payload}}`;
-}
-
 /** Returns the list of members of a channel, and their total. */
 export function presenceFullFrame(channel: string, { presence, total }: Members): string {
   return JSON.stringify({ action: "presence_full", options: { channel, total }, payload: { presence } });
 }
 
-/** Returns a presence update: a member joined or left. */
-export function presenceUpdateFrame(channel: string, action: "join" | "leave", presence: Client): string {
+/** The changes of presence: a member joined, left, or changed its state. */
+export type PresenceAction = "join" | "leave" | "update";
+
+export function presenceUpdateFrame(channel: string, action: PresenceAction, presence: Client): string {
   return JSON.stringify({ action: "presence_update", options: { channel }, payload: { action, presence } });
 }
 
@@ -95,8 +130,8 @@ export interface Members {
   total: number;
 }
 
-export function leaveFrame(channel: string): string {
-  return JSON.stringify({ action: "leave", options: { channel }, payload: null });
+export function leaveFrame(channel: string, id?: string): string {
+  return JSON.stringify({ action: "leave", options: { channel, id }, payload: null });
 }
 
 /**
@@ -107,9 +142,12 @@ export function connectedFrame(channel: string): string {
   return JSON.stringify({ action: "connection_status", options: { channel }, payload: { status: "connected" } });
 }
 
-/** @param channel The channel that the error is about, if known. */
-export function errorFrame(channel: string | undefined, { code, detail, ...more }: Fault): string {
-  return JSON.stringify({ action: "error", options: { channel }, payload: { code, message: detail, ...more } });
+/**
+ * @param channel The channel that the error is about, if known.
+ * @param id The id of the frame that the error answers, if it had one.
+ */
+export function errorFrame(channel: string | undefined, { code, detail, ...more }: Fault, id?: string): string {
+  return JSON.stringify({ action: "error", options: { channel, id }, payload: { code, message: detail, ...more } });
 }
 
 /**

@@ -10,14 +10,18 @@ import { utf8Length } from "./utf8.ts";
  * is kept, as the escape `\\udXXX` that JSON.stringify writes.
  */
 export function parseJson(text: string, maxBytes = MAX_BODY_BYTES): Result<unknown> {
+  const parsed = parseText(text, maxBytes);
+  return parsed.ok ? (jsonFault(parsed.value) ?? parsed) : parsed;
+}
+
+/** The same, without the limit on depth and the check of numbers. */
+export function parseText(text: string, maxBytes: number): Result<unknown> {
   if (isLongerThan(text, maxBytes)) return tooLarge(maxBytes);
-  let value: unknown;
   try {
-    value = JSON.parse(text);
+    return { ok: true, value: JSON.parse(text) as unknown };
   } catch (error) {
     return refuse("invalid-json", (error as SyntaxError).message);
   }
-  return jsonFault(value) ?? { ok: true, value };
 }
 
 /**

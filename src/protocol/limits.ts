@@ -11,6 +11,18 @@ export const MAX_BATCH_CHANNELS = 100;
 /** Characters of an idempotency key. */
 export const MAX_IDEMPOTENCY_KEY_CHARACTERS = 255;
 
+/** Characters of the id of a frame. It is also the idempotency key of a stored message. */
+export const MAX_FRAME_ID_CHARACTERS = 64;
+
+/** Characters of a message's type. */
+export const MAX_TYPE_CHARACTERS = 64;
+
+/**
+ * Bytes of a member's state as JSON. It is stored with the socket, in at most 16,384 bytes together with the user's
+ * `extras`, and is part of every list of members.
+ */
+export const MAX_STATE_BYTES = 1_024;
+
 /**
  * Bytes of an object's storage at which it refuses new idempotency keys, by kind of caller. So users leave a reserve
  * for API-key clients, and anonymous clients leave one for users. An object's storage may have 10 GB, of which the log
@@ -82,6 +94,10 @@ export const MAX_OPENS_PER_SOCKET = 300;
 /** Frames that a client may send: per second in the long run, and at once. */
 export const FRAMES_PER_SECOND = 50;
 export const FRAMES_AT_ONCE = 100;
+
+/** Frames, and bytes, of an array of frames from a client. */
+export const MAX_ARRAY_FRAMES = FRAMES_AT_ONCE;
+export const MAX_ARRAY_BYTES = MAX_BATCH_BYTES;
 
 /**
  * Refused frames after which the server closes a client's connection, and the number of them that it forgets per

@@ -1,15 +1,16 @@
 import * as v from "valibot";
 import { MAX_BATCH_MESSAGES, MAX_IDEMPOTENCY_KEY_CHARACTERS } from "./limits.ts";
-import { ChannelName, DatabaseName, fields, Json, UserId } from "./values.ts";
+import { deliverable, Sender } from "./delivery.ts";
+import { ChannelName, DatabaseName, Json } from "./values.ts";
 
 /** The body of `POST /message`. */
-export const PublishRequest = fields({
+export const PublishRequest = deliverable({
   channel: ChannelName,
   message: Json,
   /** The auth database to whose users the event is restricted, which must be the channel's. */
   database: v.optional(DatabaseName),
   /** The user to whom the event is attributed. */
-  sender: v.optional(fields({ database: DatabaseName, id: UserId })),
+  sender: v.optional(Sender),
 });
 export type PublishRequest = v.InferOutput<typeof PublishRequest>;
 

@@ -6,7 +6,7 @@ import {
   MAX_PAGE_SIZE,
   MAX_SEARCH_CHARACTERS,
 } from "./limits.ts";
-import { Position } from "./values.ts";
+import { MessageType, Position } from "./values.ts";
 
 const fromText = v.pipe(v.string(), v.regex(/^\d{1,16}$/, "must be a whole number, 0 or more"), v.transform(Number));
 
@@ -57,6 +57,8 @@ export const HistoryQuery = v.object({
       v.maxLength(MAX_SEARCH_CHARACTERS, `must have at most ${MAX_SEARCH_CHARACTERS} characters`),
     ),
   ),
+  /** Only messages of this type. */
+  type: v.optional(MessageType),
   /** Only messages of this time or later. */
   since: v.optional(Time),
   /** Only messages from before this time. */

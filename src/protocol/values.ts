@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { MAX_CHANNEL_NAME_CHARACTERS, MAX_SEQ } from "./limits.ts";
+import { MAX_CHANNEL_NAME_CHARACTERS, MAX_FRAME_ID_CHARACTERS, MAX_SEQ, MAX_TYPE_CHARACTERS } from "./limits.ts";
 
 /** Returns a schema for an object with exactly these fields. valibot's own schema would accept an array. */
 export function fields<const E extends v.ObjectEntries>(entries: E) {
@@ -63,6 +63,22 @@ export const UserId = v.union(
 );
 
 export type UserId = v.InferOutput<typeof UserId>;
+
+/** The id of a frame: its sender chooses it, and the answer carries it. */
+export const FrameId = v.pipe(
+  v.string("must be a string"),
+  v.minLength(1, "must not be empty"),
+  v.maxLength(MAX_FRAME_ID_CHARACTERS, `must have at most ${MAX_FRAME_ID_CHARACTERS} characters`),
+  v.regex(/^[\x21-\x7e]+$/, "must have only visible ASCII characters"),
+);
+
+/** The application's name for a kind of message: `order.created`. */
+export const MessageType = v.pipe(
+  v.string("must be a string"),
+  v.minLength(1, "must not be empty"),
+  v.maxLength(MAX_TYPE_CHARACTERS, `must have at most ${MAX_TYPE_CHARACTERS} characters`),
+  v.regex(/^[A-Za-z0-9_.:-]+$/, "may contain A-Z a-z 0-9 _ . : -"),
+);
 
 /** A position in a channel. 0 is before its first message. */
 export const Position = v.pipe(

@@ -2,6 +2,7 @@ import type { Fault } from "../protocol/errors.ts";
 import {
   FRAMES_AT_ONCE,
   FRAMES_PER_SECOND,
+  MAX_BODY_BYTES,
   REFUSED_FRAMES_AT_ONCE,
   REFUSED_FRAMES_PER_SECOND,
 } from "../protocol/limits.ts";
@@ -64,14 +65,26 @@ export class FrameRate {
   /** When a refusal was last sent, in milliseconds since the epoch. */
   #reportedAt = -Infinity;
 
-  /** Counts a frame, and returns the verdict on it. */
-  take(): FrameVerdict {
+  /**
+   * Counts a text from the client, and returns the verdict on it. A long array counts as several frames, because parsing
+   * it costs as much.
+   *
+   * @param length The length of an array in UTF-16 units, 0 for a single frame.
+   */
+  take(length = 0): FrameVerdict {
     const now = Date.now();
-    const retryAfter = this.#frames.take(now);
+    const frames = 1 + Math.floor(length / MAX_BODY_BYTES);
+    const retryAfter = this.#frames.take(now, frames);
     if (retryAfter === 0) return "admitted";
-    if (this.#refusals.take(now) > 0) return "flood";
+    if (this.#refusals.take(now, frames) > 0) return "flood";
     if (Math.abs(now - this.#reportedAt) < SILENCE_MS) return "silent";
     this.#reportedAt = now;
+    return this.refusal;
+  }
+
+  /** The refusal of a frame. */
+  get refusal(): Fault {
+    const retryAfter = Math.max(1, this.#frames.take(Date.now(), 0));
     const detail = `A client may send ${FRAMES_PER_SECOND} frames per second, and this frame was refused. Send it again in ${retryAfter} s.`;
     return { code: "rate-limited", detail, limit: FRAMES_PER_SECOND, retryAfter };
   }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { ServerFrame } from "../../src/client/client.ts";
+import type { ServerFrame } from "../../packages/client/src/client.ts";
 import { Feed, MAX_SHOWN, matches, MAX_WAITING } from "../../src/pages/console/feed.ts";
 import { mistakeIn } from "../../src/pages/console/json.ts";
 import { hrefOf, parseRoute } from "../../src/pages/console/route.ts";

@@ -4,7 +4,9 @@ import { claimsIn, documents, faultsOf, parse } from "../support/documents.ts";
 
 const pages = documents().map((document) => parse(document, readFileSync(document, "utf8")));
 const blocks = pages.flatMap((page) => page.blocks);
-const claims = globSync("test/{e2e,browser}/*.test.ts").flatMap((test) => claimsIn(test, readFileSync(test, "utf8")));
+const claims = globSync("{,packages/*/}test/{e2e,browser}/*.test.ts").flatMap((test) =>
+  claimsIn(test, readFileSync(test, "utf8")),
+);
 
 describe("every fenced block in the documents", () => {
   it("is verified by a test, or says right above it why it is not run", () => {

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
-import { createClient } from "../../src/client/client.ts";
+import { createClient } from "../../packages/client/src/client.ts";
 import { Checker, sightingsIn } from "../support/checker.ts";
 import { KILLS, STORM } from "../support/scale.ts";
 import { Server } from "../support/server.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it, onTestFinished } from "vitest";
-import { createClient } from "../../src/client/client.ts";
+import { createClient } from "../../packages/client/src/client.ts";
 import { Server } from "../support/server.ts";
 import { call, connect, history, join, newChannel, publish, target } from "./support.ts";
 

@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { build } from "esbuild";
 import { exportJWK, generateKeyPair, type JWTPayload, SignJWT } from "jose";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import type { ChannelsClient } from "../../src/client/client.ts";
+import type { ChannelsClient } from "../../packages/client/src/client.ts";
 import { type Block, blocksOf, onlyBlockOf } from "../support/documents.ts";
 import { until } from "../support/client.ts";
 import { Server, START_TIMEOUT_MS } from "../support/server.ts";
@@ -251,14 +251,14 @@ async function bundled({ heading, sdk }: Provider, token: string): Promise<strin
   const program = PROGRAMS.get(heading)?.replaceAll("http://localhost:8787", server.url) ?? "";
   writeFileSync(join(directory, "program.ts"), program);
   writeFileSync(join(directory, "sdk.ts"), `const JWT: string = ${JSON.stringify(token)};\n${sdk.source}`);
-  const client = resolve("src/client/client.ts");
-  const paths = { "durable-channels/client": [client], [sdk.module]: [join(directory, "sdk.ts")] };
-  const config = { extends: resolve("src/client/tsconfig.json"), compilerOptions: { paths }, include: ["*.ts"] };
+  const client = resolve("packages/client/src/client.ts");
+  const paths = { "durable-channels-client": [client], [sdk.module]: [join(directory, "sdk.ts")] };
+  const config = { extends: resolve("packages/client/tsconfig.json"), compilerOptions: { paths }, include: ["*.ts"] };
   writeFileSync(join(directory, "tsconfig.json"), JSON.stringify(config));
   await promisify(execFile)("tsc", ["-p", directory]).catch((error: { stdout: string }) => {
     throw new Error(`${heading}:\n${error.stdout}`);
   });
-  const alias = { "durable-channels/client": client, [sdk.module]: join(directory, "sdk.ts") };
+  const alias = { "durable-channels-client": client, [sdk.module]: join(directory, "sdk.ts") };
   const outfile = join(directory, "program.mjs");
   await build({ entryPoints: [join(directory, "program.ts")], bundle: true, format: "esm", outfile, alias });
   return pathToFileURL(outfile).href;

@@ -98,7 +98,7 @@ export async function byMethods(target: Target, identity: Identity): Promise<Out
   const codeOf = (result: { ok: true } | { ok: false; fault: { code: string } } | undefined) =>
     result?.ok === true ? "yes" : (result?.fault.code ?? "no answer");
   const send = async (action: Action, sent: string, database: string | null): Promise<Outcome> => {
-    const messages = [{ payload: JSON.stringify(sent), client: null, database }];
+    const messages = [{ payload: JSON.stringify(sent), client: null, database, type: null }];
     const [[result] = []] = await stub.publish([{ who: identity, messages }]);
     return { action, way: "publish()", outcome: codeOf(result), sent };
   };

@@ -58,7 +58,7 @@ const TEXTS: Case[] = [
     '{"action":"join"',
     "{action:'join'}",
   ].map((text) => raw(`the text ${JSON.stringify(text)}`, text)),
-  ...["null", "true", "1", '"join"', "[]", "{}", '[{"action":"join"}]'].map((text) =>
+  ...["null", "true", "1", '"join"', "[]", "{}", '[[{"action":"join"}]]'].map((text) =>
     raw(`the text ${text}`, text, "invalid-field"),
   ),
   ["an empty binary frame", () => new ArrayBuffer(0), "not-text"],
@@ -78,7 +78,7 @@ const ACTIONS: Case[] = [
     "Join",
     "JOIN",
     "join ",
-    "event",
+    "events",
     "error",
     "presence_full",
     "presence_update",

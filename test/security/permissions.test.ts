@@ -238,6 +238,7 @@ async function tryAll(
     payload: JSON.stringify(text),
     client: null,
     database,
+    type: null,
   }));
   await stubOf(channel).publish([{ who: { kind: "server" }, messages: earlier }]);
   const observer = await opened(`${pathOf(channel)}/socket`, BY_API_KEY);

@@ -5,7 +5,7 @@ import {
   type ChannelOptions,
   type ClientOptions,
   createClient,
-} from "../../src/client/client.ts";
+} from "../../packages/client/src/client.ts";
 
 /** Returns an array that collects the payloads of a channel's events of one kind. */
 export function payloadsOf(channel: Channel<never, unknown>, kind: "event" | "message" | "private"): unknown[] {

@@ -57,7 +57,7 @@ function reasonAbove(lines: string[], fence: number): string | undefined {
 }
 
 /** Every page for readers. */
-export const documents = (): string[] => globSync(["*.md", "docs/**/*.md"]).toSorted();
+export const documents = (): string[] => globSync(["*.md", "docs/**/*.md", "packages/*/*.md"]).toSorted();
 
 /** All blocks of a document, those that are not run included. */
 export const allBlocksOf = (document: string): Block[] => parse(document, readFileSync(document, "utf8")).blocks;

@@ -53,6 +53,11 @@ export class FaultyProxy {
     this.#dropped = what;
   }
 
+  /** Forwards the bytes of both directions again. */
+  find(): void {
+    this.#dropped = undefined;
+  }
+
   /** Delays all bytes until `release()`, like a network that is down for a moment. */
   hold(): void {
     this.#held ??= [];

@@ -61,7 +61,7 @@ describe("archiving", () => {
   it("completes a batch that D1 has partly stored, and stores no message twice", async () => {
     const channel = newChannel();
     for (const n of [1, 2, 3]) await publish(channel, n);
-    await env.DB.prepare("INSERT INTO messages VALUES (?, 2, 0, 'event', NULL, NULL, '2')").bind(channel).run();
+    await env.DB.prepare("INSERT INTO messages VALUES (?, 2, 0, 'event', NULL, NULL, '2', NULL)").bind(channel).run();
     await runDurableObjectAlarm(stubOf(channel));
     expect((await archived(channel)).map(({ payload }) => payload)).toEqual(["1", "2", "3"]);
   });

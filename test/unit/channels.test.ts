@@ -352,7 +352,7 @@ describe("a client that may not receive a message", () => {
     const text = JSON.stringify("x".repeat(60_000));
     const count = Math.ceil(MAX_UNCONFIRMED_CHARACTERS / text.length) + 10;
     const flood = (channel: string, to: string | null) => {
-      const messages = Array.from({ length: count }, () => ({ payload: text, client: null, database: to }));
+      const messages = Array.from({ length: count }, () => ({ payload: text, client: null, database: to, type: null }));
       return stubOf(channel).publish([{ who: { kind: "server" }, messages }]);
     };
     await Promise.all([flood(hidden, null), flood(mixed, database)]);

@@ -40,7 +40,7 @@ function within(
 const submit = (...texts: string[]): Submission[] => [
   {
     who: { kind: "server" },
-    messages: texts.map((text) => ({ payload: JSON.stringify(text), client: null, database: null })),
+    messages: texts.map((text) => ({ payload: JSON.stringify(text), client: null, database: null, type: null })),
   },
 ];
 

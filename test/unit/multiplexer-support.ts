@@ -7,11 +7,11 @@ import { refuse } from "../../src/protocol/errors.ts";
 import { stubOf, TestSocket } from "./support.ts";
 
 /** Returns the client's end of a multiplexed connection. `open` opens its channels. */
-export function multiplexed(open: OpenChannel): TestSocket {
+export function multiplexed(open: OpenChannel, options = { isBatch: false, isServer: false }): TestSocket {
   const { 0: near, 1: far } = new WebSocketPair();
   const client = new TestSocket(near);
   near.accept();
-  new Multiplexer(far, open).serve();
+  new Multiplexer(far, open, options).serve();
   return client;
 }
 

@@ -81,7 +81,7 @@ function raise(): never {
 }
 
 const PROVOCATIONS: Record<
-  Exclude<ErrorCode, "unknown-recipient" | "not-joined" | "too-many-channels" | "not-text" | "method-not-allowed">,
+  Exclude<ErrorCode, "not-joined" | "too-many-channels" | "not-text" | "method-not-allowed">,
   Provocation
 > = {
   "invalid-json": () => ({ text: "{" }),
@@ -91,7 +91,9 @@ const PROVOCATIONS: Record<
   "unsupported-media-type": ({ headers }) => ({ headers: { ...headers, "Content-Type": "text/plain" } }),
   "invalid-field": (_, { body, path }) => {
     if (body) return { text: '{"unknown": 1}' };
-    return path.includes("{") ? { channel: "a b", database: "a b" } : { query: "?limit=0" };
+    return path.includes("{") && !path.includes("{canonical}")
+      ? { channel: "a b", database: "a b" }
+      : { query: "?limit=0&frames=none" };
   },
   unauthorized: ({ headers }) => ({ headers: { ...headers, Authorization: "Bearer" } }),
   "wrong-origin": ({ headers }) => ({ headers: { ...headers, Origin: "https://evil.test" } }),
@@ -130,11 +132,12 @@ const PROVOCATIONS: Record<
     for (let n = 0; n < MAX_SOCKETS_PER_USER; n++) await join(channel, {}, {}, token);
     return { channel, headers: { Upgrade: "websocket", ...bearer(token) } };
   },
+  "unknown-recipient": ({ channel, body }) => {
+    const message = { channel, message: 1, socketId: "nobody's" };
+    return { body: Array.isArray(body) ? [message] : message };
+  },
   "keys-full": async ({ channel, headers }) => {
-    await runInDurableObject(stubOf(channel), (_, { storage }) => {
-      const sql = Object.getPrototypeOf(storage.sql) as SqlStorage;
-      vi.spyOn(sql, "databaseSize", "get").mockReturnValue(MAX_STORAGE_BYTES_FOR_KEYS.server);
-    });
+    await fillKeys(channel);
     return { headers: { ...headers, "Idempotency-Key": crypto.randomUUID() } };
   },
   "backlog-full": async ({ channel }) => {
@@ -151,6 +154,13 @@ const PROVOCATIONS: Record<
 
 function without(name: string, headers: Record<string, string>): Record<string, string> {
   return Object.fromEntries(Object.entries(headers).filter(([key]) => key !== name));
+}
+
+async function fillKeys(channel: string): Promise<void> {
+  await runInDurableObject(stubOf(channel), (_, { storage }) => {
+    const sql = Object.getPrototypeOf(storage.sql) as SqlStorage;
+    vi.spyOn(sql, "databaseSize", "get").mockReturnValue(MAX_STORAGE_BYTES_FOR_KEYS.server);
+  });
 }
 
 /** Lets a channel's log run full: nothing reaches D1 until its table is brought back. */
@@ -286,7 +296,7 @@ describe("each error that a socket may receive", () => {
     "invalid-json": saying("{"),
     "invalid-field": saying({ action: "jump" }),
     "invalid-number": saying('{"action":"message","payload":1e999}'),
-    "too-deep": saying("[".repeat(MAX_JSON_DEPTH + 1) + "]".repeat(MAX_JSON_DEPTH + 1)),
+    "too-deep": saying("[".repeat(MAX_JSON_DEPTH + 2) + "]".repeat(MAX_JSON_DEPTH + 2)),
     "too-large": saying({ action: "message", payload: "x".repeat(MAX_BODY_BYTES) }),
     "not-text": saying(new ArrayBuffer(8)),
     unauthorized: saying({ action: "message", options: { authenticated: true }, payload: 1 }),
@@ -326,6 +336,17 @@ describe("each error that a socket may receive", () => {
       for (let n = 0; n < MAX_SOCKETS_PER_USER; n++) await join(channel, {}, {}, token);
       const socket = await multiplexed({ "Sec-WebSocket-Protocol": token });
       socket.send(joinOf(channel));
+      return socket;
+    },
+    "key-reused": saying(
+      { action: "message", options: { id: "k" }, payload: 1 },
+      { action: "message", options: { id: "k" }, payload: 2 },
+    ),
+    "keys-full": async () => {
+      const channel = await newOpenChannel();
+      await fillKeys(channel);
+      const socket = await connect(channel);
+      socket.send({ action: "message", options: { id: "k" }, payload: 1 });
       return socket;
     },
     "backlog-full": async () => {

@@ -141,14 +141,16 @@ describe("an object that refuses", () => {
       "publish",
       anonymous,
       (channel) =>
-        stubOf(channel).publish([{ who: anonymous, messages: [{ payload: "1", client: null, database: null }] }]),
+        stubOf(channel).publish([
+          { who: anonymous, messages: [{ payload: "1", client: null, database: null, type: null }] },
+        ]),
     ],
     [
       "publish to a wrong database",
       { kind: "server" },
       (channel) =>
         stubOf(channel).publish([
-          { who: { kind: "server" }, messages: [{ payload: "1", client: null, database: "other" }] },
+          { who: { kind: "server" }, messages: [{ payload: "1", client: null, database: "other", type: null }] },
         ]),
     ],
     ["history", anonymous, (channel) => stubOf(channel).history(anonymous, { limit: 10 })],

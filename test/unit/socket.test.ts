@@ -197,7 +197,8 @@ describe("a frame that is wrong", () => {
     ["not an object", "[]", { code: "invalid-field" }],
     ["without an action", "{}", { code: "invalid-field", field: "action" }],
     ["of an unknown action", '{"action":"shout"}', { code: "invalid-field", field: "action" }],
-    ["of a server's action", '{"action":"event","payload":1}', { code: "invalid-field", field: "action" }],
+    ["of a server's action", '{"action":"history_full"}', { code: "invalid-field", field: "action" }],
+    ["for API-key clients only", '{"action":"event","payload":1}', { code: "forbidden", field: "action" }],
     ["with an unknown field", '{"action":"leave","foo":1}', { code: "invalid-field", field: "foo" }],
     ["with an unknown option", '{"action":"message","options":{"foo":"x"},"payload":1}', { field: "options.foo" }],
     ["for another channel", '{"action":"leave","options":{"channel":"elsewhere"}}', { field: "options.channel" }],
@@ -285,7 +286,7 @@ it("a subscriber is closed with 1013 after 8 MiB that it alone was sent, without
   const database = await newDatabase();
   const channel = await newOpenChannel({ database });
   const [user, other] = [await join(channel, {}, {}, await tokenOf(database, 1)), await join(channel)];
-  const message = { payload: JSON.stringify("x".repeat(60_000)), client: null, database };
+  const message = { payload: JSON.stringify("x".repeat(60_000)), client: null, database, type: null };
   const messages = Array.from({ length: Math.ceil(MAX_UNCONFIRMED_CHARACTERS / 60_000) + 2 }, () => message);
   const [results = []] = await stubOf(channel).publish([{ who: { kind: "server" }, messages }]);
   expect(results.every(({ ok }) => ok)).toBe(true);

@@ -74,7 +74,7 @@ export async function publishMany(
   payloads: string[],
   client: string | null = null,
 ): Promise<boolean[]> {
-  const messages = payloads.map((payload) => ({ payload, client, database: null }));
+  const messages = payloads.map((payload) => ({ payload, client, database: null, type: null }));
   const [results = []] = await stubOf(channel).publish([{ who: { kind: "server" }, messages }]);
   return results.map(({ ok }) => ok);
 }
@@ -119,13 +119,13 @@ export async function channelWithShortLog(
   const stub = stubOf(channel);
   const messages = run(1, count).map((seq) =>
     Object.assign(
-      { seq, time: seq - 1, action: "event" as const, client: null, database: null, payload: String(seq) },
+      { seq, time: seq - 1, action: "event" as const, client: null, database: null, type: null, payload: String(seq) },
       more(seq),
     ),
   );
   for (let from = 0; from < count; from += 20) {
     const some = messages.slice(from, from + 20);
-    const rows = some.map((m, index) => [m.seq, m.time, m.action, index, m.database, m.payload]);
+    const rows = some.map((m, index) => [m.seq, m.time, m.action, index, m.database, m.payload, m.type]);
     const clients = some.map(({ client }) => client);
     await new HistoryStore(env.DB).append(channel, { rows: JSON.stringify(rows), clients: JSON.stringify(clients) });
   }

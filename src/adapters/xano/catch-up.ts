@@ -1,7 +1,7 @@
 /** A frame from the channel object, with the fields that a link reads. */
 export interface ServerFrame {
   action: string;
-  options?: { seq?: number; resumed?: boolean; replayed?: number };
+  options?: { id?: string; seq?: number; resumed?: boolean; replayed?: number };
   payload?: unknown;
 }
 
@@ -18,6 +18,8 @@ export class CatchUp {
    * The channel's last `seq` at the time of the answer. A client that has all the texts is up to date to this position.
    */
   readonly seq: number;
+  /** The id of the join, if it had one. */
+  readonly id: string | undefined;
   #replays: number;
   #awaitsHistory: boolean;
   #awaitsMembers: boolean;
@@ -27,6 +29,7 @@ export class CatchUp {
     const granted = payload as { history?: boolean; presence?: boolean } | undefined;
     this.texts = [text];
     this.seq = options?.seq ?? 0;
+    this.id = options?.id;
     this.#replays = options?.replayed ?? 0;
     this.#awaitsHistory = granted?.history === true && options?.resumed !== true;
     this.#awaitsMembers = granted?.presence === true;

@@ -1,11 +1,11 @@
 import { withDeadline } from "../../shared/deadline.ts";
 import { isFinal } from "../../protocol/close.ts";
 import { ERRORS, type Fault, refuse, type Result } from "../../protocol/errors.ts";
-import { leaveFrame } from "../../protocol/frames.ts";
+import { errorFrame, leaveFrame } from "../../protocol/frames.ts";
 import { Heartbeat, HEARTBEAT_REQUEST } from "../../protocol/heartbeat.ts";
-import { FRAMES_AT_ONCE } from "../../protocol/limits.ts";
+import { FRAMES_AT_ONCE, MAX_ARRAY_BYTES, MAX_ARRAY_FRAMES } from "../../protocol/limits.ts";
 import type { ClientFrame } from "../../protocol/client-frame.ts";
-import { utf8Length } from "../../protocol/utf8.ts";
+import { asBatch } from "../../channel/fanout.ts";
 import { CatchUp, type ServerFrame } from "./catch-up.ts";
 
 /** The delay before each attempt to reach the channel. After a completely answered join, the attempts start again. */
@@ -25,21 +25,20 @@ export type OpenChannel = (channel: string) => Promise<Result<WebSocket>>;
 
 interface LinkDeps {
   channel: string;
+  /** Whether the client has an API key, so that the object accepts any number of its frames. */
+  isServer: boolean;
   open: () => ReturnType<OpenChannel>;
-  /** Sends a text to the client. `isCatchUp`: whether the text belongs to the answer to a join. */
-  deliver: (text: string, isCatchUp?: boolean) => void;
-  /** Called if the channel refuses the client. */
-  refused: (fault: Fault) => void;
+  /** Sends frames to the client. `isCatchUp`: whether they belong to the answer to a join. */
+  deliver: (frames: readonly string[], isCatchUp?: boolean) => void;
   /** Called if this link is finished: the client left, or the channel refused it or closed its socket for good. */
   ended: () => void;
   /** Called if the channel cannot be reached any more, or not without a gap in the messages. */
   lost: () => void;
 }
 
-/** A frame from the client, with its text and the text's length in bytes. */
-interface ClientRequest {
+/** A frame from the client, and the length of its text in bytes. */
+export interface ClientRequest {
   frame: ClientFrame;
-  text: string;
   bytes: number;
 }
 
@@ -52,7 +51,10 @@ export class ChannelLink {
   readonly #heartbeat = new Heartbeat(() => this.#transmit(HEARTBEAT_REQUEST));
   /** Frames to send once the channel can be reached, in order. */
   #waiting: ClientRequest[] = [];
-  /** Frames, except messages, that were sent over the current socket and are not answered yet, in order. */
+  /**
+   * Frames that were sent over the current socket and are not answered yet, in order. Messages without an id are not
+   * among them, because they have no answer.
+   */
   #unanswered: ClientRequest[] = [];
   #socket: WebSocket | undefined;
   #isClosed = false;
@@ -64,8 +66,13 @@ export class ChannelLink {
   #catchUp: CatchUp | undefined;
   /** Whether the link's own join is in progress. The client does not know of it. */
   #isRejoining = false;
+  #hasJoined = false;
   /** Whether the client sent a `leave` and no `join` after it: the answer to the `leave` ends this link. */
   #isLeaving = false;
+  /** The member's state, as the text of its last `presence` frame. A new socket needs it again. */
+  #state: string | undefined;
+  /** The id of the link's own frames. Their answers are not passed on. */
+  readonly #ownId = crypto.randomUUID();
   /** Whether anything arrived from the object since the last heartbeat was due. */
   #hasReceived = false;
   #attempts = 0;
@@ -75,18 +82,40 @@ export class ChannelLink {
     void this.#connect();
   }
 
-  /** The text of the client frames that wait for the channel, in bytes. */
+  /** The text of the client frames that wait for the channel or for its answer, in bytes. */
   get waitingBytes(): number {
-    return this.#waiting.reduce((sum, { bytes }) => sum + bytes, 0);
+    return [...this.#waiting, ...this.#unanswered].reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
-  /** Forwards a client's frame, or keeps it until the channel can be reached. */
-  send(frame: ClientFrame, text: string): void {
-    if (frame.action === "join" || frame.action === "leave") this.#isLeaving = frame.action === "leave";
-    const request = { frame, text, bytes: utf8Length(text) };
-    if (!this.#isRejoining && this.#forward(request)) return;
-    if (this.#waiting.push(request) > MAX_WAITING_FRAMES) this.#lose();
+  /** Whether the client has not joined, and no frame waits for an answer: then the link may be closed. */
+  get isIdle(): boolean {
+    return !this.#hasJoined && this.#waiting.length === 0 && this.#unanswered.length === 0;
+  }
+
+  /** Whether the client has sent a `join`, and no `leave` after it. */
+  get hasJoined(): boolean {
+    return this.#hasJoined;
+  }
+
+  /**
+   * Forwards frames of the client in one text, or keeps them until the channel can be reached.
+   *
+   * @param text The text in which the client sent them; undefined if it also had other frames.
+   */
+  send(requests: readonly ClientRequest[], text?: string): void {
+    for (const { frame } of requests) this.#note(frame);
+    if (!this.#isRejoining && this.#forward(requests, text)) return;
+    if (this.#waiting.push(...requests) > MAX_WAITING_FRAMES && !this.#deps.isServer) this.#lose();
     else this.#leaveUnconnected();
+  }
+
+  #note({ action, payload }: ClientFrame): void {
+    if (action === "join" || action === "leave") {
+      this.#hasJoined = action === "join";
+      this.#isLeaving = action === "leave";
+    }
+    if (action === "leave") this.#state = undefined;
+    if (action === "presence") this.#state = JSON.stringify({ action, options: { id: this.#ownId }, payload });
   }
 
   /** Sends a heartbeat. If the object has been silent since the previous one, the link replaces its socket. */
@@ -120,7 +149,7 @@ export class ChannelLink {
     }
     if (this.#isClosed) return;
     if (this.#position === undefined || !ERRORS[fault.code].retryable) {
-      this.#deps.refused(fault);
+      this.#refuse(fault);
       this.#end();
     } else {
       this.#lose();
@@ -153,16 +182,29 @@ export class ChannelLink {
     if (this.#position === undefined) return this.#flush();
     this.#isRejoining = true;
     this.#transmit(rejoinFrame(this.#position, this.#wantsPresence));
+    if (this.#state !== undefined) this.#transmit(this.#state);
+  }
+
+  /** Refuses the frames that wait: each that has an id, or the channel if none has one. */
+  #refuse(fault: Fault): void {
+    const ids = [...this.#unanswered, ...this.#waiting].map(({ frame }) => frame.options?.id);
+    const known = ids.filter((id) => id !== undefined);
+    const errors = (known.length > 0 ? known : [undefined]).map((id) => errorFrame(this.#deps.channel, fault, id));
+    this.#deps.deliver(errors);
   }
 
   #flush(): void {
-    while (this.#waiting[0] !== undefined && this.#forward(this.#waiting[0])) this.#waiting.shift();
+    while (this.#waiting.length > 0) {
+      const next = firstArray(this.#waiting);
+      if (!this.#forward(next)) return;
+      this.#waiting.splice(0, next.length);
+    }
   }
 
-  /** Sends a client's frame to the object. Returns whether the socket was open. */
-  #forward(request: ClientRequest): boolean {
-    if (!this.#transmit(request.text)) return false;
-    if (request.frame.action !== "message") this.#unanswered.push(request);
+  /** Sends a client's frames to the object in one text. Returns whether the socket was open. */
+  #forward(requests: readonly ClientRequest[], text = textOf(requests)): boolean {
+    if (!this.#transmit(text)) return false;
+    for (const request of requests) if (hasAnswer(request.frame)) this.#unanswered.push(request);
     return true;
   }
 
@@ -178,8 +220,27 @@ export class ChannelLink {
   #receive(text: string): void {
     this.#hasReceived = true;
     if (this.#heartbeat.heard(text)) return;
-    const frame = JSON.parse(text) as ServerFrame;
-    if (frame.action === "error") return this.#error(frame, text);
+    const parsed = JSON.parse(text) as ServerFrame | ServerFrame[];
+    if (!Array.isArray(parsed)) return this.#receiveOne(parsed, text);
+    if (!this.#catchUp && parsed.every(isPassedOn(this.#ownId))) return this.#passOn(parsed, text);
+    for (const frame of parsed) this.#receiveOne(frame, JSON.stringify(frame));
+  }
+
+  /** Passes on a batch frame as it is, if it has only messages and acks. */
+  #passOn(frames: readonly ServerFrame[], text: string): void {
+    for (const { action, options } of frames) {
+      if (action === "ack") this.#forget(options?.id);
+      else this.#advance(options?.seq);
+    }
+    this.#deps.deliver([text.slice(1, -1)]);
+    this.#endIfLeft();
+  }
+
+  #receiveOne(frame: ServerFrame, text: string): void {
+    const { action, options } = frame;
+    if (options?.id === this.#ownId) return;
+    if (action === "ack") return this.#acked(options?.id, text);
+    if (action === "error") return this.#error(frame, text);
     if (frame.action === "join") this.#catchUp = new CatchUp(frame, text);
     else if (this.#catchUp) this.#catchUp.add(frame, text);
     else return this.#live(frame, text);
@@ -188,50 +249,81 @@ export class ChannelLink {
   }
 
   #live({ action, options }: ServerFrame, text: string): void {
-    if (action === "history" || action === "leave") this.#answered(action);
+    if (action === "history" || action === "leave") this.#answered(action, options?.id);
     if (action === "leave") this.#position = undefined;
-    else if (this.#position !== undefined) this.#position = Math.max(this.#position, options?.seq ?? 0);
-    this.#deps.deliver(text);
-    if (action === "leave" && this.#isLeaving) this.#end();
+    else this.#advance(options?.seq);
+    this.#deps.deliver([text]);
+    if (action === "leave") this.#endIfLeft();
+  }
+
+  #advance(seq = 0): void {
+    if (this.#position !== undefined) this.#position = Math.max(this.#position, seq);
+  }
+
+  /** Ends the link after a `leave`, unless other frames of the client wait for their answers. */
+  #endIfLeft(): void {
+    if (this.#isLeaving && this.isIdle) this.#end();
+  }
+
+  #acked(id: string | undefined, text: string): void {
+    this.#forget(id);
+    this.#deps.deliver([text]);
+    this.#endIfLeft();
+  }
+
+  /** Removes the unanswered frame with this id. */
+  #forget(id: string | undefined): void {
+    const index = this.#unanswered.findIndex(({ frame }) => frame.options?.id === id);
+    if (index !== -1) this.#unanswered.splice(index, 1);
   }
 
   /**
    * Passes on the complete answer to a join. The client does not get the `join` frame that answers the link's own join.
    */
-  #caughtUp({ texts, seq }: CatchUp): void {
+  #caughtUp({ texts, seq, id }: CatchUp): void {
     this.#catchUp = undefined;
     this.#attempts = 0;
     this.#position = seq;
     const isOwn = this.#isRejoining;
     this.#isRejoining = false;
     if (!isOwn) {
-      const join = this.#answered("join");
+      const join = this.#answered("join", id);
       this.#wantsPresence = join?.action === "join" && join.payload?.presence === true;
     }
-    for (const text of isOwn ? texts.slice(1) : texts) this.#deps.deliver(text, true);
+    this.#deps.deliver(isOwn ? texts.slice(1) : texts, true);
     if (isOwn) this.#flush();
   }
 
   /**
-   * Passes on an error. An error does not say which frame it answers, except a refusal by LIM13, which answers the
-   * first unanswered frame. Otherwise only a refused `join` or `history` matters here.
+   * Passes on an error. An error without an id does not say which frame it answers, except a refusal by LIM13, which
+   * answers the first unanswered frame. Otherwise only a refused `join` or `history` matters here.
    */
-  #error({ payload }: ServerFrame, text: string): void {
-    const { code, field } = payload as Partial<Fault>;
+  #error({ options, payload }: ServerFrame, text: string): void {
+    if (options?.id === undefined) this.#forgetRefused(payload as Partial<Fault>);
+    else this.#forget(options.id);
+    this.#deps.deliver([text]);
+    this.#endIfLeft();
+  }
+
+  #forgetRefused({ code, field }: Partial<Fault>): void {
     const isTooOften = code === "rate-limited" && field === "action";
-    const action = this.#unanswered[0]?.frame.action;
+    const index = this.#unanswered.findIndex(({ frame }) => frame.options?.id === undefined);
+    const action = this.#unanswered[index]?.frame.action;
     const isJoin = action === "join" && this.#position === undefined;
-    if (isTooOften || action === "history" || isJoin) this.#unanswered.shift();
-    this.#deps.deliver(text);
+    if (isTooOften || action === "history" || isJoin) this.#unanswered.splice(index, 1);
   }
 
   /**
-   * Removes and returns the first unanswered frame with this action. Also removes the frames before it, because the
-   * object answers in order.
+   * Removes and returns the unanswered frame with this action and id. Also removes the frames before it that have no
+   * id, because the object answers in order.
    */
-  #answered(action: ClientFrame["action"]): ClientFrame | undefined {
-    const index = this.#unanswered.findIndex(({ frame }) => frame.action === action);
-    return this.#unanswered.splice(0, index + 1).at(-1)?.frame;
+  #answered(action: ClientFrame["action"], id: string | undefined): ClientFrame | undefined {
+    const index = this.#unanswered.findIndex(({ frame }) => frame.action === action && frame.options?.id === id);
+    const found = this.#unanswered[index]?.frame;
+    this.#unanswered = this.#unanswered.filter(
+      ({ frame }, at) => at > index || (at < index && frame.options?.id !== undefined),
+    );
+    return found;
   }
 
   #closed(socket: WebSocket, code: number): void {
@@ -244,7 +336,9 @@ export class ChannelLink {
   /** Replaces the socket, and sends the unanswered frames again over the new one. */
   #broken(): void {
     this.#disconnect();
-    this.#waiting.unshift(...this.#unanswered.splice(0));
+    const [lost, repeatable] = partition(this.#unanswered.splice(0), ({ frame }) => isUnstored(frame));
+    this.#deps.deliver(lost.map(({ frame }) => errorFrame(this.#deps.channel, UNCONFIRMED, frame.options?.id)));
+    this.#waiting.unshift(...repeatable);
     this.#leaveUnconnected();
     if (!this.#isClosed) void this.#connect();
   }
@@ -252,10 +346,10 @@ export class ChannelLink {
   /** Answers each `leave` at the front of the queue. No socket is open, so the object need not know. */
   #leaveUnconnected(): void {
     while (this.#waiting[0]?.frame.action === "leave") {
-      this.#waiting.shift();
+      const id = this.#waiting.shift()?.frame.options?.id;
       this.#position = undefined;
-      this.#deps.deliver(leaveFrame(this.#deps.channel));
-      if (this.#isLeaving) this.#end();
+      this.#deps.deliver([leaveFrame(this.#deps.channel, id)]);
+      this.#endIfLeft();
     }
   }
 
@@ -282,6 +376,50 @@ export class ChannelLink {
 /** Returns the link's own join. It asks for no history, because the missed messages are replayed instead. */
 function rejoinFrame(after: number, presence: boolean): string {
   return JSON.stringify({ action: "join", options: { after }, payload: { history: false, presence } });
+}
+
+function textOf(requests: readonly ClientRequest[]): string {
+  const [first, ...others] = requests.map(({ frame }) => JSON.stringify(frame));
+  return others.length === 0 ? (first ?? "") : asBatch([first ?? "", ...others]);
+}
+
+/** Returns as many of the first requests as fit into one array of frames. */
+function firstArray(requests: readonly ClientRequest[]): ClientRequest[] {
+  let bytes = 0;
+  const end = requests.findIndex((request, index) => {
+    bytes += request.bytes + 1;
+    return index > 0 && (index === MAX_ARRAY_FRAMES || bytes >= MAX_ARRAY_BYTES);
+  });
+  return end === -1 ? [...requests] : requests.slice(0, end);
+}
+
+/** Whether the object answers a frame. It acknowledges messages only if they have an id. */
+function hasAnswer({ action, options }: ClientFrame): boolean {
+  return action === "join" || action === "leave" || action === "history" || options?.id !== undefined;
+}
+
+/** Whether a frame sends a message that is not stored, so that a repeated frame would deliver it twice. */
+function isUnstored(frame: ClientFrame): boolean {
+  if (frame.action !== "message" && frame.action !== "event") return false;
+  const { ephemeral, socketId, user } = frame.options ?? {};
+  return ephemeral === true || socketId !== undefined || user !== undefined;
+}
+
+const UNCONFIRMED: Fault = {
+  code: "unavailable",
+  detail:
+    "The channel was reset before it confirmed this message, which may or may not have been delivered. Send it again if it may arrive twice.",
+  retryAfter: 1,
+};
+
+/** Whether a link passes on a frame without looking at what it says. The acks of its own frames are not passed on. */
+const isPassedOn =
+  (ownId: string) =>
+  ({ action, options }: ServerFrame): boolean =>
+    action === "event" || action === "message" || (action === "ack" && options?.id !== ownId);
+
+function partition<T>(items: readonly T[], isFirst: (item: T) => boolean): [T[], T[]] {
+  return [items.filter(isFirst), items.filter((item) => !isFirst(item))];
 }
 
 function discard(socket: WebSocket): void {

@@ -4,9 +4,18 @@ import { type Fault, refuse } from "../../protocol/errors.ts";
 import { connectedFrame, errorFrame } from "../../protocol/frames.ts";
 import { HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from "../../protocol/heartbeat.ts";
 import { MAX_CHANNELS_PER_SOCKET, MAX_OPENS_PER_SOCKET } from "../../protocol/limits.ts";
-import { type ClientFrame, parseFrame } from "../../protocol/client-frame.ts";
+import { batchesOf } from "../../channel/fanout.ts";
+import {
+  type ClientFrame,
+  idOf,
+  idsIn,
+  arrayLength,
+  type ParsedFrame,
+  parseFrames,
+} from "../../protocol/client-frame.ts";
+import { utf8Length } from "../../protocol/utf8.ts";
 import { ClientMonitor } from "./client-monitor.ts";
-import { ChannelLink, type OpenChannel } from "./link.ts";
+import { ChannelLink, type OpenChannel, type ClientRequest } from "./link.ts";
 
 /**
  * The interval at which the client is checked, and the channel objects get a heartbeat. So a client that is gone is
@@ -17,6 +26,13 @@ export const CHECK_INTERVAL_MS = 25_000;
 /** The text of client frames that may wait for channels that cannot be reached, per connection. */
 export const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 
+interface MultiplexerOptions {
+  /** Whether the client gets batch frames. */
+  isBatch: boolean;
+  /** Whether the client has an API key. */
+  isServer: boolean;
+}
+
 /**
  * Serves many channels over one socket. The client's socket ends here, in the Worker. Each channel that the client
  * joins gets a socket from here to its object, where that socket hibernates.
@@ -24,6 +40,8 @@ export const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 export class Multiplexer {
   readonly #client: WebSocket;
   readonly #open: OpenChannel;
+  readonly #isBatch: boolean;
+  readonly #isServer: boolean;
   readonly #links = new Map<string, ChannelLink>();
   readonly #frames = new FrameRate();
   /** Heartbeats have their own limit, so that the heartbeats of a client that sends too fast still count. */
@@ -34,9 +52,11 @@ export class Multiplexer {
   /** The number of sockets to channel objects that were opened, including failed attempts. */
   #opens = 0;
 
-  constructor(client: WebSocket, open: OpenChannel) {
+  constructor(client: WebSocket, open: OpenChannel, { isBatch, isServer }: MultiplexerOptions) {
     this.#client = client;
     this.#open = open;
+    this.#isBatch = isBatch;
+    this.#isServer = isServer;
   }
 
   /** Accepts the client's socket, and handles its events until it closes. */
@@ -52,19 +72,35 @@ export class Multiplexer {
     if (this.#isClosed) return;
     this.#monitor.received(Date.now());
     const isHeartbeat = data === HEARTBEAT_REQUEST;
-    if (!this.#admits(isHeartbeat ? this.#heartbeats : this.#frames)) return;
+    if (!this.#admits(isHeartbeat ? this.#heartbeats : this.#frames, () => idsIn(data), arrayLength(data))) return;
     if (isHeartbeat) return this.#heartbeat();
-    const handled = this.#handle(data);
-    if (!handled.ok) this.#send(errorFrame(handled.channel, handled.fault));
+    const frames = parseFrames(data);
+    const admitted = frames.filter(
+      (frame, index) => index === 0 || this.#admits(this.#frames, () => asList(idOf(frame))),
+    );
+    const isWhole = admitted.length === frames.length && typeof data === "string";
+    this.#handle(admitted, isWhole ? data : JSON.stringify(admitted.map((frame) => frame.ok && frame.value)));
   }
 
-  /** Returns whether to handle a frame, by the number of frames alone. Closes a client that floods. */
-  #admits(rate: FrameRate): boolean {
-    const verdict = rate.take();
-    if (verdict === "admitted") return true;
+  /**
+   * Returns whether to handle a frame, by the number of frames alone. Closes a client that floods. API-key clients have
+   * no limit.
+   *
+   * @param ids Returns the ids that the refused frames have. Each gets an answer.
+   * @param length The length of an array in UTF-16 units, 0 for a single frame.
+   */
+  #admits(rate: FrameRate, ids: () => readonly string[], length = 0): boolean {
+    if (this.#isClosed) return false;
+    if (this.#isServer) return true;
+    const verdict = rate.take(length);
     if (verdict === "flood") this.#close(CLOSE.flood, FLOOD_REASON);
-    else if (verdict !== "silent") this.#send(errorFrame(undefined, verdict));
-    return false;
+    else if (verdict !== "admitted") {
+      const known = ids();
+      const fault = verdict === "silent" ? rate.refusal : verdict;
+      if (known.length > 0) for (const id of known) this.#sendFrames([errorFrame(undefined, fault, id)]);
+      else if (verdict !== "silent") this.#sendFrames([errorFrame(undefined, fault)]);
+    }
+    return verdict === "admitted";
   }
 
   #heartbeat(): void {
@@ -72,40 +108,60 @@ export class Multiplexer {
     this.#send(HEARTBEAT_RESPONSE);
   }
 
-  #handle(data: string | ArrayBuffer): Outcome {
-    const frame = parseFrame(data);
-    if (!frame.ok) return frame;
-    const channel = frame.value.options?.channel;
+  /**
+   * Handles frames in order. Consecutive frames for one channel are forwarded in one text: the client's own, if it has
+   * no other frames.
+   */
+  #handle(frames: readonly ParsedFrame[], text: string): void {
+    const bytes = Math.ceil(utf8Length(text) / frames.length);
+    let group: { link: ChannelLink; requests: ClientRequest[] } | undefined;
+    const flush = () => {
+      group?.link.send(group.requests, group.requests.length === frames.length ? text : undefined);
+      group = undefined;
+    };
+    for (const frame of frames) {
+      const target = frame.ok ? this.#target(frame.value) : { ...frame, ...frame.origin };
+      if (!target.ok) this.#sendFrames([errorFrame(target.channel, target.fault, idOf(frame))]);
+      if (!target.ok || !frame.ok || this.#isProbeAnswer(target.channel, frame.value)) continue;
+      if (group?.link !== target.link) flush();
+      group ??= { link: target.link, requests: [] };
+      group.requests.push({ frame: frame.value, bytes });
+      // The link must know of a `join` or `leave` before the next frame is looked at.
+      if (frame.value.action === "join" || frame.value.action === "leave") flush();
+    }
+    flush();
+    if (this.#waitingBytes() > MAX_WAITING_BYTES) this.#restart();
+  }
+
+  /**
+   * Returns the link to a frame's channel. Connects a channel for its `join`, and for events of an API-key client.
+   */
+  #target({ action, options }: ClientFrame): Target {
+    const channel = options?.channel;
     if (channel === undefined) {
       return refuse("invalid-field", "options.channel is required on this socket: name the channel of the frame.", {
         field: "options.channel",
       });
     }
-    // parseFrame accepts only text.
-    const result = this.#forward(channel, frame.value, data as string);
-    return result.ok ? result : { ...result, channel };
-  }
-
-  /** Forwards a frame to its channel. The first frame must be a `join`. */
-  #forward(channel: string, frame: ClientFrame, text: string): Outcome {
-    const link = this.#links.get(channel) ?? (frame.action === "join" ? this.#connect(channel) : undefined);
+    const isEvent = action === "event" && this.#isServer;
+    const existing = this.#links.get(channel);
+    const isAllowed = action === "join" || isEvent || existing?.hasJoined === true || (existing && action === "leave");
+    if (!isAllowed) {
+      const detail = `This connection has not joined ${channel}. Send a join first.`;
+      return { ...refuse("not-joined", detail, { field: "options.channel" }), channel };
+    }
+    const link = existing ?? this.#connect(channel);
     if (link === "full") {
       const detail = `A connection may join at most ${MAX_CHANNELS_PER_SOCKET} channels. Leave one, or open another connection.`;
-      return refuse("too-many-channels", detail, { limit: MAX_CHANNELS_PER_SOCKET });
+      return { ...refuse("too-many-channels", detail, { limit: MAX_CHANNELS_PER_SOCKET }), channel };
     }
-    if (!link)
-      return refuse("not-joined", `This connection has not joined ${channel}. Send a join first.`, {
-        field: "options.channel",
-      });
-    if (frame.action === "leave") this.#monitor.dropProbe(channel);
-    if (this.#isProbeAnswer(channel, frame)) return DONE;
-    link.send(frame, text);
-    if (this.#waitingBytes() > MAX_WAITING_BYTES) this.#restart();
-    return DONE;
+    if (action === "leave") this.#monitor.dropProbe(channel);
+    return { ok: true, link, channel };
   }
 
   #isProbeAnswer(channel: string, frame: ClientFrame): boolean {
-    return frame.action === "join" && frame.options?.after === undefined && this.#monitor.endProbe(channel);
+    if (frame.action !== "join" || frame.options?.id !== undefined || frame.options?.after !== undefined) return false;
+    return this.#monitor.endProbe(channel);
   }
 
   #waitingBytes(): number {
@@ -113,12 +169,12 @@ export class Multiplexer {
   }
 
   #connect(channel: string): ChannelLink | "full" {
-    if (this.#links.size >= MAX_CHANNELS_PER_SOCKET) return "full";
+    if (this.#links.size >= MAX_CHANNELS_PER_SOCKET && !this.#closeIdle()) return "full";
     const link: ChannelLink = new ChannelLink({
       channel,
+      isServer: this.#isServer,
       open: () => this.#openChannel(channel),
-      deliver: (text, isCatchUp) => this.#deliver(channel, text, isCatchUp),
-      refused: (fault) => this.#send(errorFrame(channel, fault)),
+      deliver: (frames, isCatchUp) => this.#deliver(channel, frames, isCatchUp),
       ended: () => {
         this.#monitor.dropProbe(channel);
         if (this.#links.get(channel) === link) this.#links.delete(channel);
@@ -127,6 +183,14 @@ export class Multiplexer {
     });
     this.#links.set(channel, link);
     return link;
+  }
+
+  /** Closes the oldest link that only served events. Returns whether there was one. */
+  #closeIdle(): boolean {
+    const [channel, link] = this.#links.entries().find(([, { isIdle }]) => isIdle) ?? [];
+    if (channel === undefined) return false;
+    link?.close();
+    return this.#links.delete(channel);
   }
 
   /**
@@ -146,9 +210,13 @@ export class Multiplexer {
     for (const link of this.#links.values()) link.beat();
   }
 
-  #deliver(channel: string, text: string, isCatchUp = false): void {
-    this.#send(text, isCatchUp);
-    if (!isCatchUp && this.#monitor.startProbe(channel)) this.#send(connectedFrame(channel));
+  #deliver(channel: string, frames: readonly string[], isCatchUp = false): void {
+    this.#sendFrames(frames, isCatchUp);
+    if (!isCatchUp && this.#monitor.startProbe(channel)) this.#sendFrames([connectedFrame(channel)]);
+  }
+
+  #sendFrames(frames: readonly string[], isCatchUp = false): void {
+    for (const text of this.#isBatch ? batchesOf(frames) : frames) this.#send(text, isCatchUp);
   }
 
   #send(text: string, isCatchUp = false): void {
@@ -191,6 +259,8 @@ export class Multiplexer {
   }
 }
 
-type Outcome = { ok: true } | { ok: false; fault: Fault; channel?: string | undefined };
+type Target =
+  | { ok: true; link: ChannelLink; channel: string }
+  | { ok: false; fault: Fault; channel?: string | undefined };
 
-const DONE = { ok: true } as const;
+const asList = <T>(item: T | undefined) => (item === undefined ? [] : [item]);

@@ -1,4 +1,4 @@
-import type { Message } from "../../client/client.ts";
+import type { Message } from "../../../packages/client/src/client.ts";
 import { create } from "../dom.ts";
 import { avatarOf } from "./avatar.ts";
 

@@ -1,4 +1,4 @@
-import type { Channel, Member, Message, Presence } from "../../client/client.ts";
+import type { Channel, Member, Message, Presence } from "../../../packages/client/src/client.ts";
 import { create } from "../dom.ts";
 import { avatarOf } from "./avatar.ts";
 import { partsOf, withAutoDirection } from "./line.ts";

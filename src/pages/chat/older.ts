@@ -1,4 +1,4 @@
-import type { Channel, Message } from "../../client/client.ts";
+import type { Channel, Message } from "../../../packages/client/src/client.ts";
 import { create } from "../dom.ts";
 
 /** Messages per page: a few screens. */

@@ -1,4 +1,4 @@
-import { type Channel, ChannelError } from "../../client/client.ts";
+import { type Channel, ChannelError } from "../../../packages/client/src/client.ts";
 import { create } from "../dom.ts";
 import { lineFor, type ChatMessage } from "./line.ts";
 

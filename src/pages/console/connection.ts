@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { createClient, type Member, type ServerFrame, type Status } from "../../client/client.ts";
+import { createClient, type Member, type ServerFrame, type Status } from "../../../packages/client/src/client.ts";
 import { Feed } from "./feed.ts";
 
 /** How often the page shows newly received frames. */

@@ -1,4 +1,4 @@
-import type { ServerFrame } from "../../client/client.ts";
+import type { ServerFrame } from "../../../packages/client/src/client.ts";
 
 /** A frame in the feed. */
 export interface Entry {

@@ -1,4 +1,4 @@
-import type { ServerFrame } from "../../client/client.ts";
+import type { ServerFrame } from "../../../packages/client/src/client.ts";
 
 /** How much of a payload a closed row shows. */
 const PREVIEW_CHARACTERS = 300;
@@ -54,6 +54,7 @@ function senderOf(frame: ServerFrame): string {
 }
 
 function previewOf({ payload }: ServerFrame): string {
+  if (payload === undefined) return "";
   const text = typeof payload === "string" ? payload : JSON.stringify(payload);
   return text.slice(0, PREVIEW_CHARACTERS);
 }

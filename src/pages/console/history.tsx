@@ -1,5 +1,5 @@
 import { useRef, useState } from "preact/hooks";
-import type { Message } from "../../client/client.ts";
+import type { Message } from "../../../packages/client/src/client.ts";
 import { type Api, type Problem, problemOf } from "./api.ts";
 import { errorAt, Refusal, Text } from "./form.tsx";
 import { FrameRow } from "./frame.tsx";

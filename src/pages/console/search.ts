@@ -1,4 +1,4 @@
-import type { Message } from "../../client/client.ts";
+import type { Message } from "../../../packages/client/src/client.ts";
 import { type Api, pathOf } from "./api.ts";
 
 /** What to search for. An empty text is no condition. */

@@ -328,7 +328,17 @@ export class Oracle {
     if (this.mustAllow(run.channel, run.who, "receive", sent.from, to)) return "must";
     // A sender receives its own message even if it receives no others (FRA2).
     if (sent.sender !== null && sent.sender.socketId === run.socketId) return "may";
-    return this.mayAllow(run.channel, run.who, "receive", sent.from, to) ? "may" : "must not";
+    return this.mayAllow(run.channel, run.who, "receive", sent.from, to) || this.#mayReplay(run, sent)
+      ? "may"
+      : "must not";
+  }
+
+  /**
+   * Whether a link may have been replaced after settings changed back, and then have replayed a message from the time
+   * when its client was not admitted.
+   */
+  #mayReplay({ way, isDisturbed, channel, who }: Run, sent: Sent): boolean {
+    return way === "rt" && isDisturbed && this.mayAllow(channel, who, "history", sent.from, this.clock.moment());
   }
 
   /** Whether the answer to a join may have hidden the channel's last `seq`. */

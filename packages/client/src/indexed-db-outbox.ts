@@ -1,0 +1,25 @@
+import { createStore, del, entries, set } from "idb-keyval";
+import type { KeptMessage, OutboxStorage } from "./outbox.ts";
+
+/** By channel, and then in the order in which the messages were sent. */
+type Key = [channel: string, at: number, id: string];
+
+/**
+ * Keeps the messages that have no answer in the browser's IndexedDB, so that they survive a reload of the page.
+ *
+ * @param name The name of the database. Use another one for each user of a browser, and for each server: the messages are
+ *   sent as whoever opens their channel next.
+ */
+export function indexedDbOutbox(name = "durable-channels-outbox"): OutboxStorage {
+  const store = createStore(name, "messages");
+  return {
+    load: async (channel) => {
+      const all = await entries<Key, KeptMessage>(store);
+      return all.filter(([[of]]) => of === channel).map(([, message]) => message);
+    },
+    put: (message) => set(keyOf(message), message, store),
+    remove: (message) => del(keyOf(message), store),
+  };
+}
+
+const keyOf = ({ channel, at, id }: KeptMessage): Key => [channel, at, id];
