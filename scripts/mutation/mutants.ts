@@ -17,6 +17,15 @@ export interface Mutant {
   replacement: string;
 }
 
+/** A constant of a module, `const NAME = expression`, which can be computed again. */
+interface Constant {
+  name: string;
+  /** Where the keyword `const` begins, and where the expression begins and ends. */
+  keyword: number;
+  start: number;
+  end: number;
+}
+
 /** A mutant in its source: the expression or statement from `start` to `end` becomes `text`. */
 interface Edit {
   start: number;
@@ -73,7 +82,8 @@ const TYPED_EXPRESSIONS = new Set(["TSAsExpression", "TSNonNullExpression", "TSS
 
 /** Returns the mutants of a source in the order of the text. Throws where the source cannot be parsed. */
 export function mutantsIn(file: string, source: string, firstId: number): { mutants: Mutant[]; edits: Edit[] } {
-  const edits = editsIn(file, source);
+  const program = programOf(file, source);
+  const edits = editsIn(program, source);
   const seen = new Map<string, number>();
   const mutants = edits.map(({ start, end, text, operator }, index) => {
     const before = source.slice(0, start);
@@ -98,8 +108,12 @@ export function mutantsIn(file: string, source: string, firstId: number): { muta
   return { mutants, edits };
 }
 
-/** Returns the source with its mutants in it: the expression `isMutant(id)` decides whether one is on. */
-export function withMutants(source: string, edits: readonly Edit[], firstId: number, isMutant: string): string {
+/**
+ * Returns the source with its mutants in it. `globalThis.isMutant(id)` decides whether one is on. Constants of the module become
+ * variables, and `globalThis.constants` gets a function that computes them again.
+ */
+export function withMutants(file: string, source: string, edits: readonly Edit[], firstId: number): string {
+  const isMutant = "globalThis.isMutant";
   const all = edits.map((edit, index) => ({ ...edit, id: firstId + index }));
   // The outer edits first, so that each range is written around the ranges within it.
   const ranges = Map.groupBy(all, ({ start, end }) => `${start}:${end}`);
@@ -122,7 +136,66 @@ export function withMutants(source: string, edits: readonly Edit[], firstId: num
     }
     return text + source.slice(at, to);
   }
-  return write(0, source.length);
+  const constants = constantsIn(programOf(file, source));
+  let text = "";
+  let at = 0;
+  const assignments: string[] = [];
+  for (const { name, keyword, start, end } of constants) {
+    text += `${write(at, keyword)}let  ${source.slice(keyword + "const".length, start)}`;
+    const expression = write(start, end);
+    text += expression;
+    assignments.push(`${name} = ${expression};`);
+    at = end;
+  }
+  text += write(at, source.length);
+  return `${text}\n(globalThis.constants ??= []).push(() => { ${assignments.join(" ")} });\n`;
+}
+
+/** Returns the constants of a module whose computation has no effect and keeps no state, in the order of the text. */
+function constantsIn(program: Node): Constant[] {
+  const constants: Constant[] = [];
+  for (const statement of program["body"] as Node[]) {
+    const declaration = statement.type === "ExportNamedDeclaration" ? (statement["declaration"] as Node) : statement;
+    if (declaration?.type !== "VariableDeclaration" || declaration["kind"] !== "const") continue;
+    const [only, ...others] = declaration["declarations"] as Node[];
+    if (!only || others.length > 0) continue;
+    const [id, value] = [child(only, "id"), child(only, "init")];
+    if (id.type !== "Identifier" || !isRepeatable(value)) continue;
+    constants.push({ name: String(id["name"]), keyword: declaration.start, start: value.start, end: value.end });
+  }
+  return constants;
+}
+
+/** Whether an expression can be computed again: it consists of literals, functions, and calls of functions that keep no state. */
+function isRepeatable(node: Node): boolean {
+  const areRepeatable = (key: string) => (node[key] as Node[]).every(isRepeatable);
+  switch (node.type) {
+    case "Identifier":
+    case "Literal":
+    case "ArrowFunctionExpression":
+      return true;
+    case "BinaryExpression":
+      return isRepeatable(child(node, "left")) && isRepeatable(child(node, "right"));
+    case "UnaryExpression":
+    case "SpreadElement":
+      return isRepeatable(child(node, "argument"));
+    case "MemberExpression":
+      return node["computed"] !== true && child(node, "object").type === "Identifier";
+    case "TemplateLiteral":
+      return areRepeatable("expressions");
+    case "ArrayExpression":
+      return areRepeatable("elements");
+    case "ObjectExpression":
+      return areRepeatable("properties");
+    case "Property":
+      return node["computed"] !== true && isRepeatable(child(node, "value"));
+    case "CallExpression":
+      return isRepeatable(child(node, "callee")) && areRepeatable("arguments");
+    case "NewExpression":
+      return ["RegExp", "Set"].includes(String(child(node, "callee")["name"])) && areRepeatable("arguments");
+    default:
+      return TYPED_EXPRESSIONS.has(node.type) && isRepeatable(child(node, "expression"));
+  }
 }
 
 /** Where a node is. */
@@ -137,11 +210,15 @@ interface Context {
 
 const AT_ROOT: Context = { isTest: false, isLink: false, parent: undefined, grandparent: undefined };
 
-function editsIn(file: string, source: string): Edit[] {
+function programOf(file: string, source: string): Node {
   const { program, errors } = parseSync(file, source);
   if (errors[0]) throw new Error(`${file}: ${errors[0].message}`);
+  return program as unknown as Node;
+}
+
+function editsIn(program: Node, source: string): Edit[] {
   const finder = new EditFinder(source);
-  finder.visit(program as unknown as Node, AT_ROOT);
+  finder.visit(program, AT_ROOT);
   return finder.edits;
 }
 

@@ -133,6 +133,11 @@ describe("a token is valid for one database (AUT8)", () => {
     expect(known?.value?.authDatabase).toMatchObject({ sharesKeys: true });
     expect((await verdict(channel, await tokenOf(users, 1))).status).toBe(401);
   });
+
+  it("and the server's own tokens carry the database's issuer", async () => {
+    const database = await newDatabase({ issuer: "https://one.test" });
+    expect((await verdict(await membersOf(database), await tokenOf(database, 1))).status).toBe(200);
+  });
 });
 
 describe("databases that would accept each other's tokens (AUT8)", () => {
