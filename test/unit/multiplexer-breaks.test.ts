@@ -4,7 +4,7 @@ import { MAX_WAITING_BYTES } from "../../src/adapters/xano/multiplexer.ts";
 import { refuse } from "../../src/protocol/errors.ts";
 import type { Frame } from "../support/frames.ts";
 import { connection, multiplexed, openObject } from "./multiplexer-support.ts";
-import { call, history, newDatabase, newOpenChannel, run, TestSocket } from "./support.ts";
+import { call, history as historyOf, newDatabase, newOpenChannel, run, TestSocket } from "./support.ts";
 
 afterEach(() => vi.useRealTimers());
 
@@ -106,7 +106,7 @@ describe("a link that breaks while frames with an id wait for their answers (MUX
         if (action === "ack") acks.push(`${(options as unknown as { id: string }).id}:${options.seq}`);
       }
       expect([cut, acks]).toEqual([cut, ["a:1", "b:2", "c:3"]]);
-      expect((await history(channel)).messages.map(({ payload }) => payload)).toEqual(["a", "b", "c"]);
+      expect((await historyOf(channel)).messages.map(({ payload }) => payload)).toEqual(["a", "b", "c"]);
       if (cut < 7) expect(state.broken).toBeGreaterThan(0);
       client.socket.close(1000);
     }
