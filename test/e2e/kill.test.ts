@@ -116,7 +116,7 @@ describe("a server that is killed while clients send over sockets", () => {
     expect([checker.acknowledged, history.length]).toEqual([sent.count, sent.count]);
     for (let sender = 0; sender < SENDERS; sender++) {
       const numbers = history.flatMap(({ message }) => {
-        const [from, number] = String(message).split(".").map(Number);
+        const [from, number] = message.split(".").map(Number);
         return from === sender ? number : [];
       });
       expect(numbers.length).toBeGreaterThan(0);
