@@ -95,7 +95,7 @@ export class Publisher {
    */
   accept(origin: Origin, action: "event" | "message", run: Run, budget: SenderBudget): Result<Accepted>[] {
     const [first] = run;
-    if (first.to || first.ephemeral) return run.map((message) => this.#deliver(action, message, budget));
+    if (first.to || first.ephemeral) return run.map((message) => this.#deliver(origin.who, action, message, budget));
     return first.id === undefined
       ? this.#storeWithin(origin, action, run, budget)
       : this.#storeOnce(origin, action, run, budget);
@@ -108,19 +108,25 @@ export class Publisher {
 
   /** Delivers a private or ephemeral message. */
   #deliver(
+    who: Identity,
     action: "event" | "message",
     { payload, client, database, type, to, except }: NewMessage,
     budget: SenderBudget,
   ): Result<null> {
     const { channel, sockets } = this.#deps;
     const recipients = to && sockets.recipients(to);
-    if (recipients?.length === 0) return unknownRecipient(to);
+    if (recipients?.length === 0 && this.#mayLearnAbsence(who, to)) return unknownRecipient(to);
     if (budget.refusal) return { ok: false, fault: budget.refusal };
     const frame = unstoredFrame(channel, { action, client, type, to, payload });
     if (recipients) for (const recipient of recipients) sockets.send(recipient, frame);
     else sockets.broadcast(frame, { database, except, isEphemeral: true });
     if (!budget.isUnlimited) budget.charge(sizeOf(payload, client));
     return DELIVERED;
+  }
+
+  /** Whether a sender may learn that there is no such recipient. Users have guessable ids, so it shows who is present. */
+  #mayLearnAbsence(who: Identity, to: Recipient | undefined): boolean {
+    return to === undefined || "socketId" in to || authorize(who, "presence", this.#deps.settings.current).ok;
   }
 
   /** Stores those of these messages whose keys are new. The others get their original results. */

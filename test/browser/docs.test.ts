@@ -79,6 +79,7 @@ describe("the API reference at /docs (SRV2)", () => {
       const unsuccessful = Object.entries(statuses).filter(([, status]) => !/^2\d\d$/.test(status));
       expect(unsuccessful, "only a WebSocket client can open sockets").toEqual([
         ["openSocket", "not offered"],
+        ["openSharedSocket", "not offered"],
         ["openMultiplexedSocket", "not offered"],
       ]);
     },

@@ -336,7 +336,7 @@ describe("a client that requests all history twice", () => {
 describe("the recipients of a message (FRA5, FRA9)", () => {
   it("are all sockets of a user, if the channel allows private messages", async () => {
     const database = await newDatabase();
-    const channel = await newOpenChannel({ database, private_messaging: { active: true } });
+    const channel = await newOpenChannel({ database, presence: true, private_messaging: { active: true } });
     const token = await tokenOf(database, 7);
     const [one, two] = [await join(channel, {}, {}, token), await join(channel, {}, {}, token)];
     const sender = await join(channel);
@@ -356,6 +356,20 @@ describe("the recipients of a message (FRA5, FRA9)", () => {
       { id: "k2", payload: { code: "unknown-recipient", field: "options.user" } },
     ]);
     expect((await history(channel)).seq).toBe(0);
+  });
+
+  it("that are a user do not show whether the user is there, unless the sender may see presence", async () => {
+    const database = await newDatabase();
+    const settings = { database, private_messaging: { active: true } };
+    for (const presence of [true, false]) {
+      const channel = await newOpenChannel({ ...settings, presence });
+      const sender = await join(channel);
+      sender.send(message("k", 1, { user: { dbo_id: 1, row_id: 1 } }));
+      expect((await sender.frame()).action).toBe(presence ? "error" : "ack");
+      const body = { channel, message: 1, user: { dbo_id: 1, row_id: 1 } };
+      expect((await call("POST", "/message", body, null)).status).toBe(presence ? 404 : 200);
+      expect((await call("POST", "/message", body)).status).toBe(404);
+    }
   });
 
   it("of a private message over HTTP need the same permission", async () => {
