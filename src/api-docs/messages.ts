@@ -78,7 +78,7 @@ export const FRAMES: Record<string, Frame> = {
       options: "The channel.",
       payload: "The state: a JSON object of at most 1,024 bytes. It replaces the previous state.",
     }),
-    { action: "presence", options: onChannel, payload: { name: "Carol", typing: true } },
+    { action: "presence", options: { ...onChannel, id: "52d8c4e1f0" }, payload: { name: "Carol", typing: true } },
   ),
   Publish: frame(
     "client",

@@ -119,8 +119,9 @@ describe("each example of openapi.json is accepted and answered as documented", 
   it.each(sorted)("$method $path", async ({ method, path, operation }) => {
     const { parameters = [], requestBody, responses } = operation;
     const answer = await send(method, path, parameters, requestBody?.content[JSON_TYPE]?.example);
-    const [[status, { content } = {}] = []] = Object.entries(responses);
-    expect([answer.status, answer.ok ? "" : await answer.text()]).toEqual([Number(status), ""]);
+    const successes = Object.keys(responses).filter((status) => Number(status) < 300);
+    expect(successes, answer.ok ? "" : await answer.text()).toContain(String(answer.status));
+    const { content } = responses[String(answer.status)] ?? {};
     const [[type, media] = []] = Object.entries(content ?? {});
     if (type === undefined || media === undefined) return;
     expect(answer.headers.get("Content-Type")).toContain(type);
@@ -196,13 +197,17 @@ describe("each frame", () => {
     Join: "PresenceFull",
     History: "HistoryAnswer",
     Message: "ClientMessage",
+    SetPresence: "Ack",
+    Publish: "Ack",
     Heartbeat: "HeartbeatAnswer",
     Leave: "Left",
   };
 
   it.each(Object.keys(ANSWERS))("that a client sends is accepted as documented: %s", async (name) => {
-    member.send(exampleOf(name) as object);
-    await until(member, ANSWERS[name] ?? "");
+    // Only an API-key client may publish.
+    const sender = name === "Publish" ? await connect(target(), channel) : member;
+    sender.send(exampleOf(name) as object);
+    await until(sender, ANSWERS[name] ?? "");
     expect(refusals).toEqual([]);
   });
 
@@ -221,6 +226,8 @@ describe("each frame", () => {
     await until(member, "PresenceUpdate");
     member.send({ action: "message", options: { socketId: client?.socketId }, payload: "psst" });
     await until(other, "PrivateMessage");
+    member.send({ action: "message", options: { ephemeral: true }, payload: "typing" });
+    await until(other, "Ephemeral");
     member.send({ action: "message", options: { after: -1 } });
     await until(member, "Error");
     const late = await join(target(), channel, { after: 1_000_000 });

@@ -2,7 +2,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { createClient } from "../../packages/client/src/client.ts";
 import { Checker, sightingsIn } from "../support/checker.ts";
-import { KILLS, STORM } from "../support/scale.ts";
+import { KILLS, KILLS_WHILE_SENDING, STORM } from "../support/scale.ts";
 import { Server } from "../support/server.ts";
 import { everything, join, newRoom, publish } from "./support.ts";
 
@@ -77,52 +77,56 @@ describe("a server that is killed in the middle of a burst", () => {
 });
 
 describe("a server that is killed while clients send over sockets", () => {
-  it(`acknowledges no message that it loses, and stores none twice: ${KILLS} times`, { timeout: 900_000 }, async () => {
-    const server = await Server.start();
-    onTestFinished(() => server.remove());
-    const channel = await newRoom(server, { ...HISTORY, public_messaging: { active: true } });
-    const checker = new Checker();
-    const stop = new AbortController();
-    const sent = { count: 0 };
-    // Below the rate that one sender may keep up (LIM12), with several messages in flight.
-    const sending = Array.from({ length: SENDERS }, async (_, sender) => {
-      const client = createClient({ url: server.url }).channel<string>(channel);
-      onTestFinished(() => client.close());
-      const answers: Promise<void>[] = [];
-      for (let n = 0; !stop.signal.aborted; n++) {
-        const message = `${sender}.${n}`;
-        sent.count += 1;
-        answers.push(client.send(message).then(({ seq }) => checker.acknowledge(seq, message)));
-        await pause(100);
-      }
-      await Promise.all(answers);
-    });
-    for (let kill = 0; kill < KILLS; kill++) {
-      const before = checker.acknowledged;
-      await vi.waitUntil(() => checker.acknowledged > before + 50, { timeout: 60_000 });
-      await pause(Math.random() * 400);
-      await server.kill();
-      await server.run();
-    }
-    stop.abort();
-    await Promise.all(sending);
-
-    await vi.waitUntil(() => server.archive(channel).length >= checker.acknowledged, { timeout: 60_000 });
-    const history = await everything(server, channel);
-    console.log(
-      `kills ${KILLS}, sent ${sent.count}, acknowledged ${checker.acknowledged}, in history ${history.length}`,
-    );
-    expect(checker.faults(history, sightingsIn(server.archive(channel)))).toEqual([]);
-    expect([checker.acknowledged, history.length]).toEqual([sent.count, sent.count]);
-    for (let sender = 0; sender < SENDERS; sender++) {
-      const numbers = history.flatMap(({ message }) => {
-        const [from, number] = message.split(".").map(Number);
-        return from === sender ? number : [];
+  it(
+    `acknowledges no message that it loses, and stores none twice: ${KILLS_WHILE_SENDING} times`,
+    { timeout: 900_000 },
+    async () => {
+      const server = await Server.start();
+      onTestFinished(() => server.remove());
+      const channel = await newRoom(server, { ...HISTORY, public_messaging: { active: true } });
+      const checker = new Checker();
+      const stop = new AbortController();
+      const sent = { count: 0 };
+      // Below the rate that one sender may keep up (LIM12), with several messages in flight.
+      const sending = Array.from({ length: SENDERS }, async (_, sender) => {
+        const client = createClient({ url: server.url }).channel<string>(channel);
+        onTestFinished(() => client.close());
+        const answers: Promise<void>[] = [];
+        for (let n = 0; !stop.signal.aborted; n++) {
+          const message = `${sender}.${n}`;
+          sent.count += 1;
+          answers.push(client.send(message).then(({ seq }) => checker.acknowledge(seq, message)));
+          await pause(100);
+        }
+        await Promise.all(answers);
       });
-      expect(numbers.length).toBeGreaterThan(0);
-      expect(numbers).toEqual(numbers.map((_, index) => index));
-    }
-  });
+      for (let kill = 0; kill < KILLS_WHILE_SENDING; kill++) {
+        const before = checker.acknowledged;
+        await vi.waitUntil(() => checker.acknowledged > before + 50, { timeout: 60_000 });
+        await pause(Math.random() * 400);
+        await server.kill();
+        await server.run();
+      }
+      stop.abort();
+      await Promise.all(sending);
+
+      await vi.waitUntil(() => server.archive(channel).length >= checker.acknowledged, { timeout: 60_000 });
+      const history = await everything(server, channel);
+      console.log(
+        `kills ${KILLS_WHILE_SENDING}, sent ${sent.count}, acknowledged ${checker.acknowledged}, in history ${history.length}`,
+      );
+      expect(checker.faults(history, sightingsIn(server.archive(channel)))).toEqual([]);
+      expect([checker.acknowledged, history.length]).toEqual([sent.count, sent.count]);
+      for (let sender = 0; sender < SENDERS; sender++) {
+        const numbers = history.flatMap(({ message }) => {
+          const [from, number] = message.split(".").map(Number);
+          return from === sender ? number : [];
+        });
+        expect(numbers.length).toBeGreaterThan(0);
+        expect(numbers).toEqual(numbers.map((_, index) => index));
+      }
+    },
+  );
 });
 
 describe("a server to which all clients reconnect at once", () => {

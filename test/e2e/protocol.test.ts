@@ -84,6 +84,11 @@ const EXAMPLES: Record<string, (example: object) => Promise<unknown>> = {
     sender.send({ action: "message", options: { socketId: client.socketId }, payload: "psst" });
     return next(recipient, "message");
   },
+  async FRA6() {
+    const socket = await connect(ROOM, server);
+    socket.send({ action: "event", options: { id: "1f3a9c" }, payload: "assemble" });
+    return next(socket, "ack");
+  },
   async MUX7() {
     const socket = await open(server, "/rt/canonical", { Authorization: `Bearer ${carol.apiKey}` });
     onTestFinished(() => socket.socket.terminate());

@@ -11,6 +11,9 @@ export const SEEDS = { first, last };
 /** How often the server is killed. */
 export const KILLS = long ? 25 : 2;
 
+/** How often it is killed while clients send over sockets. */
+export const KILLS_WHILE_SENDING = long ? 25 : 1;
+
 /** How many clients reconnect at once to a server that was killed. */
 export const STORM = long ? 1_000 : 100;
 

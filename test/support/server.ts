@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, execFileSync } from "node:child_process";
 import { globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -18,6 +18,7 @@ declare module "vitest" {
  * `npm start`.
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  buildClient();
   const { BASE_URL, API_KEY } = process.env;
   if (BASE_URL !== undefined && API_KEY !== undefined) {
     project.provide("baseUrl", BASE_URL);
@@ -28,6 +29,14 @@ export default async function setup(project: TestProject): Promise<() => Promise
   project.provide("baseUrl", server.url);
   project.provide("apiKey", server.apiKey);
   return () => server.remove();
+}
+
+/**
+ * Builds the client package, so that tests that pack it at the same time do not write its files: the build is
+ * incremental.
+ */
+function buildClient(): void {
+  execFileSync("npm", ["run", "--silent", "--workspace", "durable-channels-client", "build"]);
 }
 
 /** The timeout of a hook that starts a server. On a busy machine several may start at the same time. */

@@ -250,7 +250,7 @@ describe("a message with an id (FRA6, IDM6)", () => {
 });
 
 describe("the type of a message (FRA7)", () => {
-  it("is delivered, replayed, in history and in the archive, and filters history", async () => {
+  it("is delivered, replayed, in history and in the archive, and filters history (HIS11)", async () => {
     const channel = await newOpenChannel();
     const reader = await join(channel);
     for (const type of ["order.created", undefined, "order.paid"]) {
