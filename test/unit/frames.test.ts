@@ -81,20 +81,20 @@ describe("a socket that asked for batches (CON8)", () => {
     const open = { anonymous_clients: true, public_messaging: { active: true } };
     const channel = await newOpenChannel(open);
     const { socket } = await joinBatches(channel);
-    // All in one turn of the object, so that each frame still waits for its batch when the next one follows.
-    await runInDurableObject(stubOf(channel), (object, state) => {
+    // Frames that arrive during a commit are handled in one turn, so each still waits for its batch when the next follows.
+    await runInDurableObject(stubOf(channel), async (object, state) => {
       const [server] = state.getWebSockets();
-      const receive = (frame: object) => {
-        if (server) void object.webSocketMessage(server, JSON.stringify(frame));
+      const receive = async (frame: object) => {
+        if (server) await object.webSocketMessage(server, JSON.stringify(frame));
       };
       for (const round of ["a", "b"]) {
-        receive({ action: "message", payload: `${round}1` });
-        receive({ action: "message", payload: `${round}2` });
-        receive({ action: "join", payload: { presence: true } });
-        receive({ action: "message", payload: `${round}3` });
+        void receive({ action: "message", payload: `${round}1` });
+        void receive({ action: "message", payload: `${round}2` });
+        void receive({ action: "join", payload: { presence: true } });
+        await receive({ action: "message", payload: `${round}3` });
         const settings = v.parse(ChannelSettings, { ...open, presence: round === "a" });
         object.configure({ channel, settings, authDatabase: null }, 0);
-        receive({ action: "message", payload: `${round}4` });
+        void receive({ action: "message", payload: `${round}4` });
       }
     });
     socket.send({ action: "leave" });
