@@ -15,11 +15,10 @@ const define = {
   ),
 };
 
-/** These tests mostly wait for servers, browsers and timers, so more files than cores at once are faster. */
-const WAITING_WORKERS = 3;
-
 export default defineConfig({
   test: {
+    // Many tests wait for servers, browsers and timers, so two files at once are faster even on a single core.
+    maxWorkers: 2,
     projects: [
       {
         define,
@@ -42,9 +41,6 @@ export default defineConfig({
         ],
         test: {
           name: "unit",
-          // They use the CPU, and run after the others.
-          maxWorkers: 2,
-          sequence: { groupOrder: 1 },
           include: ["test/unit/**/*.test.ts", "test/security/**/*.test.ts", "packages/*/test/unit/**/*.test.ts"],
           setupFiles: ["test/unit/setup.ts"],
           testTimeout: TEST_TIMEOUT_MS,
@@ -54,7 +50,6 @@ export default defineConfig({
         define,
         test: {
           name: "e2e",
-          maxWorkers: WAITING_WORKERS,
           include: ["test/e2e/**/*.test.ts", "packages/*/test/e2e/**/*.test.ts"],
           globalSetup: ["test/support/server.ts"],
           testTimeout: TEST_TIMEOUT_MS,
@@ -64,7 +59,6 @@ export default defineConfig({
       {
         test: {
           name: "browser",
-          maxWorkers: WAITING_WORKERS,
           include: ["test/browser/**/*.test.ts", "packages/*/test/browser/**/*.test.ts"],
           globalSetup: ["test/support/server.ts"],
           testTimeout: TEST_TIMEOUT_MS,
