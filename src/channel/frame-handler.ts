@@ -186,15 +186,12 @@ export class FrameHandler {
     return errorFrame(this.#deps.channel, fault, id);
   }
 
-  /** Answers each refused frame that has an id, because its sender waits for the answer. */
   #answerRefused(
     socket: WebSocket,
     verdict: Exclude<FrameVerdict, "admitted" | "flood">,
     ids: readonly string[],
   ): void {
-    const fault = verdict === "silent" ? this.#rateOf(socket).refusal : verdict;
-    if (ids.length > 0) for (const id of ids) this.fault(socket, fault, id);
-    else if (verdict !== "silent") this.fault(socket, fault);
+    for (const { fault, id } of this.#rateOf(socket).refusals(verdict, ids)) this.fault(socket, fault, id);
   }
 
   /** Counts a further frame of an array. */

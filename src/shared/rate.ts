@@ -79,11 +79,23 @@ export class FrameRate {
     if (this.#refusals.take(now, frames) > 0) return "flood";
     if (Math.abs(now - this.#reportedAt) < SILENCE_MS) return "silent";
     this.#reportedAt = now;
-    return this.refusal;
+    return this.#refusal;
+  }
+
+  /**
+   * Returns the refusals to send for a refused text: one for each frame that has an id, because its sender waits for the
+   * answer. If none has one, at most one refusal per second.
+   *
+   * @param ids The ids of the refused frames.
+   */
+  refusals(verdict: Fault | "silent", ids: readonly string[]): { fault: Fault; id?: string }[] {
+    const fault = verdict === "silent" ? this.#refusal : verdict;
+    if (ids.length > 0) return ids.map((id) => ({ fault, id }));
+    return verdict === "silent" ? [] : [{ fault }];
   }
 
   /** The refusal of a frame. */
-  get refusal(): Fault {
+  get #refusal(): Fault {
     const retryAfter = Math.max(1, this.#frames.take(Date.now(), 0));
     const detail = `A client may send ${FRAMES_PER_SECOND} frames per second, and this frame was refused. Send it again in ${retryAfter} s.`;
     return { code: "rate-limited", detail, limit: FRAMES_PER_SECOND, retryAfter };

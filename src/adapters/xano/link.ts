@@ -84,7 +84,7 @@ export class ChannelLink {
 
   /** The text of the client frames that wait for the channel or for its answer, in bytes. */
   get waitingBytes(): number {
-    return [...this.#waiting, ...this.#unanswered].reduce((sum, { bytes }) => sum + bytes, 0);
+    return bytesOf(this.#waiting) + bytesOf(this.#unanswered);
   }
 
   /** Whether the client has not joined, and no frame waits for an answer: then the link may be closed. */
@@ -376,6 +376,10 @@ export class ChannelLink {
 /** Returns the link's own join. It asks for no history, because the missed messages are replayed instead. */
 function rejoinFrame(after: number, presence: boolean): string {
   return JSON.stringify({ action: "join", options: { after }, payload: { history: false, presence } });
+}
+
+function bytesOf(requests: readonly ClientRequest[]): number {
+  return requests.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 function textOf(requests: readonly ClientRequest[]): string {

@@ -94,12 +94,8 @@ export class Multiplexer {
     if (this.#isServer) return true;
     const verdict = rate.take(length);
     if (verdict === "flood") this.#close(CLOSE.flood, FLOOD_REASON);
-    else if (verdict !== "admitted") {
-      const known = ids();
-      const fault = verdict === "silent" ? rate.refusal : verdict;
-      if (known.length > 0) for (const id of known) this.#sendFrames([errorFrame(undefined, fault, id)]);
-      else if (verdict !== "silent") this.#sendFrames([errorFrame(undefined, fault)]);
-    }
+    else if (verdict !== "admitted")
+      for (const { fault, id } of rate.refusals(verdict, ids())) this.#sendFrames([errorFrame(undefined, fault, id)]);
     return verdict === "admitted";
   }
 
