@@ -129,7 +129,7 @@ export class Publisher {
     return to === undefined || "socketId" in to || authorize(who, "presence", this.#deps.settings.current).ok;
   }
 
-  /** Stores those of these messages whose keys are new. The others get their original results. */
+  /** Stores the messages whose keys are new. A message whose key is known gets its original result. */
   #storeOnce(origin: Origin, action: "event" | "message", run: Run, budget: SenderBudget): Result<Position>[] {
     const { keys } = this.#deps;
     const keyed = run.map((message) => keyFor(origin.who, message.id ?? "", { ...message, action }));

@@ -80,8 +80,8 @@ export class DatabaseStore {
   }
 
   /**
-   * Stores a configuration, unless it conflicts with a stored one. One statement checks and writes, so that of two
-   * conflicting configurations that arrive at once only one is stored.
+   * Stores a configuration, unless it conflicts with a stored one. One statement checks and writes. So if two
+   * conflicting configurations arrive at once, the second is refused.
    *
    * @returns The conflicting database, null if the configuration was stored.
    */

@@ -7,8 +7,8 @@ type Key = [channel: string, at: number, id: string];
 /**
  * Keeps the messages that have no answer in the browser's IndexedDB, so that they survive a reload of the page.
  *
- * @param name The name of the database. Use another one for each user of a browser, and for each server: the messages are
- *   sent as whoever opens their channel next.
+ * @param name The name of the database. Give each user of a browser, and each server, a database of its own: the stored messages
+ *   are sent with the credentials of the next client that opens their channel.
  */
 export function indexedDbOutbox(name = "durable-channels-outbox"): OutboxStorage {
   const store = createStore(name, "messages");
