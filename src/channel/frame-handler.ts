@@ -152,6 +152,7 @@ export class FrameHandler {
     const answers: string[] = [];
     let events: EventFrame[] = [];
     const flush = () => {
+      if (events.length === 0) return;
       answers.push(...this.#publish(sender, events));
       events = [];
     };

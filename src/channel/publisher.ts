@@ -137,13 +137,11 @@ export class Publisher {
     // A key may occur twice in a run. Then only its first message is new.
     const firsts = new Map<string, number>();
     for (const [index, { key }] of keyed.entries()) if (!known[index] && !firsts.has(key)) firsts.set(key, index);
-    const [first, ...rest] = firsts
-      .values()
-      .flatMap((index) => run.slice(index, index + 1))
-      .toArray();
-    const newKeys = [...firsts.values()].flatMap((index) => keyed[index] ?? []);
+    const fresh = [...firsts.values()];
+    const [first, ...rest] = fresh.flatMap((index) => run[index] ?? []);
+    const newKeys = fresh.flatMap((index) => keyed[index] ?? []);
     const stored = first ? this.#storeNew(origin, action, [first, ...rest], budget, newKeys) : [];
-    const results = new Map([...firsts.values()].map((index, place) => [index, stored[place] ?? UNAVAILABLE]));
+    const results = new Map(fresh.map((index, place) => [index, stored[place] ?? UNAVAILABLE]));
     return keyed.map((key, index) => {
       const result = results.get(index);
       if (result) return result;
