@@ -443,8 +443,8 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
       await this.#committing;
       for (let event = this.#events[0]; event; event = this.#events[0]) {
         // An await for each event would give each event a commit of its own.
-        const isHandled = this.#handleNow(event.handle, event.databases);
-        if (isHandled) await isHandled;
+        const unfinished = this.#handleNow(event.handle, event.databases);
+        if (unfinished) await unfinished;
         this.#events.shift();
       }
     } finally {
@@ -463,7 +463,7 @@ export class ChannelObject extends DurableObject<ChannelEnv> {
   async #handlePrepared(handle: () => void, databases: readonly string[]): Promise<void> {
     const failure = await this.ctx.blockConcurrencyWhile(async () => {
       try {
-        if (!this.#settings.isUsable()) await this.#settings.refreshedWhileBlocking();
+        await this.#settings.refreshedWhileBlocking();
         if (databases.length > 0) await this.#senderDatabases.load(databases);
         handle();
       } catch (error) {
